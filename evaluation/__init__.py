@@ -1,0 +1,1 @@
+"""Judgement: of a model, of an indicator, of a service."""

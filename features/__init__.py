@@ -1,0 +1,16 @@
+"""What is known about a device, and when it was known.
+
+The vocabulary of the project. A new word is added here first.
+
+up, down        from the device, to the device
+flow            one bidirectional 5-tuple conversation (IPFIX biflow, RFC 5103), seen from the device
+source          the content of one capture: the first 16 hex digits of its SHA-256
+session         the window that spans one source
+window_start    first instant of a window, UTC, inclusive
+window_end      last instant of a window, UTC, exclusive (for `session`: the end of its last flow)
+created         when a row became known, UTC; a late backfill has an old window_end and a new created
+ps, piat_ms     packet size (byte, IP layer) and packet inter-arrival time (ms): nfstream's words
+label, family   the device type or application (leaf), and the group of near-identical ones it belongs to
+site            where a device stands; a split by site judges transfer to another place
+run             one sealed directory of one experiment: model, predictions, report, DONE
+"""

@@ -1,0 +1,84 @@
+"""YAML in, one frozen pydantic model out: where a configuration file is found and how a wrong key is answered."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def packaged_configs() -> Path:
+    """Return the folder of default configurations: inside the wheel, or `configs/` of a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def find_config(name: str, workspace: Path | None = None) -> Path:
+    """Return the file that holds `name`: the workspace's own `configs/`, else the packaged default.
+
+    Raises FileNotFoundError that names both places.
+    """
+    places = [*([workspace / "configs"] if workspace else []), packaged_configs()]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    raise FileNotFoundError(f"no configuration {name} in {' or '.join(map(str, places))}")
+
+
+def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """Return the checked content of one YAML file, with `key.sub=value` overrides laid over it.
+
+    Raises ValueError that names file, key and rule; an unknown key is answered with the nearest known one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold a mapping, not {type(content).__name__}")
+    for override in overrides:
+        _lay_over(content, override)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ValueError("\n".join(f"{path}: {line}" for line in _lines(error, model))) from error
+
+
+def _lay_over(content: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ValueError(f"an override must read key=value, however: {override!r}")
+    *parents, last = key.split(".")
+    place = content
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ValueError(f"override {override!r}: {parent} is a value, not a mapping")
+    place[last] = yaml.safe_load(value)
+
+
+def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    lines = []
+    for item in error.errors(include_url=False):
+        where = ".".join(map(str, item["loc"]))
+        if item["type"] != "extra_forbidden":
+            lines.append(f"{where or 'content'}: {item['msg']} (got {item['input']!r})")
+            continue
+        known = list(_model_at(model, item["loc"][:-1]).model_fields)
+        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.0)
+        lines.append(f"unknown key {where!r}; the nearest known one is {near[0]!r}" if near else f"unknown key {where!r}")
+    return lines
+
+
+def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        kinds = [field.annotation, *get_args(field.annotation)]
+        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), model)
+    return model

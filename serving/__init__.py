@@ -1,0 +1,1 @@
+"""Every door: REST and command line."""
