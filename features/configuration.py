@@ -1,6 +1,7 @@
 """YAML in, one frozen pydantic model out: where a configuration file is found and how a wrong key is answered."""
 
 import difflib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -18,15 +19,26 @@ def packaged_configs() -> Path:
 
 
 def find_config(name: str, workspace: Path | None = None) -> Path:
-    """Return the file that holds `name`: the workspace's own `configs/`, else the packaged default.
+    """Return the file that holds `name`: of the workspace's `configs/`, else of `./configs/`, else the default.
 
-    Raises FileNotFoundError that names both places.
+    Raises FileNotFoundError that names the places.
     """
-    places = [*([workspace / "configs"] if workspace else []), packaged_configs()]
+    places = [*([workspace / "configs"] if workspace else []), Path("configs"), packaged_configs()]
     for place in places:
         if (place / name).is_file():
             return place / name
     raise FileNotFoundError(f"no configuration {name} in {' or '.join(map(str, places))}")
+
+
+def write_configs(directory: Path) -> Path:
+    """Copy the default configurations to `directory/configs`; a file that is already there is kept as it is."""
+    target = directory / "configs"
+    for source in sorted(packaged_configs().rglob("*.yaml")):
+        copy = target / source.relative_to(packaged_configs())
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.exists():
+            shutil.copyfile(source, copy)
+    return target
 
 
 def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:

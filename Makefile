@@ -1,0 +1,52 @@
+# Each target sets up what it needs in .venv and reuses it. Nothing else is needed than Python 3.11 and a C compiler.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+PYTORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+DEMO ?= demo
+WORKSPACE ?= $(DEMO)/workspace
+
+.PHONY: setup demo test check slow bench serve clean
+.DEFAULT_GOAL := help
+
+help: ## Show what can be made.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+# The CPU build of torch, from the configured indexes or PyTorch's own: plain PyPI would bring gigabytes of CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import torch' 2>/dev/null \
+	  || $(BIN)/pip install -q -c constraints.txt '$(TORCH)+cpu' \
+	  || $(BIN)/pip install -q -c constraints.txt --extra-index-url $(PYTORCH_CPU_INDEX) '$(TORCH)+cpu' \
+	  || $(BIN)/pip install -q -c constraints.txt '$(TORCH)'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+setup: $(VENV)/.installed ## Make .venv with everything pinned by constraints.txt.
+
+demo: setup ## Simulate a fleet, train on it, report, serve, and ask one question (about four minutes).
+	$(BIN)/iotlens demo --out $(DEMO)
+
+test: setup ## Run the tests that need no server and no minutes.
+	$(BIN)/pytest -q
+
+slow: setup ## Run the tests that need minutes or the real captures.
+	$(BIN)/pytest -q -m slow
+
+check: setup ## Lint, types, import contracts, tests: as CI does.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q
+
+bench: setup ## Print each benchmark's ratios against its rival in the same run.
+	$(BIN)/python benchmarks/history.py
+	$(BIN)/python benchmarks/serve.py
+
+serve: setup ## Serve the newest run of the workspace (WORKSPACE=DIR) on http://127.0.0.1:3000.
+	$(BIN)/iotlens serve --workspace $(WORKSPACE)
+
+clean: ## Remove what the demo and the builds left.
+	rm -rf $(DEMO) dist build
