@@ -1,33 +1,67 @@
-"""FLOWS: one row per bidirectional flow, seen from the device; and the readers that fill it."""
+"""FLOWS: one row per bidirectional flow, seen from the device; and nfstream, which meters captures into raw flows."""
 
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, Field
+
+from features.captures import Contents, copy_records, open_capture
+from features.isolated import Failed, beat, run_each
 from features.table import Column
 
-FIRST_PACKETS = 32  # default N of the first-packet lists; nfstream allows up to 255
-NDPI_CONFIDENCE = (0, 8)  # nDPI 4.x ndpi_confidence_t: 0 unknown .. 6 DPI, higher by later additions
-
 _SIDES = (("up", "from the device"), ("down", "to the device"))
-_FLAGS = ("syn", "cwr", "ece", "urg", "ack", "psh", "rst", "fin")
+FLAGS = ("syn", "cwr", "ece", "urg", "ack", "psh", "rst", "fin")
+STATISTICS = ("min", "mean", "stddev", "max")
+_DISSECTED_PACKETS = 20  # nfstream's default: nDPI looks at no more packets of a flow
+_MAX_CONFIDENCE = 9  # nDPI 5.0 NDPI_CONFIDENCE_CUSTOM_RULE, the highest of ndpi_confidence_t
+_FLOWS_PER_BATCH = 4096  # raw flows gathered before they go to disk; bounds the memory of a reader
+_LAYER_IP = 1  # nfstream's accounting_mode for IP-layer sizes
+
+
+class FlowSettings(BaseModel, frozen=True, extra="forbid"):
+    """How packets become flows (configs/flows.yaml)."""
+
+    idle_timeout_s: int = Field(120, ge=1, le=86_400, description="a silence this long ends a flow")
+    active_timeout_s: int = Field(300, ge=1, le=86_400, description="a longer flow is cut here")
+    first_packets: int = Field(32, ge=1, le=255, description="N of the first-packet lists; 255 is nfstream's most")
+    decode_tunnels: bool = Field(True, description="look inside GTP-U, CAPWAP and TZSP")
 
 
 def _one_way(side: str, way: str) -> tuple[Column, ...]:
-    ps = f"IP packet size {way}; empty without a packet"
-    piat = f"gap between packets {way}; empty below two packets"
     return (
         Column(f"{side}_packets", "int64", "1", f"packets {way} (IPFIX packetDeltaCount)", low=0),
         Column(f"{side}_bytes", "int64", "byte", f"IP-layer bytes {way} (IPFIX octetDeltaCount)", low=0),
         *(
-            Column(f"{side}_{stat}_ps", "float64", "byte", f"{stat} {ps}", low=0, empty=True, given_by="pcap")
-            for stat in ("min", "mean", "stddev", "max")
+            Column(f"{side}_{stat}_ps", "float64", "byte", text, low=0, empty=True, given_by="pcap")
+            for stat, text in _statistics(f"IP packet size {way}", "packet", "packets")
         ),
         *(
-            Column(f"{side}_{stat}_piat_ms", "float64", "ms", f"{stat} {piat}", low=0, empty=True, given_by="pcap")
-            for stat in ("min", "mean", "stddev", "max")
+            Column(f"{side}_{stat}_piat_ms", "float64", "ms", text, low=0, empty=True, given_by="pcap")
+            for stat, text in _statistics(f"gap between packets {way}", "gap", "gaps")
         ),
         *(
             Column(f"{side}_{flag}_packets", "int64", "1", f"TCP packets {way} with {flag.upper()} set", low=0)
-            for flag in _FLAGS
+            for flag in FLAGS
         ),
     )
+
+
+def _statistics(what: str, one: str, many: str) -> Iterator[tuple[str, str]]:
+    for stat in STATISTICS:
+        sample = stat == "stddev"
+        yield stat, f"{'sample stddev' if sample else stat} {what}; empty " + (
+            f"below two {many}" if sample else f"without a {one}"
+        )
 
 
 FLOWS: tuple[Column, ...] = (
@@ -38,15 +72,248 @@ FLOWS: tuple[Column, ...] = (
     Column("initiated_by_device", "bool", "-", "the first packet went up (IPFIX biflowDirection)"),
     Column("protocol", "int64", "1", "L4 protocol number (IPFIX protocolIdentifier)", low=0, high=255),
     Column("ip_version", "int64", "1", "4 or 6 (IPFIX ipVersion)", low=4, high=6),
-    Column("device_port", "int64", "1", "transport port on the device; 0 where the protocol has none", low=0, high=65535),
-    Column("peer_port", "int64", "1", "transport port on the other end; 0 where the protocol has none", low=0, high=65535),
+    Column("device_port", "int64", "1", "transport port on the device; 0 without ports", low=0, high=65535),
+    Column("peer_port", "int64", "1", "transport port on the other end; 0 without ports", low=0, high=65535),
     Column("device_ip", "string", "-", "address of the device; never a feature", empty=True),
     Column("peer_ip", "string", "-", "address of the other end; counted, never itself a feature"),
-    Column("vlan_id", "int64", "1", "IEEE 802.1Q VLAN; 0 for none (IPFIX vlanId)", low=0, high=4095),
+    Column("vlan_id", "int64", "1", "IEEE 802.1Q VLAN, the inner of two; 0 for none (IPFIX vlanId)", low=0, high=4095),
     *(column for side, way in _SIDES for column in _one_way(side, way)),
-    Column("first_ps", "int32[]", "byte", "IP sizes of the first N packets: positive up, negative down", empty=True, given_by="pcap"),
-    Column("first_piat_ms", "int64[]", "ms", "gap before each of the first N packets; 0 for the first", low=0, empty=True, given_by="pcap"),
+    Column(
+        "first_ps",
+        "int32[]",
+        "byte",
+        "IP sizes of the first packets, at most N: positive up, negative down",
+        low=-65535,
+        high=65535,
+        empty=True,
+        given_by="pcap",
+    ),
+    Column(
+        "first_piat_ms",
+        "int64[]",
+        "ms",
+        "gap before each packet of first_ps, either way; 0 for the first",
+        low=0,
+        empty=True,
+        given_by="pcap",
+    ),
     Column("application", "string", "-", "nDPI application, Master.Sub", empty=True, given_by="pcap"),
     Column("application_category", "string", "-", "nDPI category", empty=True, given_by="pcap"),
-    Column("application_confidence", "int64", "1", "nDPI ndpi_confidence_t; 0 unknown, 6 deep inspection", low=0, high=16),
+    Column(
+        "application_confidence",
+        "int64",
+        "1",
+        "nDPI ndpi_confidence_t: 0 unknown, 1 by port, 2-5 partial or cached, 6 deep inspection, 7 by address",
+        low=0,
+        high=_MAX_CONFIDENCE,
+    ),
 )
+
+_RAW_TEXT = ("src_ip", "src_mac", "dst_ip", "dst_mac", "application_name", "application_category_name")
+_RAW_WHOLE = (
+    *("src_port", "dst_port", "protocol", "ip_version", "vlan_id", "tunnel_id", "application_confidence"),
+    *("bidirectional_first_seen_ms", "bidirectional_last_seen_ms"),
+    *(f"{way}_{what}" for way in ("src2dst", "dst2src") for what in ("packets", "bytes")),
+    *(f"{way}_{flag}_packets" for way in ("src2dst", "dst2src") for flag in FLAGS),
+)
+_RAW_REAL = tuple(
+    f"{way}_{stat}_{what}" for way in ("src2dst", "dst2src") for what in ("ps", "piat_ms") for stat in STATISTICS
+)
+_RAW_LISTS = {"splt_direction": pa.int8(), "splt_ps": pa.int32(), "splt_piat_ms": pa.int64()}
+
+
+def raw_schema(first_packets: int) -> pa.Schema:
+    """Return the Arrow schema of raw flows: nfstream's names and values, src being who sent the first packet.
+
+    The splt_ lists are `first_packets` long and padded with -1. A statistic without a packet is nfstream's 0.
+    """
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in _RAW_TEXT),
+            *((name, pa.int64()) for name in _RAW_WHOLE),
+            *((name, pa.float64()) for name in _RAW_REAL),
+            *((name, pa.list_(kind, first_packets)) for name, kind in _RAW_LISTS.items()),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class RawCapture:
+    """The unoriented flows of one capture. flows: a table of `raw_schema`. warnings: what to know before trusting it."""
+
+    path: Path
+    flows: pa.Table
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UnreadCapture:
+    """A capture of which nothing could be read, and why."""
+
+    path: Path
+    reason: str
+
+
+def read_captures(
+    paths: Sequence[Path], settings: FlowSettings, *, scratch: Path
+) -> Iterator[RawCapture | UnreadCapture]:
+    """Meter captures, one per core at a time, and yield each as it is done, in any order.
+
+    Each is read in a worker process: a capture that crashes or hangs nfstream comes as UnreadCapture, the others go on.
+    scratch: an existing folder for intermediate files; nothing is left in it.
+    """
+    jobs = [_Job(path, settings, scratch / f"{number}.arrow") for number, path in enumerate(paths)]
+    workers = max(1, min(len(jobs), len(_cores())))
+    for job, outcome in run_each(_meter, jobs, workers=workers):
+        if isinstance(outcome, Failed):
+            job.out.unlink(missing_ok=True)
+            yield UnreadCapture(job.path, outcome.reason)
+            continue
+        flows = pa.ipc.open_file(pa.memory_map(str(job.out))).read_all()
+        job.out.unlink()  # the memory map outlives its name
+        yield RawCapture(job.path, flows, _warnings(outcome, flows.num_rows))
+
+
+def read_capture(path: Path, settings: FlowSettings) -> RawCapture:
+    """Meter one capture in a worker process. Raises ValueError that names it where nothing of it can be read."""
+    with TemporaryDirectory() as scratch:
+        (capture,) = read_captures([path], settings, scratch=Path(scratch))
+    if isinstance(capture, UnreadCapture):
+        raise ValueError(f"{path}: {capture.reason}")
+    return capture
+
+
+def _warnings(contents: Contents, flows: int) -> tuple[str, ...]:
+    if flows or not contents.packets:
+        return contents.warnings
+    return (
+        *contents.warnings,
+        f"none of its {contents.packets} packets is IP that nfstream can read (link type {contents.link_type})",
+    )
+
+
+def _cores() -> set[int]:
+    return os.sched_getaffinity(0)
+
+
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    settings: FlowSettings
+    out: Path
+
+
+def _meter(job: _Job) -> Contents:
+    """Write the raw flows of one capture into `job.out`, in the worker.
+
+    nfstream's own streamer forks a meter and waits for it without a limit, so a meter that dies hangs it, and one whose
+    parent dies lives on. Therefore the meter itself is called, in this process; a test holds the two against each other.
+    """
+    inlet, outlet = os.pipe()
+    with (
+        ThreadPoolExecutor(max_workers=1) as threads,
+        pa.OSFile(str(job.out), "wb") as file,
+        _FlowFile(file, job.settings.first_packets) as flows,
+    ):
+        copying = threads.submit(_copy, job.path, outlet)
+        try:
+            _run_meter(f"/dev/fd/{inlet}", job.settings, flows)
+        finally:
+            os.close(inlet)  # a meter that stopped early must not leave the copier waiting
+        try:
+            contents = copying.result()
+        except BrokenPipeError:
+            raise ValueError(f"is refused by libpcap: {flows.refusal}") from None
+    if flows.refusal:
+        raise ValueError(f"is refused by libpcap: {flows.refusal}")
+    return contents
+
+
+def _copy(path: Path, outlet: int) -> Contents:
+    with os.fdopen(outlet, "wb") as pipe, open_capture(path) as capture:
+
+        def write(record: bytes) -> None:
+            beat()
+            pipe.write(record)
+
+        return copy_records(capture, write)
+
+
+def _run_meter(source: str, settings: FlowSettings, channel: "_FlowFile") -> None:
+    from nfstream.meter import meter_workflow
+    from nfstream.utils import NFMode
+
+    started = threading.Lock()  # the meter releases it once it runs; nobody waits for it here
+    started.acquire()
+    meter_workflow(
+        source=source,
+        snaplen=65_535,  # of interfaces only
+        decode_tunnels=settings.decode_tunnels,
+        bpf_filter=None,
+        promisc=False,
+        n_roots=1,
+        root_idx=0,
+        mode=NFMode.SINGLE_FILE,
+        idle_timeout=settings.idle_timeout_s * 1000,
+        active_timeout=settings.active_timeout_s * 1000,
+        accounting_mode=_LAYER_IP,
+        udps=(),
+        n_dissections=_DISSECTED_PACKETS,
+        statistics=True,
+        splt=settings.first_packets,
+        channel=channel,
+        tracker=[SimpleNamespace(value=0) for _ in range(3)],
+        lock=started,
+        group_id=0,
+        system_visibility_mode=0,
+        socket_buffer_size=0,
+    )
+
+
+class _FlowFile:
+    """The channel nfstream's meter puts its flows into: an Arrow file, written batch by batch."""
+
+    def __init__(self, file: pa.NativeFile, first_packets: int) -> None:
+        self.refusal = ""
+        self._schema = raw_schema(first_packets)
+        self._values = attrgetter(*self._schema.names)
+        self._rows: list[tuple[Any, ...]] = []  # as nfstream gives them: str, int, float, list[int]
+        self._writer = pa.ipc.new_file(file, self._schema)
+        self._cores = _cores()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write_batch()
+        self._writer.close()
+
+    def put(self, item: Any) -> None:  # nfstream is untyped: an NFlow, a state, an error, or None at the end
+        """Take what the meter tells: a flow, that it runs, why it cannot, or that it is done."""
+        from nfstream.utils import NFEvent
+
+        beat()
+        if item is None:
+            return
+        if item.id == NFEvent.FLOW:
+            self._rows.append(self._values(item))
+            if len(self._rows) == _FLOWS_PER_BATCH:
+                self._write_batch()
+        elif item.id == NFEvent.ALL_AFFINITY_SET:
+            os.sched_setaffinity(0, self._cores)  # the meter has just pinned this process to two cores
+        elif item.id == NFEvent.ERROR:
+            self.refusal = item.message
+
+    def _write_batch(self) -> None:
+        if self._rows:
+            columns = zip(zip(*self._rows, strict=True), self._schema.types, strict=True)
+            arrays = [_array(values, kind) for values, kind in columns]
+            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+            self._rows.clear()
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if not pa.types.is_fixed_size_list(kind):
+        return pa.array(values, kind)
+    flat = np.array(values, dtype=kind.value_type.to_pandas_dtype()).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)

@@ -18,11 +18,17 @@ app.add_typer(features_app, name="features")
 app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")
 
-Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything of one tenant.")]
+Workspace = Annotated[
+    Path, typer.Option("--workspace", "-w", help="Directory that holds everything of one tenant.")
+]
 Sources = Annotated[list[str], typer.Argument(help="Captures (pcap, pcapng), folders or globs.")]
-Devices = Annotated[str, typer.Option("--devices", "-d", help="MAP.csv, or `auto`: every private address is a device.")]
+Devices = Annotated[
+    str, typer.Option("--devices", "-d", help="MAP.csv, or `auto`: every private address is a device.")
+]
 Run = Annotated[str, typer.Option("--run", help="A run's id, its path, or `latest`.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key of the configuration: key.sub=value.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key of the configuration: key.sub=value.")
+]
 
 
 @app.callback()
@@ -50,7 +56,9 @@ def ingest(
     sources: Sources,
     devices: Devices,
     workspace: Workspace,
-    each_address: Annotated[bool, typer.Option(help="A CIDR row is one device per address, not one device.")] = False,
+    each_address: Annotated[
+        bool, typer.Option(help="A CIDR row is one device per address, not one device.")
+    ] = False,
 ) -> None:
     """Read captures into flows, seen from the devices, and append them to the workspace's lake."""
     from features import ingest as ingestion
@@ -71,7 +79,11 @@ def build_features(workspace: Workspace) -> None:
 
 
 @app.command()
-def train(config: Annotated[Path, typer.Argument(help="Experiment YAML.")], workspace: Workspace, overrides: Overrides = None) -> None:
+def train(
+    config: Annotated[Path, typer.Argument(help="Experiment YAML.")],
+    workspace: Workspace,
+    overrides: Overrides = None,
+) -> None:
     """Fit a model, judge it, seal the run. The last line printed is the run directory."""
     from evaluation import report
     from training import experiment, run

@@ -1,0 +1,127 @@
+"""What a model looks at: SHAP values of a sample of rows, and how much each feature moves the answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from evaluation.metrics import interval_ends, resampled_clusters
+from training.artifact import Model
+from training.weights import Network, Trees
+
+# Exact tree SHAP costs about trees x leaves x depth^2 a row (Lundberg et al. 2020, Nature MI 2, algorithm 2).
+TREE_STEPS = 2e9  # about ten seconds of one core
+NETWORK_CALLS = 4_000_000  # rows through the network: about a minute of one core
+FEWEST_ROWS, MOST_ROWS = 50, 1000
+BACKGROUND_ROWS = 50  # typical rows that stand in for a feature left out
+SERVED = 3  # how many classes are named beside a feature
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """SHAP values of sampled rows.
+
+    values: (n, f) for two classes told by one score, or (n, f, k). rows: (n,) positions in the X given.
+    unit: of the values; a raw score is a logarithm of odds, before calibration.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+    unit: Literal["raw score", "probability"]
+
+
+def explain(model: Model, X: np.ndarray, *, seed: int) -> Explanation:
+    """Return SHAP values of as many rows as a minute or so allows, drawn without replacement.
+
+    X: float64 (n, f) as model.matrix makes it. Trees are explained exactly, a network by permutations.
+    Source: Lundberg & Lee 2017, arXiv:1705.07874.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(X))
+    if isinstance(model.weights, Trees):
+        rows = np.sort(shuffled[: _tree_rows(model.weights)])
+        return Explanation(_tree_values(model.weights, X[rows]), rows, "raw score")
+    background = X[shuffled[-BACKGROUND_ROWS:]]
+    rows = np.sort(shuffled[: _network_rows(X.shape[1], len(background))])
+    return Explanation(_network_values(model.weights, X[rows], background, seed=seed), rows, "probability")
+
+
+def mean_abs_shap(values: np.ndarray) -> np.ndarray:
+    """Return how much each feature moves the model, averaged over rows and classes.
+
+    values: (n, f) for two classes or (n, f, k). Returns (f,), all >= 0; higher matters more.
+    Raises ValueError on any other shape. Source: Lundberg & Lee 2017, arXiv:1705.07874.
+    """
+    return np.asarray(_strength(values).mean(axis=(0, 2)))
+
+
+def importance(
+    values: np.ndarray, *, features: Sequence[str], classes: Sequence[str], clusters: np.ndarray, seed: int
+) -> pd.DataFrame:
+    """Return a row per feature, the most important first: feature, importance, low, high, serves.
+
+    importance: mean |SHAP| with a 95 % bootstrap interval over clusters (n,). serves: the classes whose score
+    it moves most, none where it moves nothing; both classes where one score tells two.
+    """
+    strength = _strength(values)
+    low, high = interval_ends(resampled_means(strength.mean(axis=2), clusters=clusters, seed=seed))
+    frame = pd.DataFrame(
+        {"feature": list(features), "importance": mean_abs_shap(values), "low": low, "high": high}
+    )
+    frame["serves"] = [_served(row, classes) for row in strength.mean(axis=0)]
+    return frame.sort_values(["importance", "feature"], ascending=[False, True], ignore_index=True)
+
+
+def resampled_means(scores: np.ndarray, *, clusters: np.ndarray, seed: int) -> np.ndarray:
+    """Return (RESAMPLES, f) means of scores (n, f) when whole clusters are drawn again."""
+    columns = np.column_stack([scores, np.ones(len(scores))])
+    sums = resampled_clusters(columns, clusters=clusters, seed=seed)
+    return np.asarray(sums[:, :-1] / sums[:, -1:])
+
+
+def _strength(values: np.ndarray) -> np.ndarray:
+    """Return |values| as (n, f, k), k = 1 where one score tells two classes."""
+    if values.ndim not in (2, 3):
+        raise ValueError(f"SHAP values must be (n, f) or (n, f, k), not {values.shape}")
+    return np.asarray(np.abs(values if values.ndim == 3 else values[:, :, None]))
+
+
+def _served(strength: np.ndarray, classes: Sequence[str]) -> list[str]:
+    if not strength.any():
+        return []
+    if len(strength) != len(classes):
+        return list(classes)
+    best = np.argsort(-strength, kind="stable")[:SERVED]
+    return [classes[place] for place in best if strength[place] > 0]
+
+
+def _tree_rows(trees: Trees) -> int:
+    nodes = trees.booster.trees_to_dataframe()[["node_depth"]]
+    steps = float(np.square(nodes["node_depth"].to_numpy(dtype="float64")).sum())
+    return int(np.clip(TREE_STEPS / max(steps, 1.0), FEWEST_ROWS, MOST_ROWS))
+
+
+def _tree_values(trees: Trees, X: np.ndarray) -> np.ndarray:
+    """Return (n, f, k) of a multiclass booster, (n, f) of a binary one, equal to shap.TreeExplainer's."""
+    features = X.shape[1]
+    flat = np.asarray(trees.booster.predict(X, pred_contrib=True, num_threads=1), dtype="float64")
+    parts = flat.reshape(len(X), -1, features + 1)[
+        :, :, :features
+    ]  # the last of each class is its expectation
+    return parts.transpose(0, 2, 1) if parts.shape[1] > 1 else parts[:, 0, :]
+
+
+def _network_rows(features: int, background: int) -> int:
+    calls = (2 * features + 1) * background
+    return int(np.clip(NETWORK_CALLS // calls, FEWEST_ROWS, MOST_ROWS))
+
+
+def _network_values(network: Network, X: np.ndarray, background: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return (n, f, k): one forward and one backward permutation of the features of each row."""
+    import shap
+
+    masker = shap.maskers.Independent(background, max_samples=len(background))
+    explainer = shap.PermutationExplainer(network.predict_proba, masker, seed=seed)
+    return np.asarray(explainer(X, max_evals=2 * X.shape[1] + 1, silent=True).values, dtype="float64")

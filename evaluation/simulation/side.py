@@ -1,0 +1,48 @@
+"""What every kind of device does beside its work: clock readings and file downloads."""
+
+from collections.abc import Iterator
+
+from evaluation.simulation.dialling import resolve, secured
+from evaluation.simulation.fleet import DAY_S, Device, server_address
+from evaluation.simulation.wire.conversation import TcpConversation, UdpConversation
+from evaluation.simulation.wire.names import HTTP_PORT, NTP_PORT, get_page, read_clock
+from evaluation.simulation.wire.tap import Packet
+
+HTTPS_PORT = 443
+_NTP_SHARE = 0.5  # of devices that are no NB-IoT modules, which take the time from the network; judgement
+_CLOCK = "0.pool.time.example"
+
+
+def clock(device: Device, *, days: int, epoch_s: float) -> Iterator[list[Packet]]:
+    """Yield a clock reading a day or so, where the device is of the kind that does it."""
+    line = device.line(2)
+    rng, tap = line.link.rng, line.tap
+    if device.radio.rate_bit_s < 100_000 or rng.random() > _NTP_SHARE:
+        return
+    tap.now = max(float(rng.random()) * DAY_S, device.beat.joins_s or 0.0)
+    while tap.now < days * DAY_S:
+        server = server_address(device.site, "ntp", int(rng.integers(4)), version=4)
+        resolve(device, line, _CLOCK, server)
+        read_clock(line, UdpConversation(line, device.ends(line, server, NTP_PORT)), epoch_s=epoch_s)
+        yield tap.take()
+        tap.now += DAY_S * float(rng.uniform(0.9, 1.1))
+
+
+def downloads(device: Device, *, days: int) -> Iterator[list[Packet]]:
+    """Yield the files a type fetches now and then: A-GNSS, firmware."""
+    line, rule = device.line(3), device.profile.download
+    rng, tap = line.link.rng, line.tap
+    if rule is None:
+        return
+    tap.now = (device.beat.joins_s or 0.0) + float(rng.exponential(DAY_S / rule.per_day))
+    while tap.now < days * DAY_S:
+        name = f"files.{device.site.name}.platform.example"
+        address = server_address(device.site, "files", int(rng.integers(3)), version=4)
+        resolve(device, line, name, address)
+        tcp = TcpConversation(line, device.ends(line, address, HTTPS_PORT if rule.secure else HTTP_PORT))
+        stream = secured(device, tcp, name) if rule.secure else tcp
+        stream.open()
+        get_page(stream, name, path=f"/fw/{int(rng.integers(100))}.bin", size=int(rng.integers(*rule.bytes)))
+        stream.close(up=True)
+        yield tap.take()
+        tap.now += float(rng.exponential(DAY_S / rule.per_day))

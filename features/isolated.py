@@ -1,0 +1,125 @@
+"""Run one function per item in worker processes that may die: an item that kills its worker is named, the others go on.
+
+Why spawn: a forked worker would inherit the lake's lock and keep it after its parent was killed. Why pebble: the pools of
+the standard library break as a whole when one worker dies.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+STALL_S = 60  # without a beat this long an item counts as hung; nfstream takes a packet in about 50 us
+ITEMS_PER_WORKER = 200  # then a fresh process: what a C library leaks or corrupts does not add up
+_STALLED = 75  # exit status EX_TEMPFAIL of sysexits.h
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why an item gave no result, as a sentence part that follows the item's name."""
+
+    reason: str
+
+
+def run_each(
+    task: Callable[[Item], Result], items: Iterable[Item], *, workers: int, stall_s: float = STALL_S
+) -> Iterator[tuple[Item, Result | Failed]]:
+    """Yield every item with what `task` made of it, as they finish; at most `2 * workers` are begun and not yet taken.
+
+    task: an importable function; it calls `beat()` as it gets on. Its ValueError or OSError, a crash, and `stall_s`
+    seconds without a beat give a Failed for this item; any other error is a fault of ours and is raised here.
+    Workers end with their parent, whatever ended it. items, results: must pickle.
+    """
+    todo = iter(items)
+    waiting: dict[Future[Result], Item] = {}
+    pool = ProcessPool(
+        max_workers=workers,
+        max_tasks=ITEMS_PER_WORKER,
+        initializer=_guard_worker,
+        initargs=(stall_s,),
+        context=multiprocessing.get_context("spawn"),
+    )
+    try:
+        while True:
+            for item in islice(todo, 2 * workers - len(waiting)):
+                waiting[pool.schedule(_run_watched, args=(task, item))] = item
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), _outcome(future, stall_s)
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def beat() -> None:
+    """Tell that the running item gets on. Costs nothing worth counting; outside a worker it does nothing."""
+    _heart.beats += 1
+
+
+def _outcome(future: "Future[Result]", stall_s: float) -> Result | Failed:
+    try:
+        return future.result()
+    except ProcessExpired as error:  # an OSError, so it is asked for first
+        if error.exitcode == _STALLED:
+            return Failed(f"its reader made no progress for {stall_s:g} s and was ended")
+        cause = signal.Signals(-error.exitcode).name if error.exitcode < 0 else f"exit status {error.exitcode}"
+        return Failed(f"its reader crashed ({cause})")
+    except (ValueError, OSError) as error:
+        return Failed(str(error))
+
+
+@dataclass
+class _Heart:
+    """The life of this process as a worker; one item runs at a time."""
+
+    beats: int = 0
+    running: bool = False
+
+
+_heart = _Heart()
+
+
+def _run_watched(task: Callable[[Item], Result], item: Item) -> Result:
+    beat()
+    _heart.running = True
+    try:
+        return task(item)
+    finally:
+        _heart.running = False
+
+
+def _guard_worker(stall_s: float) -> None:
+    os.dup2(2, 1)  # what a C library prints belongs to the log, not into the caller's output
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_when_stalled, args=(stall_s,), daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _end_when_stalled(stall_s: float) -> None:
+    """End the process after `stall_s` without a beat; counted in short sleeps, so a suspended machine is no stall."""
+    nap_s = min(1.0, stall_s / 4)
+    seen, idle_s = -1, 0.0
+    while True:
+        time.sleep(nap_s)
+        idle_s = idle_s + nap_s if _heart.running and _heart.beats == seen else 0.0
+        seen = _heart.beats
+        if idle_s >= stall_s:
+            os._exit(_STALLED)

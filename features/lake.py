@@ -1,0 +1,179 @@
+"""The workspace's Parquet: atomic, idempotent, and what was read from where.
+
+A source exists for readers once its commit record `lake/sources/<source>.json` does; the record is written last and names
+its files. Their names bear the fingerprint of map and settings, so a source read anew stands beside its old files until
+one rename makes it the source. What no record names (of a killed writer, of an older reading) the next writer removes.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from features.devices import DEVICES
+from features.flows import FLOWS
+from features.table import Column, arrow_schema, check_table, empty_table
+
+_LAKE = "lake"
+_WRITING = ".writing"  # where files are written before they are renamed into place; no reader looks there
+_LOCK_WAIT_S = 30  # a writer commits a source in well under a second, but holds the lock for a whole run
+
+
+@dataclass(frozen=True)
+class Source:
+    """The commit record of one capture.
+
+    source: content id. path: as it was given. bytes: size of the file. fingerprint: of map rows and settings.
+    flows: rows of FLOWS. packets: IP packets of all flows read, each once. unmapped_flows: flows of no device.
+    files: its Parquet files, relative to the lake.
+    """
+
+    source: str
+    path: str
+    bytes: int
+    fingerprint: str
+    flows: int
+    packets: int
+    unmapped_flows: int
+    warnings: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@contextmanager
+def writing(workspace: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[Path]:
+    """Hold the lake's lock, and give a folder for intermediate files that is gone afterwards.
+
+    One process writes at a time; a dead one holds nothing. What an interrupted writer left is removed first.
+    Raises TimeoutError if another process still writes after `wait_s` seconds.
+    """
+    lake = workspace / _LAKE
+    lake.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lake / ".lock", timeout=wait_s):
+            _sweep(lake)
+            (lake / _WRITING).mkdir()
+            try:
+                yield lake / _WRITING
+            finally:
+                _sweep(lake)
+    except Timeout as error:
+        raise TimeoutError(
+            f"one process writes a lake at a time, and another one has written {lake} for {wait_s:g} s; let it end first"
+        ) from error
+
+
+def _sweep(lake: Path) -> None:
+    """Remove what no commit record names, and folders left empty by that."""
+    shutil.rmtree(lake / _WRITING, ignore_errors=True)
+    named = {lake / file for record in _records(lake) for file in record.files}
+    for folder in ("flows", "devices"):
+        for file in (lake / folder).rglob("*.parquet"):
+            if file not in named:
+                file.unlink()
+    for folder in (lake / "flows").glob("date=*"):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table so that `path` holds all of it or does not change; the same table gives the same bytes.
+
+    path: within the lake of a workspace whose lock is held (`writing`); its folder is made.
+    """
+    plain = table.replace_schema_metadata(None)  # pandas writes its version there
+    with _replacing(path) as file:
+        pq.write_table(plain, file, compression="zstd")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write, which takes the place of `path` at once when it is complete and on disk."""
+    lake = next(parent for parent in path.parents if parent.name == _LAKE)
+    written = lake / _WRITING / uuid4().hex
+    yield written
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _reach_disk(written)
+    written.replace(path)
+    _reach_disk(path.parent)
+
+
+def _reach_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def commit(workspace: Path, record: Source, flows: pd.DataFrame, devices: pd.DataFrame) -> Source:
+    """Write one source, or replace it, and return its record with the files named; the lock must be held.
+
+    flows, devices: tables that keep FLOWS and DEVICES; flows in the order that they are to have.
+    """
+    lake, name = workspace / _LAKE, f"{record.source}-{record.fingerprint[:8]}.parquet"
+    files = [f"devices/{name}"]
+    write_parquet(lake / files[0], _arrow(devices, DEVICES))
+    for date, part in flows.groupby(flows["start"].dt.strftime("%Y-%m-%d")):
+        files.append(f"flows/date={date}/{name}")
+        write_parquet(lake / files[-1], _arrow(part, FLOWS))
+    committed = Source(**{**asdict(record), "files": tuple(files)})
+    with _replacing(lake / "sources" / f"{record.source}.json") as file:
+        file.write_text(json.dumps(asdict(committed), indent=1) + "\n", encoding="utf-8")
+    return committed
+
+
+def _arrow(frame: pd.DataFrame, columns: Sequence[Column]) -> pa.Table:
+    return pa.Table.from_pandas(frame, schema=arrow_schema(columns), preserve_index=False)
+
+
+def _records(lake: Path) -> list[Source]:
+    """Return the commit records, by source."""
+    records = []
+    for file in sorted((lake / "sources").glob("*.json")):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        records.append(Source(**{**told, "warnings": tuple(told["warnings"]), "files": tuple(told["files"])}))
+    return records
+
+
+def records(workspace: Path) -> dict[str, Source]:
+    """Return the commit record of each source by its content id, in their order."""
+    return {record.source: record for record in _records(workspace / _LAKE)}
+
+
+def sources(workspace: Path) -> pd.DataFrame:
+    """Return the commit records as a frame, one row per source, with `ingested`: when it was committed (UTC)."""
+    found = records(workspace)
+    frame = pd.DataFrame([asdict(record) for record in found.values()], columns=list(Source.__dataclass_fields__))
+    times = [(workspace / _LAKE / "sources" / f"{source}.json").stat().st_mtime for source in found]
+    return frame.assign(ingested=pd.to_datetime(pd.Series(times, dtype="float64"), unit="s", utc=True))
+
+
+def flows(workspace: Path) -> list[Path]:
+    """Return the Parquet files of all committed flows.
+
+    A reader that does not hold the lock may find one gone that a writer has just replaced: it then asks again.
+    """
+    return _files(workspace, "flows/")
+
+
+def devices(workspace: Path) -> pd.DataFrame:
+    """Return DEVICES of all committed sources."""
+    files = _files(workspace, "devices/")
+    if not files:
+        return empty_table(DEVICES)
+    table = pa.concat_tables(pq.read_table(file, partitioning=None) for file in files)
+    return check_table(table.to_pandas(), DEVICES, table="devices")
+
+
+def _files(workspace: Path, folder: str) -> list[Path]:
+    lake = workspace / _LAKE
+    return [lake / file for record in _records(lake) for file in record.files if file.startswith(folder)]

@@ -1,0 +1,152 @@
+"""From a question to its answer: the model, the online store, and the one thread that may touch them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import pandas as pd
+
+from serving.problems import Problem
+from serving.schema import Answer, Candidate, Missing, ProblemDetail
+from training import artifact, decision
+
+if TYPE_CHECKING:
+    from features.store import Store
+    from serving.schema import Flow
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 256  # requests in line before one is turned away; at 3 ms each the last waits under a second
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A model that passed its self-test, and the store it looks up. Not for two threads at once.
+
+    service: the feature service the model was trained on.
+    """
+
+    model: artifact.Model
+    store: "Store"
+    service: str
+
+    def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
+        """Return one answer per id, in order, from the newest window of each device that is online."""
+        latest = self.store.latest(list(device_ids), self.service)
+        there = latest["status"].ne("missing").to_numpy()
+        answers = iter(self._answers(latest[there]))
+        return [
+            next(answers) if known else _missing(device_id, self.service)
+            for device_id, known in zip(device_ids, there, strict=True)
+        ]
+
+    def sessions(self, flows: "Sequence[Flow]") -> list[Answer]:
+        """Return one answer per device and source of the flows, sorted.
+
+        Raises Problem unless the model looks at sessions.
+        """
+        from features.flows import FLOWS
+        from features.table import check_table
+        from features.windows import SESSION, device_windows
+
+        manifest = self.model.manifest
+        if manifest.window != SESSION.name:
+            rule = f"it looks at windows of {manifest.window}; ask by device_ids"
+            raise Problem("no-inline-flows", f"{manifest.model_version} reads no inline flows: {rule}")
+        frame = check_table(pd.DataFrame([flow.model_dump() for flow in flows]), FLOWS, table="flows")
+        return self._answers(device_windows(frame, SESSION).assign(status="known"))
+
+    def _answers(self, windows: pd.DataFrame) -> list[Answer]:
+        manifest = self.model.manifest
+        proba = self.model.predict_proba(self.model.matrix(windows, table=self.service))
+        facts = _records(windows.reindex(columns=["device_id", "status", "source", "window_end"]))
+        judged = _records(decision.answer(self.model, proba))
+        made_by = {"how": "model", "model_version": manifest.model_version, "feature_service": self.service}
+        return [_answer({**fact, **row, **made_by}) for fact, row in zip(facts, judged, strict=True)]
+
+
+def load(workspace: Path, run_directory: Path) -> Answering:
+    """Return what answers, after the model repeated its self-test and the store gave its features.
+
+    Raises ValueError when the run is of a plain table, the self-test fails, or the store lacks a feature.
+    """
+    from features import store
+
+    model = artifact.load(run_directory)
+    service = model.manifest.feature_service
+    if service is None:
+        raise ValueError(f"no online store serves {run_directory}, of a plain table; use `iotlens predict`")
+    model.self_test()
+    answering = Answering(model, store.open(workspace), service)
+    answering.devices([""])  # the first look-up is the slow one, and says what the store lacks
+    return answering
+
+
+class AnsweringThread:
+    """The one thread that loads and then answers, and the line of requests before it.
+
+    One, because Feast's SQLite connection and the DuckDB connection of the windows belong to a thread; more would
+    win little, since most of the work holds the interpreter's lock. More workers are more processes.
+    """
+
+    def __init__(self, load: Callable[[], Answering]) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answering")
+        self._loading: Future[Answering] = self._thread.submit(load)
+        self._loading.add_done_callback(_say_why_not)
+        self._waiting = 0
+
+    def ready(self) -> Answering:
+        """Return what answers. Raises Problem until it is loaded, and ever after if that failed."""
+        if not self._loading.done():
+            raise Problem("not-ready", "the model is being loaded", headers={"Retry-After": "5"})
+        if self._loading.exception() is not None:
+            raise Problem("not-ready", "the model could not be loaded; the log of the service says why")
+        return self._loading.result()
+
+    async def ask(self, work: Callable[[Answering], T]) -> T:
+        """Return what the work returns. Raises Problem when the model is not ready, or the line is full."""
+        answering = self.ready()
+        if self._waiting >= MAX_WAITING:
+            raise Problem("overloaded", f"{MAX_WAITING} requests wait already", headers={"Retry-After": "1"})
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, answering)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Let the work at hand end, and take no more."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+def _say_why_not(loading: "Future[Answering]") -> None:
+    if not loading.cancelled() and (error := loading.exception()) is not None:
+        log.error("the service will not become ready", exc_info=error)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return cast(list[dict[str, Any]], frame.to_dict("records"))
+
+
+def _answer(row: dict[str, Any]) -> Answer:  # Any: one row of two frames
+    top = [Candidate(label=label, probability=probability) for label, probability in row.pop("top")]
+    return Answer(**row, top=top)
+
+
+def _missing(device_id: str, service: str) -> Missing:
+    problem = Problem("unknown-device", no_window([device_id], service))
+    detail = ProblemDetail.model_validate(problem.content())
+    return Missing(device_id=device_id, status="missing", problem=detail)
+
+
+def no_window(device_ids: Sequence[str], service: str) -> str:
+    """Return the words for devices without a window; the first three are named."""
+    more = len(device_ids) - 3
+    shown = ", ".join(map(repr, device_ids[:3])) + (f" and {more} more" if more > 0 else "")
+    return f"{service} has no window of {shown} online; ingest its flows and run `iotlens features build`"

@@ -1,0 +1,132 @@
+"""`iotlens identify`: the answers of a session model for many captures, as one CSV; no lake, no online store."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from features.configuration import find_config, read_config
+from features.device_map import DeviceMap
+from features.flows import FlowSettings, UnreadCapture
+from features.ingest import CaptureFlows, find_captures, read_all_flows
+from features.windows import SESSION, device_windows
+from training import artifact, decision
+
+COLUMNS = (
+    *("capture", "device_id", "label", "family", "level", "probability", "family_probability", "unknown", "how"),
+    *("flows", "packets", "second", "second_probability", "third", "third_probability", "model_version"),
+)
+BY_MODEL, NO_FLOWS = "model", "no-flows"
+
+Row = dict[str, str | float | bool | None]  # of COLUMNS
+
+
+@dataclass(frozen=True)
+class BulkSummary:
+    """What one call of `identify_captures` did. failures, warnings: (path as given, reason), as the captures come."""
+
+    captures: int
+    rows: int
+    failures: tuple[tuple[str, str], ...]
+    warnings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a capture: its rows of the CSV, or why there are none."""
+
+    rows: list[Row]
+    failure: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def identify_captures(
+    sources: Sequence[str], *, devices: DeviceMap, run_directory: Path, workspace: Path, out: Path
+) -> BulkSummary:
+    """Write one row per capture and device to `out`, as the captures come, and say what could not be read.
+
+    sources: files, folders or globs. Packets become flows by the workspace's settings, as for training. A device that
+    the map names for one capture, and that sent nothing there, has a row without label, and `how` says no-flows: no
+    capture is lost in silence. `out` is replaced as a whole, at the end.
+    Raises ValueError when the model does not look at sessions, FileNotFoundError when a source is not there.
+    """
+    model = session_model(run_directory)
+    settings = read_config(find_config("flows.yaml", workspace), FlowSettings)
+    paths = find_captures(sources)
+    outcomes = dict(_outcomes(model, paths, devices, settings))
+    rows = [row for path in paths for row in outcomes[path].rows]
+    _write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), out)
+    return BulkSummary(
+        captures=len(paths),
+        rows=len(rows),
+        failures=tuple((str(path), reason) for path in paths if (reason := outcomes[path].failure)),
+        warnings=tuple((str(path), told) for path in paths for told in outcomes[path].warnings),
+    )
+
+
+def session_model(run_directory: Path) -> artifact.Model:
+    """Return the model of a run after its self-test. Raises ValueError when it does not look at sessions."""
+    model = artifact.load(run_directory)
+    if model.manifest.window != SESSION.name:
+        window = f"windows of {model.manifest.window}" if model.manifest.window else "a plain table"
+        way = "`iotlens features build`, then ask the service" if model.manifest.window else "`iotlens predict`"
+        raise ValueError(f"bulk identification needs a session model, but {run_directory} looks at {window}; use {way}")
+    model.self_test()
+    return model
+
+
+def _outcomes(
+    model: artifact.Model, paths: Sequence[Path], devices: DeviceMap, settings: FlowSettings
+) -> Iterator[tuple[Path, _Outcome]]:
+    reading = read_all_flows(paths, devices, settings)
+    for capture in tqdm(reading, total=len(paths), unit="capture", delay=2, disable=None):
+        if isinstance(capture, UnreadCapture):
+            yield capture.path, _Outcome([], failure=capture.reason)
+            continue
+        rows = answers(model, capture)
+        seen = {str(row["device_id"]) for row in rows}
+        silent = _without_flows(devices.for_capture(capture.path), seen)
+        rows += [_silent(capture.path, device_id, model) for device_id in silent]
+        yield capture.path, _Outcome(rows, warnings=capture.warnings)
+
+
+def answers(model: artifact.Model, capture: CaptureFlows) -> list[Row]:
+    """Return one row per device that has flows in the capture, sorted by device."""
+    windows = device_windows(capture.flows, SESSION)
+    judged = decision.answer(model, model.predict_proba(model.matrix(windows, table=str(capture.path))))
+    packets = capture.flows["up_packets"] + capture.flows["down_packets"]
+    counts = packets.groupby(capture.flows["device_id"]).agg(flows="size", packets="sum")
+    facts = windows[["device_id"]].join(counts, on="device_id").join(judged)
+    same: Row = {"capture": str(capture.path), "how": BY_MODEL, "model_version": model.manifest.model_version}
+    return [{**row, **_runners_up(row["top"]), **same} for row in facts.to_dict("records")]
+
+
+def _runners_up(top: Sequence[tuple[str, float]]) -> Row:
+    flat: Row = {}
+    for place, (label, probability) in zip(("second", "third"), top[1:], strict=False):
+        flat |= {place: label, f"{place}_probability": probability}
+    return flat
+
+
+def _without_flows(devices: DeviceMap, seen: set[str]) -> list[str]:
+    """Return the devices that the map names for this one capture and that have no flow in it, sorted."""
+    named = {row.device_id for row in devices.rows or () if row.capture}
+    heard = seen | {device_id.rpartition("/")[0] for device_id in seen}  # a device per address of a network
+    return sorted(named - heard)
+
+
+def _silent(path: Path, device_id: str, model: artifact.Model) -> Row:
+    nothing: Row = {"unknown": True, "how": NO_FLOWS, "flows": 0, "packets": 0}
+    return {"capture": str(path), "device_id": device_id, **nothing, "model_version": model.manifest.model_version}
+
+
+def _write_csv(table: pd.DataFrame, out: Path) -> None:
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        table.to_csv(temporary, index=False)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)

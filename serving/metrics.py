@@ -1,0 +1,97 @@
+"""What Prometheus reads: requests, latency, answers per label, age of the features. Labels are bounded.
+
+BentoML's own request metrics are off: they take the path of a request as a label, so that a scanner makes new
+series without end. The workers share the directory PROMETHEUS_MULTIPROC_DIR, which BentoML sets; counters and
+histograms add up there.
+"""
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from serving.schema import Answer, Missing
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_LATENCY_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_AGE_S = tuple(60.0 * minutes for minutes in (1, 5, 15, 30, 60, 120, 360, 1440, 2880, 10080, 20160, 43200))
+
+
+class Metrics:
+    """The series of one service; `text` shows those of all its workers."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Histogram
+
+        # Asked now, not when shown: feast sets the variable too, in a process that has no other workers.
+        self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "iotlens_requests", "HTTP requests", ("route", "status"), registry=self._registry
+        )
+        self.seconds = Histogram(
+            "iotlens_request_seconds", "time taken", ("route",), buckets=_LATENCY_S, registry=self._registry
+        )
+        self.answers = Counter(
+            "iotlens_answers", "devices answered for", ("label", "unknown"), registry=self._registry
+        )
+        self.devices = Counter(
+            "iotlens_devices", "devices asked for by name", ("status",), registry=self._registry
+        )
+        self.age = Histogram(
+            "iotlens_feature_age_seconds", "now minus window_end", buckets=_AGE_S, registry=self._registry
+        )
+
+    def count(self, answers: "Iterable[Answer | Missing]") -> None:
+        """Count the answers of one request; inline flows have no age and no status."""
+        now = datetime.now(UTC)
+        for answer in answers:
+            if answer.status != "missing":
+                self.answers.labels(answer.label, str(answer.unknown).lower()).inc()
+                if answer.source is not None:
+                    continue
+                self.age.observe((now - answer.window_end).total_seconds())
+            self.devices.labels(answer.status).inc()
+
+    def text(self) -> bytes:
+        """Return the series of all workers in Prometheus' text format."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        if self._shared is None:
+            return generate_latest(self._registry)
+        everything = CollectorRegistry()
+        MultiProcessCollector(everything, path=self._shared)  # type: ignore[no-untyped-call]
+        return generate_latest(everything)
+
+
+class Measured:
+    """ASGI middleware that counts and times every request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, and count it with the route it took; no route: `other`."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, began = 500, perf_counter()  # what a failure without an answer becomes further out
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            metrics: Metrics = scope["app"].state.metrics
+            metrics.requests.labels(route, str(status)).inc()
+            metrics.seconds.labels(route).observe(perf_counter() - began)

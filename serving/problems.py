@@ -1,0 +1,132 @@
+"""Every error in one shape: RFC 9457 problem details. Domain code raises builtins, serving translates."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+ERRORS_SHOWN = 100  # a body of ten thousand wrong rows must not be answered with ten thousand errors
+
+KINDS: Mapping[str, tuple[int, str]] = {
+    "malformed": (400, "The body is not JSON"),
+    "no-key": (401, "An API key is needed"),
+    "scope": (403, "The API key lacks the scope"),
+    "unknown-device": (404, "No window of the device is online"),
+    "unknown-route": (404, "There is no such route"),
+    "method": (405, "The route does not take this method"),
+    "too-large": (413, "The request is too large"),
+    "not-json": (415, "The body must be application/json"),
+    "wrong-host": (421, "The service does not go by this name"),
+    "invalid": (422, "The request breaks its schema"),
+    "no-inline-flows": (422, "The served model reads no inline flows"),
+    "internal": (500, "The service failed"),
+    "not-ready": (503, "The service is not ready"),
+    "overloaded": (503, "The service is overloaded"),
+}
+_KIND_OF_STATUS = {400: "malformed", 404: "unknown-route", 405: "method", 413: "too-large", 503: "not-ready"}
+
+
+class Problem(Exception):  # noqa: N818  # RFC 9457's word
+    """An error as the client will read it.
+
+    kind: a key of KINDS. members: further members, such as `missing`. headers: of the response.
+    """
+
+    def __init__(
+        self, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: object
+    ) -> None:
+        super().__init__(detail)
+        self.kind, self.detail, self.members = kind, detail, members
+        self.headers = dict(headers or {})
+        self.instance = f"urn:uuid:{uuid4()}"  # this occurrence
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the problem."""
+        return KINDS[self.kind][0]
+
+    def content(self) -> dict[str, object]:
+        """Return the members of the problem, without `instance`."""
+        status, title = KINDS[self.kind]
+        named = {"type": type_uri(self.kind), "title": title, "status": status, "detail": self.detail}
+        return {**named, **self.members}
+
+    def response(self) -> Response:
+        """Return the problem as an HTTP response."""
+        text = json.dumps({**self.content(), "instance": self.instance})  # ASCII: lone surrogates break UTF-8
+        return Response(text, status_code=self.status, media_type=MEDIA_TYPE, headers=self.headers)
+
+
+def type_uri(kind: str) -> str:
+    """Return the URI that names a kind of problem; docs/rest.md explains each."""
+    return f"urn:iotlens:problem:{kind}"
+
+
+def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """Return the problem of a body that pydantic refused: where (JSON pointer), which rule, in words.
+
+    errors: pydantic's, with FastAPI's `loc` that begins with "body". The values themselves are not repeated.
+    """
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return Problem("malformed", f"not JSON at character {first['loc'][-1]}: {first['ctx']['error']}")
+    shown = [
+        {
+            "pointer": pointer(error["loc"]),
+            "rule": error["type"],
+            "detail": error["msg"].removeprefix("Value error, "),
+        }
+        for error in errors[:ERRORS_SHOWN]
+    ]
+    kind = "too-large" if first["type"] == "too_long" and len(first["loc"]) == 2 else "invalid"
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return Problem(kind, f"{shown[0]['pointer']}: {shown[0]['detail']}{more}", errors=shown)
+
+
+def pointer(loc: Sequence[str | int]) -> str:
+    """Return FastAPI's place in the body as a JSON pointer in a URI fragment (RFC 6901, section 6).
+
+    >>> pointer(("body", "flows", 3, "up_bytes"))
+    '#/flows/3/up_bytes'
+    """
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in loc[1:])
+    return "#" + "".join("/" + quote(part.encode("utf-8", "replace"), safe="") for part in escaped)
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer every error as a problem."""
+    app.exception_handler(Problem)(_own)
+    app.exception_handler(RequestValidationError)(_validation)
+    app.exception_handler(HTTPException)(_http)
+    app.exception_handler(Exception)(_unforeseen)
+
+
+def _own(_: Request, error: Problem) -> Response:
+    return error.response()
+
+
+def _validation(_: Request, error: RequestValidationError) -> Response:
+    return of_validation(error.errors()).response()
+
+
+def _http(request: Request, error: HTTPException) -> Response:
+    kind = _KIND_OF_STATUS.get(error.status_code, "internal")
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return Problem(kind, detail, headers=error.headers).response()
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    """Answer without the error's words, which may hold what no client should read; the log has them."""
+    problem = Problem("internal", "the log of the service says more, under the instance")
+    log.error("%s: %s %s failed", problem.instance, request.method, request.url.path, exc_info=error)
+    return problem.response()

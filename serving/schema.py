@@ -1,0 +1,253 @@
+"""What a client may send and what it gets back. The flow of a request is made from FLOWS."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
+
+from features.flows import FLAGS, FLOWS
+from features.table import Column
+from training.artifact import Manifest
+
+MAX_DEVICES = 100  # of one /identify: a question, not a job
+MAX_BATCH = 10_000  # devices of one /identify_batch
+MAX_FLOWS = 10_000  # inline flows of one /identify
+LARGEST = 2**48  # bytes, packets or ms of one flow; so that the sums over MAX_FLOWS stay inside int64
+MAX_FIRST_PACKETS = 255  # nfstream gives no more
+INLINE_SOURCE = "inline"
+TCP = 6  # IANA protocol number
+
+_FLAG_COUNTS = tuple(
+    f"{side}_{flag}_packets"
+    for side in ("up", "down")
+    for flag in FLAGS
+)
+_NOT_GIVEN: Mapping[str, int | str] = {
+    "source": INLINE_SOURCE,
+    "vlan_id": 0,
+    "application_confidence": 0,
+    **dict.fromkeys(_FLAG_COUNTS, 0),
+}
+_FIRST = Field(max_length=MAX_FIRST_PACKETS)
+
+
+def _iso_text(value: object) -> datetime:
+    """Refuse the numbers that pydantic would guess to be seconds or milliseconds."""
+    if isinstance(value, datetime):
+        return value
+    rule = "must be an ISO 8601 text such as 2025-03-01T08:00:00Z"
+    if not isinstance(value, str):
+        raise ValueError(rule)
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(rule) from error
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("must name its offset from UTC, as 2025-03-01T08:00:00Z does")
+    if not 1970 <= value.year < 2200:  # nanosecond timestamps end in 2262
+        raise ValueError("must lie between 1970 and 2199")
+    return value.astimezone(UTC)
+
+
+Instant = Annotated[datetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
+
+
+class _FlowRules(BaseModel):
+    """What holds between the columns of one flow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        given: Any = self  # Any: the columns are made from FLOWS, which mypy cannot see
+        if given.end < given.start:
+            raise ValueError("end must not be before start")
+        if given.protocol == TCP and not set(_FLAG_COUNTS) <= self.model_fields_set:
+            raise ValueError("a TCP flow must give all its counts of TCP flags")
+        if len(given.first_ps or ()) != len(given.first_piat_ms or ()):
+            raise ValueError("first_ps and first_piat_ms must be of one length")
+        return self
+
+
+def _field(column: Column) -> Any:
+    """Return (type, Field) of a column of the contract. Any: what pydantic's create_model takes."""
+    low = -LARGEST if column.low is None else int(column.low)
+    high = LARGEST if column.high is None else int(column.high)
+    number = Field(strict=True, ge=low, le=high)
+    kinds: dict[str, Any] = {
+        "string": Annotated[str, Field(strict=True, min_length=None if column.empty else 1)],
+        "bool": Annotated[bool, Field(strict=True)],
+        "int64": Annotated[int, number],
+        "float64": Annotated[float, number],
+        "timestamp": Instant,
+        "int32[]": Annotated[list[Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)]], _FIRST],
+        "int64[]": Annotated[list[Annotated[int, number]], _FIRST],
+    }
+    kind, description = kinds[column.dtype], f"{column.description} [{column.unit}]"
+    if column.empty:
+        return kind | None, Field(None, description=description)
+    return kind, Field(_NOT_GIVEN.get(column.name, ...), description=description)
+
+
+Flow = create_model(
+    "Flow",
+    __base__=_FlowRules,
+    __doc__="One bidirectional flow, seen from the device. What was not measured may be left out.",
+    **{column.name: _field(column) for column in FLOWS},
+)
+
+
+class Question(BaseModel):
+    """Which devices: by name, as the online store has them, or by the flows of their sessions."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["device_ids"]}, {"required": ["flows"]}]},
+    )
+
+    device_ids: list[str] | None = Field(None, min_length=1, max_length=MAX_DEVICES)
+    flows: list[Flow] | None = Field(
+        None, min_length=1, max_length=MAX_FLOWS, description="flows of one device and source are one session"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.device_ids is None) == (self.flows is None):
+            raise ValueError("the body must have device_ids or flows, and not both")
+        return self
+
+
+class BatchQuestion(BaseModel, frozen=True, extra="forbid"):
+    """Which devices, many at once, by name."""
+
+    device_ids: list[str] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class Candidate(BaseModel, frozen=True):
+    """A leaf and its probability."""
+
+    label: str
+    probability: float
+
+
+class Answer(BaseModel, frozen=True):
+    """What stands behind one device."""
+
+    device_id: str
+    status: Literal["known", "stale"] = Field(description="stale: the window is older than its time to live")
+    label: str = Field(description="always the best leaf")
+    family: str = Field(description="the group of near-identical leaves that the label belongs to")
+    level: Literal["leaf", "family"] = Field(description="how far the answer may be trusted")
+    unknown: bool = Field(description="probably none of the types the model knows")
+    probability: float = Field(ge=0, le=1, description="of the label")
+    family_probability: float = Field(ge=0, le=1, description="of the family; `unknown` is judged on it")
+    top: list[Candidate] = Field(description="the best leaves, best first, at most three")
+    how: Literal["model"] = Field(description="what the answer rests on")
+    model_version: str
+    feature_service: str
+    source: str | None = Field(description="of inline flows; null when the online store answered")
+    window_end: datetime = Field(description="end of the window that was looked at, UTC")
+
+
+class ProblemDetail(BaseModel, frozen=True):
+    """RFC 9457: what went wrong. `type` names the kind; docs/rest.md explains each."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = Field(None, description="this occurrence; the log of the service names it too")
+
+
+class BrokenValue(BaseModel, frozen=True):
+    """One value that breaks the schema."""
+
+    pointer: str = Field(description="JSON pointer into the body (RFC 6901), as a URI fragment")
+    rule: str
+    detail: str
+
+
+class InvalidDetail(ProblemDetail, frozen=True):
+    """A problem of the body: which values, and which rules they break."""
+
+    errors: list[BrokenValue]
+
+
+class Missing(BaseModel, frozen=True):
+    """A device of a batch that could not be answered for; the others were."""
+
+    device_id: str
+    status: Literal["missing"]
+    problem: ProblemDetail
+
+
+class Answers(BaseModel, frozen=True):
+    """One answer per device asked for, in that order; for inline flows per device and source, sorted."""
+
+    answers: list[Answer]
+
+
+class BatchAnswers(BaseModel, frozen=True):
+    """One answer per device asked for, in that order; a problem in place of one without a window."""
+
+    answers: list[Answer | Missing]
+    known: int
+    stale: int
+    missing: int
+
+
+class ServedModel(BaseModel, frozen=True):
+    """What answers here: the digest of a run's manifest."""
+
+    model_version: str
+    experiment: str
+    kind: str
+    window: str = Field(description="the window the model looks at")
+    feature_service: str
+    inline_flows: bool = Field(description="whether /identify takes flows: only of session models")
+    classes: list[str]
+    families: dict[str, str] = Field(description="family of each class")
+    features: list[str] = Field(description="in the order the model reads them")
+    thresholds: dict[str, float | int | str | None] = Field(description="where `unknown` and `level` change")
+    rows: int = Field(description="windows the model was fitted on")
+    data_hash: str
+    seed: int
+    libraries: dict[str, str]
+    git_commit: str | None
+    created: datetime
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Return the digest of a manifest whose feature service and window are named."""
+        same = set(cls.model_fields) - {"experiment", "features"}
+        return cls(
+            **manifest.model_dump(include=same),
+            experiment=manifest.experiment.name,
+            inline_flows=manifest.window == "session",
+            features=[feature.name for feature in manifest.features],
+        )
+
+
+class ServedModels(BaseModel, frozen=True):
+    """The models of this service; now one."""
+
+    models: list[ServedModel]
+
+
+class State(BaseModel, frozen=True):
+    """Of the process (livez) or of the model (readyz)."""
+
+    status: Literal["alive", "ready"]

@@ -1,0 +1,270 @@
+"""One experiment -> one run directory: fitted here, judged by evaluation, sealed last; found again by name.
+
+A directory without DONE is unfinished: killed, or still being judged. Nobody finds it, and it may be deleted.
+"""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from training import artifact, dataset, decision, provenance, splits, tables, validation
+from training.artifact import Manifest, Model, SelfTest, Thresholds, WeightsFile
+from training.dataset import Dataset
+from training.experiment import Experiment
+from training.splits import Split
+from training.weights import Weights, tempered
+
+log = logging.getLogger(__name__)
+
+DONE = "DONE"
+PREDICTIONS = "predictions.parquet"
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An unfinished run: what it learnt from, how that was split, what it answered on test rows, the model.
+
+    predictions: one row per test row of each split, as in predictions.parquet: split, fold, row (position in
+    dataset), its keys, y_true, the answer (`decision.answer` without top), and p_<class> for every class.
+    """
+
+    directory: Path
+    experiment: Experiment
+    dataset: Dataset
+    splits: dict[str, Split]
+    predictions: pd.DataFrame
+    model: Model
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Every test row of every split: its split, fold and row (m,), and uncalibrated probabilities (m, k)."""
+
+    split: np.ndarray
+    fold: np.ndarray
+    row: np.ndarray
+    proba: np.ndarray
+
+
+def fit(experiment: Experiment, workspace: Path) -> Fitted:
+    """Fit one model per fold to judge, and one on every row that is not held out to keep.
+
+    Leaves an unfinished directory with weights, model.json and predictions.parquet; `seal` finishes it.
+    Raises ValueError or LookupError, before anything is written, where there is nothing to learn.
+    """
+    data = dataset.load(experiment, workspace)
+    parts = splits.all_splits(data, experiment.split, seed=experiment.seed)
+    learnable = splits.trainable(data, experiment.split)
+    classes, codes = np.unique(data.y[learnable], return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"a model needs two classes, but the devices not held out have {classes.tolist()}")
+    judged = _judge_folds(experiment, data, parts, classes)
+    weights = _learn(experiment, data.X[learnable], codes, data)
+    manifest = _manifest(experiment, data, weights, classes, _calibration(experiment, data, judged, classes))
+    model = Model(manifest, weights)
+    predictions = _predictions(model, data, judged)
+    directory = _new_directory(workspace / "runs" / experiment.name)
+    artifact.save(model, directory)
+    predictions.to_parquet(directory / PREDICTIONS, index=False)
+    return Fitted(directory, experiment, data, parts, predictions, model)
+
+
+def seal(directory: Path) -> Path:
+    """Finish a run: check that its model answers as it did, then write DONE. Returns the directory."""
+    model = artifact.load(directory)
+    model.self_test()
+    if not (directory / PREDICTIONS).is_file():
+        raise FileNotFoundError(f"a run needs its {PREDICTIONS}, but {directory} has none; train again")
+    (directory / DONE).write_text(model.manifest.model_version + "\n", encoding="utf-8")
+    return directory
+
+
+def find(workspace: Path, ref: str, experiment: str | None = None) -> Path:
+    """Return the directory of a sealed run by id, path, model version, or `latest` (of the experiment).
+
+    Raises LookupError that says what there is instead, ValueError where one id names runs of two experiments.
+    """
+    if ref != LATEST and Path(ref).is_dir():
+        return _sealed(Path(ref))
+    runs = sorted((workspace / "runs").glob(f"{experiment or '*'}/*/"), key=lambda run: _order(run.name))
+    finished = [run for run in runs if (run / DONE).is_file()]
+    named = finished[-1:] if ref == LATEST else [run for run in runs if run.name == ref]
+    named = named or [run for run in finished if (run / DONE).read_text(encoding="utf-8").strip() == ref][-1:]
+    if len(named) > 1:
+        raise ValueError(
+            f"a run id must name one run, but {ref} names {[str(run) for run in named]}; give the path"
+        )
+    if named:
+        return _sealed(named[0])
+    known = ", ".join(f"{run.parent.name}/{run.name}" for run in finished[-5:]) or "none; run iotlens train"
+    raise LookupError(
+        f"no finished run {ref!r} in {workspace / 'runs' / (experiment or '')}; there are: {known}"
+    )
+
+
+def predict_table(table: Path, run_dir: Path, out: Path) -> int:
+    """Write the answer for every row of a CSV or Parquet table, in order, and return their number.
+
+    Columns: label, probability, unknown, then p_<class> for every class.
+    Raises ValueError naming file, row and column.
+    """
+    model = artifact.load(run_dir)
+    texts = [feature.name for feature in model.manifest.features if feature.dtype == "string"]
+    frame = tables.read_table(table, texts=texts)
+    proba = model.predict_proba(model.matrix(frame, table=str(table)))
+    answers = decision.answer(model, proba)[["label", "probability", "unknown"]]
+    tables.write_table(answers.join(_per_class(model, proba)), out)
+    return len(frame)
+
+
+def _judge_folds(
+    experiment: Experiment, data: Dataset, parts: dict[str, Split], classes: np.ndarray
+) -> _Judged:
+    """Fit every fold of every split; a class that a fold did not learn has probability 0 there."""
+    jobs = [(name, i, fold) for name, split in parts.items() for i, fold in enumerate(split.folds)]
+    probas = [np.empty((0, len(classes)))]
+    for _, _, fold in tqdm(jobs, desc="fit folds", unit="fold", delay=2, disable=None):
+        learnt, codes = np.unique(data.y[fold.train], return_inverse=True)
+        weights = _learn(experiment, data.X[fold.train], codes, data)
+        proba = np.zeros((len(fold.test), len(classes)))
+        proba[:, np.searchsorted(classes, learnt)] = weights.predict_proba(data.X[fold.test])
+        probas.append(proba)
+    sizes = [len(fold.test) for _, _, fold in jobs]
+    return _Judged(
+        split=np.repeat(np.array([name for name, _, _ in jobs], dtype=object), sizes),
+        fold=np.repeat(np.array([i for _, i, _ in jobs], dtype=np.int64), sizes),
+        row=np.concatenate([np.empty(0, dtype=np.int64), *(fold.test for _, _, fold in jobs)]),
+        proba=np.vstack(probas),
+    )
+
+
+def _learn(experiment: Experiment, X: np.ndarray, codes: np.ndarray, data: Dataset) -> Weights:
+    features, seed = data.features, experiment.seed
+    if experiment.model == "network":
+        from training import network
+
+        return network.fit(X, codes, features=features, settings=experiment.network, seed=seed)
+    from training import trees
+
+    return trees.fit(X, codes, features=features, settings=experiment.trees, seed=seed)
+
+
+def _calibration(
+    experiment: Experiment, data: Dataset, judged: _Judged, classes: np.ndarray
+) -> tuple[float, Thresholds]:
+    """Return temperature and thresholds, set on the test rows of time, else random, else the largest split.
+
+    Time and random must hold as many rows as it takes to see one false rejection.
+    """
+    counts = pd.Series(judged.split).value_counts()
+    if counts.empty:
+        log.warning("no split is possible: probabilities stay uncalibrated, and nothing is ever unknown")
+        return 1.0, validation.unset()
+    needed = 1 / max(experiment.reject.false_rejections, 1 / len(data.y))
+    name = next(
+        (split for split in ("time", "random") if counts.get(split, 0) >= needed), str(counts.index[0])
+    )
+    mine = judged.split == name
+    codes = np.searchsorted(classes, data.y[judged.row[mine]])
+    temperature = validation.temperature(judged.proba[mine], codes)
+    thresholds = validation.thresholds(
+        tempered(judged.proba[mine], temperature),
+        codes,
+        family_of_class=np.unique([data.families[name] for name in classes], return_inverse=True)[1],
+        settings=experiment.reject,
+        split=name,
+    )
+    return temperature, thresholds
+
+
+def _manifest(
+    experiment: Experiment,
+    data: Dataset,
+    weights: Weights,
+    classes: np.ndarray,
+    calibration: tuple[float, Thresholds],
+) -> Manifest:
+    temperature, thresholds = calibration
+    learnable = splits.trainable(data, experiment.split)
+    row = data.X[learnable[:1]]
+    proba = tempered(weights.predict_proba(row), temperature)
+    draft = Manifest(
+        model_version="",
+        kind=weights.kind,
+        features=data.features,
+        classes=tuple(classes),
+        families={name: data.families[name] for name in classes},
+        feature_service=data.feature_service,
+        window=data.window,
+        target=experiment.target,
+        thresholds=thresholds,
+        temperature=temperature,
+        weights=WeightsFile(file=weights.file, sha256=artifact.sha256(weights.to_bytes())),
+        self_test=SelfTest(
+            row=tuple(None if np.isnan(value) else value for value in row[0].tolist()),
+            probabilities=tuple(proba[0]),
+        ),
+        rows=len(learnable),
+        data_hash=data.data_hash,
+        seed=experiment.seed,
+        libraries=provenance.libraries(),
+        git_commit=provenance.git_commit(),
+        experiment=experiment,
+        created=datetime.now(UTC).replace(microsecond=0),
+    )
+    return draft.model_copy(update={"model_version": f"{experiment.name}-{_content(draft)}"})
+
+
+def _content(manifest: Manifest) -> str:
+    """Return 12 hex digits of what decides an answer: weights, names and thresholds; not of when or where."""
+    decisive = {"features", "classes", "families", "feature_service", "thresholds", "temperature", "weights"}
+    return hashlib.sha256(manifest.model_dump_json(include=decisive).encode()).hexdigest()[:12]
+
+
+def _predictions(model: Model, data: Dataset, judged: _Judged) -> pd.DataFrame:
+    proba = tempered(judged.proba, model.manifest.temperature) if len(judged.proba) else judged.proba
+    place = pd.DataFrame({"split": judged.split.astype(str), "fold": judged.fold, "row": judged.row})
+    keys = data.keys.iloc[judged.row].reset_index(drop=True)
+    truth = pd.DataFrame({"y_true": data.y[judged.row]})
+    answers = decision.answer(model, proba).drop(columns="top")
+    return pd.concat([place, keys, truth, answers, _per_class(model, proba)], axis=1)
+
+
+def _per_class(model: Model, proba: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(proba, columns=[f"p_{name}" for name in model.manifest.classes])
+
+
+def _new_directory(parent: Path) -> Path:
+    """Make and return a new directory whose name tells when, UTC; the second one of a second ends in -2."""
+    moment = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    attempt = 1
+    while True:
+        directory = parent / (moment if attempt == 1 else f"{moment}-{attempt}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            attempt += 1
+            continue
+        return directory
+
+
+def _order(name: str) -> tuple[str, int]:
+    """Return what sorts run ids by age: the moment, then the number within the second."""
+    moment, _, number = name.partition("-")
+    return moment, int(number) if re.fullmatch(r"\d+", number) else 1
+
+
+def _sealed(directory: Path) -> Path:
+    if not (directory / DONE).is_file():
+        raise LookupError(
+            f"a run must be finished, but {directory} has no {DONE}; train again and take that run"
+        )
+    return directory

@@ -1,0 +1,91 @@
+"""Plain tables, CSV or Parquet: how one is read, and what its columns are to a model.
+
+Any: a column of a stranger's table holds anything.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from training.artifact import InputFeature
+
+MAX_CATEGORIES = 255  # LightGBM's default bins; a column of more texts names things rather than kinds
+
+
+def read_table(path: Path, *, texts: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the rows of a CSV (.csv, .csv.gz, ...) or Parquet (.parquet) file, in order, on a RangeIndex.
+
+    texts: columns that a CSV gives as written, so that 007 stays 007. Raises FileNotFoundError or ValueError.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no table {path}; give a CSV or Parquet file")
+    try:
+        if ".parquet" in path.suffixes:
+            return pd.read_parquet(path).reset_index(drop=True)
+        return pd.read_csv(path, dtype=dict.fromkeys(texts, "string"), low_memory=False)
+    except (ValueError, OSError) as error:  # what pandas and Arrow raise derives from these
+        raise ValueError(f"{path} must be CSV or Parquet, however: {error}") from error
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write the rows, without an index, as Parquet where the name says so, else as CSV."""
+    if ".parquet" in path.suffixes:
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_csv(path, index=False)
+
+
+def texts(values: "pd.Series[Any]") -> "pd.Series[str]":
+    """Return names as text; whole floats lose their point, since a missing name makes floats of integers."""
+    if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")
+    return values.astype("string")
+
+
+def moments(values: "pd.Series[Any]", *, table: str) -> "pd.Series[pd.Timestamp]":
+    """Return the times of a column, UTC: ISO 8601 texts, timestamps, or numbers taken as seconds since 1970.
+
+    A number that merely orders the rows will do. Raises ValueError naming table, column and value.
+    """
+    seconds = pd.api.types.is_numeric_dtype(values.dtype)
+    try:
+        times = (
+            pd.to_datetime(values, unit="s", utc=True)
+            if seconds
+            else pd.to_datetime(values, format="ISO8601", utc=True)
+        )
+    except ValueError as error:  # also what is out of bounds or not a date
+        raise ValueError(
+            f"{table}.{values.name} must be ISO 8601 or seconds since 1970, however: {error}"
+        ) from error
+    return times.astype("datetime64[us, UTC]")
+
+
+def input_features(frame: pd.DataFrame, *, table: str) -> tuple[InputFeature, ...]:
+    """Return what each column is to a model: a number, a truth value, or a text of a few kinds.
+
+    Raises ValueError for a time (absolute time is never a feature) and for a text of too many kinds.
+    """
+    return tuple(_input_feature(frame[name], str(name), table) for name in frame.columns)
+
+
+def _input_feature(values: "pd.Series[Any]", name: str, table: str) -> InputFeature:
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return InputFeature(name=name, dtype="bool")
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return InputFeature(name=name, dtype="int64")
+    if pd.api.types.is_numeric_dtype(values.dtype) or values.isna().all():
+        return InputFeature(name=name, dtype="float64")
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        raise ValueError(
+            f"{table}.{name} is a time, which is never a feature; say time={name} or leave it out"
+        )
+    kinds = tuple(sorted(values.dropna().astype("string").unique()))
+    if len(kinds) > MAX_CATEGORIES:
+        raise ValueError(
+            f"{table}.{name} must be numbers or at most {MAX_CATEGORIES} different texts, but has"
+            f" {len(kinds)}, such as {kinds[0]!r}; name the columns to learn from with features=[...]"
+        )
+    return InputFeature(name=name, dtype="string", categories=kinds)
