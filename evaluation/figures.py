@@ -139,7 +139,7 @@ def confusion(
     """
     short = [_short(name) for name in names]
     side = max(text_width(name, 8.5) for name in short) + 10
-    cell = float(np.clip((WIDTH_PT - side - 40) / len(names), LEGIBLE_CELL_PT, 30.0))
+    cell = float(np.clip((WIDTH_PT - side - 40) / len(names), LEGIBLE_CELL_PT, 34.0))
     size = cell * len(names)
     totals = counts.sum(axis=1)
     tips: dict[str, str] = {}
@@ -302,4 +302,5 @@ def _percent_axis(axes: "Axes", which: str, *, low: float) -> None:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    """Return the name, its middle left out where it is long: names often differ at the end."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 12]}…{name[-11:]}"

@@ -13,7 +13,7 @@ from training.weights import Network, Trees
 
 # Exact tree SHAP costs about trees x leaves x depth^2 a row (Lundberg et al. 2020, Nature MI 2, algorithm 2).
 TREE_STEPS = 2e9  # about ten seconds of one core
-NETWORK_CALLS = 4_000_000  # rows through the network: about a minute of one core
+NETWORK_CALLS = 2_000_000  # rows through the network: about ten seconds of one core
 FEWEST_ROWS, MOST_ROWS = 50, 1000
 BACKGROUND_ROWS = 50  # typical rows that stand in for a feature left out
 SERVED = 3  # how many classes are named beside a feature
@@ -33,7 +33,7 @@ class Explanation:
 
 
 def explain(model: Model, X: np.ndarray, *, seed: int) -> Explanation:
-    """Return SHAP values of as many rows as a minute or so allows, drawn without replacement.
+    """Return SHAP values of as many rows as ten seconds or so allow, drawn without replacement.
 
     X: float64 (n, f) as model.matrix makes it. Trees are explained exactly, a network by permutations.
     Source: Lundberg & Lee 2017, arXiv:1705.07874.

@@ -61,6 +61,7 @@ def to_html(summary: Json) -> str:
         s=summary,
         head=head,
         others=[part for part in summary["splits"] if part is not head],
+        kin=summary["data"]["families"] < summary["data"]["classes"],
         only_random=[part["kind"] for part in summary["splits"]] == ["random"],
         figures=_figures(summary, head) if head else {},
         facts=_facts(summary),

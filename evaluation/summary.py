@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from evaluation import importance, rival, wording
 from evaluation.judgement import Answers, Json, judge
@@ -74,15 +75,12 @@ def _answers(fitted: Fitted, kind: str) -> Answers:
     folds = fitted.splits[kind].folds
     if not np.array_equal(rows["row"].to_numpy(), np.concatenate([fold.test for fold in folds])):
         raise ValueError(f"predictions of split {kind} must be its test rows in the order of its folds")
-    classes, X, y = fitted.model.manifest.classes, _rival_features(fitted), fitted.dataset.y
-    proba = [
-        rival.forest_proba(
-            X[fold.train], y[fold.train], X[fold.test], classes=classes, seed=fitted.experiment.seed
-        )
-        for fold in folds
+    X, y = _rival_features(fitted), fitted.dataset.y
+    names = [
+        _rival(fitted).name(X[fold.train], y[fold.train], X[fold.test])
+        for fold in tqdm(folds, desc=f"fit rival, {kind}", unit="fold", delay=2, disable=None)
     ]
-    names = np.array(classes, dtype=object)[np.concatenate(proba).argmax(axis=1)]
-    return Answers(rows, names, _clusters(rows, _cluster_column(fitted, kind)))
+    return Answers(rows, np.concatenate(names), _clusters(rows, _cluster_column(fitted, kind)))
 
 
 def _rival_features(fitted: Fitted) -> np.ndarray:
@@ -91,10 +89,17 @@ def _rival_features(fitted: Fitted) -> np.ndarray:
     return rival.external_features(fitted.experiment.rival, fitted.dataset.keys).to_numpy(dtype="float64")
 
 
+def _rival(fitted: Fitted) -> rival.Forest:
+    """Return the rival: one size of forest for every fold of every split."""
+    folds = [fold for split in fitted.splits.values() for fold in split.folds]
+    most = max((len(fold.train) for fold in folds), default=0)
+    return rival.Forest(rival.trees_for(most), fitted.experiment.seed)
+
+
 def _rival_name(fitted: Fitted) -> str:
     path = fitted.experiment.rival
     features = "the same features" if path is None else f"its own features, {path.name}"
-    return f"a random forest of {rival.TREES} trees on {features}"
+    return f"a random forest of {_rival(fitted).trees} trees on {features}"
 
 
 def _cluster_column(fitted: Fitted, kind: str) -> str | None:

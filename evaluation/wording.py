@@ -12,9 +12,10 @@ FEW_CLUSTERS = 5  # below, an interval says little about the next device
 FEW_ROWS = 10  # of a class in a test; below, its recall may be nearly anything
 INTERVALS = (
     "95 %. Proportions: Wilson, with fewer effective rows where rows of one device or capture hang together."
-    " F1 and importance: 1,000 bootstrap resamples of whole devices or captures. Beside the rival: paired."
+    " F1 of a class: by Wilson too, on the rows that are it or are called it. Macro F1, importance: 1,000"
+    " bootstrap resamples of whole devices or captures. Difference to the rival: paired (Agresti and Min)."
 )
-MINUS = "\N{MINUS SIGN}"
+MINUS, PERCENT = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}%"
 UPPER_BOUND = "an upper bound: the same devices, days and places stand on both sides"
 
 
@@ -179,7 +180,9 @@ def about_importance(rows: Sequence[Mapping[str, object]], share: float) -> str:
     """Return the features that move the answers most. share: of all movement, carried by the rows given."""
     first = listed([str(row["feature"]) for row in rows[:WEAKEST]])
     verb = "move" if len(rows) > 1 else "moves"
-    return f"{first} {verb} the answers most. What is shown carries {hundred(share)} % of all movement."
+    return (
+        f"{first} {verb} the answers most. What is shown carries {hundred(share)}{PERCENT} of all movement."
+    )
 
 
 def spoken_splits(parts: Sequence[Json]) -> str:
@@ -252,6 +255,9 @@ def _narrow(part: Json, summary: Json) -> list[str]:
         told.append(
             f"It rests on {few['count']} of the {nouns['units']}: the interval says little about the next."
         )
+    if part["kind"] == "site":
+        sites = summary["data"]["sites"]
+        told.append(f"It knows {sites} sites: the interval tells of more devices there, not of another site.")
     thin = sum(0 < row["support"] < FEW_ROWS for row in part["per_class"])
     if thin:
         told.append(f"In {thin} of its classes fewer than {FEW_ROWS} {nouns['many']} judge.")

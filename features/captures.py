@@ -8,7 +8,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -61,6 +61,8 @@ def copy_records(capture: BinaryIO, write: Callable[[bytes], object]) -> Content
         for record in _records(capture, tally):
             write(record)
     except _BrokenFraming as error:
+        if not tally.packets:
+            raise ValueError(f"holds no whole packet: {error}") from error
         fault = f"{error}; the {tally.packets} packets before it are read"
     warnings = (fault, tally.foreign_warning(), tally.order_warning())
     return Contents(tally.packets, tally.first_link_type, tuple(filter(None, warnings)))
@@ -92,7 +94,9 @@ class _Tally:
     def add_packet(self, time_s: float) -> None:
         """Count one packet, and whether it lies before one that stands ahead of it in the file."""
         if not 0 <= time_s < MAX_TIME_S:
-            raise _BrokenFraming(f"corrupt: the time of packet {self.packets + 1} is not between 1970 and 2106")
+            raise _BrokenFraming(
+                f"corrupt: the time of packet {self.packets + 1} is not between 1970 and 2106"
+            )
         self.packets += 1
         self.newest_s = max(self.newest_s, time_s)
         step_back_s = self.newest_s - time_s
@@ -161,7 +165,9 @@ def _pcap_records(capture: BinaryIO, start: bytes, tally: _Tally) -> Iterator[by
     rest = capture.read(20)
     if len(rest) < 20:
         raise ValueError(f"is no capture: its file header has {4 + len(rest)} of 24 bytes")
-    tally.first_link_type = struct.unpack_from(order + "I", rest, 16)[0] & 0xFFFF  # above: length of frame checksums
+    tally.first_link_type = (
+        struct.unpack_from(order + "I", rest, 16)[0] & 0xFFFF
+    )  # above: length of frame checksums
     yield start + rest
     fields = struct.Struct(order + "IIII")
     while header := _read_or_end(capture, 16, "a packet header"):
@@ -185,7 +191,9 @@ def _pcapng_records(capture: BinaryIO, start: bytes, tally: _Tally) -> Iterator[
             interfaces.append(_interface(block, order))
             if tally.first_link_type is None:
                 tally.first_link_type, first_fields = interfaces[-1].link_type, block[8:16]
-            yield block[:8] + first_fields + block[16:]  # libpcap wants link type and snap length alike everywhere
+            yield (
+                block[:8] + first_fields + block[16:]
+            )  # libpcap wants link type and snap length alike everywhere
         elif kind in (_OLD_PACKET, _SIMPLE_PACKET, _PACKET):
             interface, time_s = _packet(block, order, kind, interfaces)
             if interface.link_type != tally.first_link_type:
@@ -247,7 +255,9 @@ def _packet(block: bytes, order: str, kind: int, interfaces: list[_Interface]) -
         if length > min(MAX_PACKET_BYTES, len(block) - 32):
             raise _BrokenFraming(f"corrupt: a packet of {length} bytes in a block of {len(block)}")
     if number >= len(interfaces):
-        raise _BrokenFraming(f"corrupt: a packet of interface {number}, where {len(interfaces)} are described")
+        raise _BrokenFraming(
+            f"corrupt: a packet of interface {number}, where {len(interfaces)} are described"
+        )
     interface = interfaces[number]
     return interface, interface.offset_s + ticks / interface.ticks_per_s
 

@@ -82,7 +82,11 @@ def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
             continue
         known = list(_model_at(model, item["loc"][:-1]).model_fields)
         near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.0)
-        lines.append(f"unknown key {where!r}; the nearest known one is {near[0]!r}" if near else f"unknown key {where!r}")
+        lines.append(
+            f"unknown key {where!r}; the nearest known one is {near[0]!r}"
+            if near
+            else f"unknown key {where!r}"
+        )
     return lines
 
 

@@ -20,9 +20,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 ATTRIBUTES = ("label", "family", "site")
 COLUMNS = ("device_id", "mac", "ip", "capture", *ATTRIBUTES, "valid_from", "valid_to")
-_MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}|[0-9a-f]{12}")
+_MAC = re.compile(
+    r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}|[0-9a-f]{12}"
+)
 _NO_DEVICE = tuple(map(ipaddress.ip_network, ("0.0.0.0/32", "::/128", "255.255.255.255/32")))
-_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2106, 1, 1, tzinfo=UTC)  # what the clock of pcap can tell
+_FIRST, _LAST = (
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(2106, 1, 1, tzinfo=UTC),
+)  # what the clock of pcap can tell
 _MOST_FAULTS_TOLD = 20
 
 
@@ -83,7 +88,9 @@ class DeviceMap:
         rows = [row for row in parsed if isinstance(row, MapRow)]
         faults = [fault for fault in parsed if isinstance(fault, str)] + list(_contradictions(rows))
         if not parsed:
-            faults = ["must name at least one device, but holds no row; for captures without a map say `auto`"]
+            faults = [
+                "must name at least one device, but holds no row; for captures without a map say `auto`"
+            ]
         if faults:
             more = len(faults) - _MOST_FAULTS_TOLD
             told = faults[:_MOST_FAULTS_TOLD] + ([f"and {more} more faults"] if more > 0 else [])
@@ -144,7 +151,9 @@ def _header_faults(header: Sequence[str]) -> list[str]:
         if name not in COLUMNS:
             near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.0)[0]
             faults.append(f"row 1: unknown column {name!r}; the nearest known one is {near!r}")
-    faults.extend(f"row 1: column {name!r} stands more than once" for name in COLUMNS if header.count(name) > 1)
+    faults.extend(
+        f"row 1: column {name!r} stands more than once" for name in COLUMNS if header.count(name) > 1
+    )
     if "device_id" not in header or not {"mac", "ip"} & set(header):
         faults.append("row 1 must name the column device_id, and mac or ip or both")
     return faults
@@ -173,7 +182,9 @@ def _mac(text: str) -> str:
         raise ValueError(f"must be a MAC such as 20:f8:5e:ca:91:52, however: {text!r}")
     octets = bytes.fromhex(re.sub("[.:-]", "", text))
     if octets[0] & 1 or not any(octets):
-        raise ValueError(f"must be the MAC of one device, but {text!r} is {'a group address' if any(octets) else 'none'}")
+        raise ValueError(
+            f"must be the MAC of one device, but {text!r} is {'a group address' if any(octets) else 'none'}"
+        )
     return octets.hex(":")
 
 
@@ -181,22 +192,32 @@ def _network(text: str) -> Network:
     try:
         network = plain_network(ipaddress.ip_network(text))
     except ValueError as error:
-        raise ValueError(f"must be an IPv4 or IPv6 address or a network such as 10.20.0.0/16, however: {error}") from error
+        raise ValueError(
+            f"must be an IPv4 or IPv6 address or a network such as 10.20.0.0/16, however: {error}"
+        ) from error
     if network.is_multicast or network in _NO_DEVICE:
-        raise ValueError(f"must be the address of a device, but {text!r} is a group, a broadcast or no address")
+        raise ValueError(
+            f"must be the address of a device, but {text!r} is a group, a broadcast or no address"
+        )
     return network
 
 
 def plain_network(network: Network) -> Network:
     """Return an IPv4-mapped IPv6 network (::ffff:a.b.c.d) as the IPv4 network it stands for, others as they are."""
     mapped = getattr(network.network_address, "ipv4_mapped", None)
-    return ipaddress.ip_network((mapped, network.prefixlen - 96)) if mapped and network.prefixlen >= 96 else network
+    return (
+        ipaddress.ip_network((mapped, network.prefixlen - 96))
+        if mapped and network.prefixlen >= 96
+        else network
+    )
 
 
 def _capture(text: str) -> tuple[str, ...]:
     parts = tuple(part for part in PurePosixPath(text.replace("\\", "/")).parts if part != "/")
     if not parts or ".." in parts:
-        raise ValueError(f"must be the trailing part of a path, such as Aria/Setup-A-1-STA.pcap, however: {text!r}")
+        raise ValueError(
+            f"must be the trailing part of a path, such as Aria/Setup-A-1-STA.pcap, however: {text!r}"
+        )
     return parts
 
 
@@ -204,7 +225,9 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"must be an ISO 8601 time such as 2026-03-01T12:00:00Z, however: {text!r}") from error
+        raise ValueError(
+            f"must be an ISO 8601 time such as 2026-03-01T12:00:00Z, however: {text!r}"
+        ) from error
     moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     if not _FIRST <= moment <= _LAST:
         raise ValueError(f"must lie between 1970 and 2106, however: {text!r}; for an open end leave it empty")
@@ -222,7 +245,7 @@ _READ: dict[str, Callable[[str], object]] = {
 
 def _contradictions(rows: Sequence[MapRow]) -> Iterator[str]:
     """Yield what rows that are valid at one time cannot all mean."""
-    for (end, _), sharing in _grouped((((end, row.capture), row) for row in rows for end in _ends(row))):
+    for (end, _), sharing in _grouped(((end, row.capture), row) for row in rows for end in _ends(row)):
         for one, other in _differing(sharing, "device_id"):
             yield (
                 f"rows {one.line} and {other.line}: {end} must be one device at a time, "
@@ -244,7 +267,9 @@ def _ends(row: MapRow) -> Iterator[object]:
     return filter(None, (row.mac, row.network))
 
 
-def _grouped(pairs: Iterable[tuple[tuple[Any, ...], MapRow]]) -> Iterable[tuple[tuple[Any, ...], list[MapRow]]]:
+def _grouped(
+    pairs: Iterable[tuple[tuple[Any, ...], MapRow]],
+) -> Iterable[tuple[tuple[Any, ...], list[MapRow]]]:
     groups: dict[tuple[Any, ...], list[MapRow]] = defaultdict(list)
     for key, row in pairs:
         groups[key].append(row)

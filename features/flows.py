@@ -7,16 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from features.captures import Contents, copy_records, open_capture
-from features.isolated import Failed, beat, run_each
+from features.isolated import beat, watched
 from features.table import Column
 
 _SIDES = (("up", "from the device"), ("down", "to the device"))
@@ -33,7 +32,9 @@ class FlowSettings(BaseModel, frozen=True, extra="forbid"):
 
     idle_timeout_s: int = Field(120, ge=1, le=86_400, description="a silence this long ends a flow")
     active_timeout_s: int = Field(300, ge=1, le=86_400, description="a longer flow is cut here")
-    first_packets: int = Field(32, ge=1, le=255, description="N of the first-packet lists; 255 is nfstream's most")
+    first_packets: int = Field(
+        32, ge=1, le=255, description="N of the first-packet lists; 255 is nfstream's most"
+    )
     decode_tunnels: bool = Field(True, description="look inside GTP-U, CAPWAP and TZSP")
 
 
@@ -50,7 +51,9 @@ def _one_way(side: str, way: str) -> tuple[Column, ...]:
             for stat, text in _statistics(f"gap between packets {way}", "gap", "gaps")
         ),
         *(
-            Column(f"{side}_{flag}_packets", "int64", "1", f"TCP packets {way} with {flag.upper()} set", low=0)
+            Column(
+                f"{side}_{flag}_packets", "int64", "1", f"TCP packets {way} with {flag.upper()} set", low=0
+            )
             for flag in FLAGS
         ),
     )
@@ -59,8 +62,10 @@ def _one_way(side: str, way: str) -> tuple[Column, ...]:
 def _statistics(what: str, one: str, many: str) -> Iterator[tuple[str, str]]:
     for stat in STATISTICS:
         sample = stat == "stddev"
-        yield stat, f"{'sample stddev' if sample else stat} {what}; empty " + (
-            f"below two {many}" if sample else f"without a {one}"
+        yield (
+            stat,
+            f"{'sample stddev' if sample else stat} {what}; empty "
+            + (f"below two {many}" if sample else f"without a {one}"),
         )
 
 
@@ -76,7 +81,14 @@ FLOWS: tuple[Column, ...] = (
     Column("peer_port", "int64", "1", "transport port on the other end; 0 without ports", low=0, high=65535),
     Column("device_ip", "string", "-", "address of the device; never a feature", empty=True),
     Column("peer_ip", "string", "-", "address of the other end; counted, never itself a feature"),
-    Column("vlan_id", "int64", "1", "IEEE 802.1Q VLAN, the inner of two; 0 for none (IPFIX vlanId)", low=0, high=4095),
+    Column(
+        "vlan_id",
+        "int64",
+        "1",
+        "IEEE 802.1Q VLAN, the inner of two; 0 for none (IPFIX vlanId)",
+        low=0,
+        high=4095,
+    ),
     *(column for side, way in _SIDES for column in _one_way(side, way)),
     Column(
         "first_ps",
@@ -117,7 +129,10 @@ _RAW_WHOLE = (
     *(f"{way}_{flag}_packets" for way in ("src2dst", "dst2src") for flag in FLAGS),
 )
 _RAW_REAL = tuple(
-    f"{way}_{stat}_{what}" for way in ("src2dst", "dst2src") for what in ("ps", "piat_ms") for stat in STATISTICS
+    f"{way}_{stat}_{what}"
+    for way in ("src2dst", "dst2src")
+    for what in ("ps", "piat_ms")
+    for stat in STATISTICS
 )
 _RAW_LISTS = {"splt_direction": pa.int8(), "splt_ps": pa.int32(), "splt_piat_ms": pa.int64()}
 
@@ -139,94 +154,48 @@ def raw_schema(first_packets: int) -> pa.Schema:
 
 @dataclass(frozen=True)
 class RawCapture:
-    """The unoriented flows of one capture. flows: a table of `raw_schema`. warnings: what to know before trusting it."""
+    """The unoriented flows of one capture. flows: as `raw_schema` has them. warnings: what to know first."""
 
-    path: Path
     flows: pa.Table
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class UnreadCapture:
-    """A capture of which nothing could be read, and why."""
+    """A capture of which nothing could be read. reason: a sentence part that follows its name."""
 
     path: Path
     reason: str
 
 
-def read_captures(
-    paths: Sequence[Path], settings: FlowSettings, *, scratch: Path
-) -> Iterator[RawCapture | UnreadCapture]:
-    """Meter captures, one per core at a time, and yield each as it is done, in any order.
+def meter(path: Path, settings: FlowSettings) -> RawCapture:
+    """Return the raw flows of one capture, in this process: nfstream may crash it or hang, so call it in a worker.
 
-    Each is read in a worker process: a capture that crashes or hangs nfstream comes as UnreadCapture, the others go on.
-    scratch: an existing folder for intermediate files; nothing is left in it.
-    """
-    jobs = [_Job(path, settings, scratch / f"{number}.arrow") for number, path in enumerate(paths)]
-    workers = max(1, min(len(jobs), len(_cores())))
-    for job, outcome in run_each(_meter, jobs, workers=workers):
-        if isinstance(outcome, Failed):
-            job.out.unlink(missing_ok=True)
-            yield UnreadCapture(job.path, outcome.reason)
-            continue
-        flows = pa.ipc.open_file(pa.memory_map(str(job.out))).read_all()
-        job.out.unlink()  # the memory map outlives its name
-        yield RawCapture(job.path, flows, _warnings(outcome, flows.num_rows))
-
-
-def read_capture(path: Path, settings: FlowSettings) -> RawCapture:
-    """Meter one capture in a worker process. Raises ValueError that names it where nothing of it can be read."""
-    with TemporaryDirectory() as scratch:
-        (capture,) = read_captures([path], settings, scratch=Path(scratch))
-    if isinstance(capture, UnreadCapture):
-        raise ValueError(f"{path}: {capture.reason}")
-    return capture
-
-
-def _warnings(contents: Contents, flows: int) -> tuple[str, ...]:
-    if flows or not contents.packets:
-        return contents.warnings
-    return (
-        *contents.warnings,
-        f"none of its {contents.packets} packets is IP that nfstream can read (link type {contents.link_type})",
-    )
-
-
-def _cores() -> set[int]:
-    return os.sched_getaffinity(0)
-
-
-@dataclass(frozen=True)
-class _Job:
-    path: Path
-    settings: FlowSettings
-    out: Path
-
-
-def _meter(job: _Job) -> Contents:
-    """Write the raw flows of one capture into `job.out`, in the worker.
-
-    nfstream's own streamer forks a meter and waits for it without a limit, so a meter that dies hangs it, and one whose
-    parent dies lives on. Therefore the meter itself is called, in this process; a test holds the two against each other.
+    nfstream's own streamer forks a meter and waits for it without limit: one that dies hangs it, and one whose
+    parent dies lives on. So the meter itself is called here; a test holds it against the streamer.
+    Raises ValueError where nothing can be read, OSError.
     """
     inlet, outlet = os.pipe()
-    with (
-        ThreadPoolExecutor(max_workers=1) as threads,
-        pa.OSFile(str(job.out), "wb") as file,
-        _FlowFile(file, job.settings.first_packets) as flows,
-    ):
-        copying = threads.submit(_copy, job.path, outlet)
+    batches = _FlowBatches(settings.first_packets)
+    with ThreadPoolExecutor(max_workers=1) as threads, watched():
+        copying = threads.submit(_copy, path, outlet)
         try:
-            _run_meter(f"/dev/fd/{inlet}", job.settings, flows)
+            _run_meter(f"/dev/fd/{inlet}", settings, batches)
         finally:
-            os.close(inlet)  # a meter that stopped early must not leave the copier waiting
+            os.close(inlet)  # so that a meter which stopped early does not leave the copier waiting
         try:
             contents = copying.result()
-        except BrokenPipeError:
-            raise ValueError(f"is refused by libpcap: {flows.refusal}") from None
-    if flows.refusal:
-        raise ValueError(f"is refused by libpcap: {flows.refusal}")
-    return contents
+        except BrokenPipeError as error:
+            raise ValueError(f"is refused by libpcap: {batches.refusal}") from error
+    if batches.refusal:
+        raise ValueError(f"is refused by libpcap: {batches.refusal}")
+    flows = batches.table()
+    unread = (
+        f"none of its {contents.packets} packets is IP that nfstream reads (link type {contents.link_type})"
+    )
+    return RawCapture(
+        flows, (*contents.warnings, *([unread] if contents.packets and not flows.num_rows else []))
+    )
 
 
 def _copy(path: Path, outlet: int) -> Contents:
@@ -239,7 +208,7 @@ def _copy(path: Path, outlet: int) -> Contents:
         return copy_records(capture, write)
 
 
-def _run_meter(source: str, settings: FlowSettings, channel: "_FlowFile") -> None:
+def _run_meter(source: str, settings: FlowSettings, channel: "_FlowBatches") -> None:
     from nfstream.meter import meter_workflow
     from nfstream.utils import NFMode
 
@@ -270,23 +239,16 @@ def _run_meter(source: str, settings: FlowSettings, channel: "_FlowFile") -> Non
     )
 
 
-class _FlowFile:
-    """The channel nfstream's meter puts its flows into: an Arrow file, written batch by batch."""
+class _FlowBatches:
+    """The channel that nfstream's meter puts its flows into; they are kept as Arrow, which takes little memory."""
 
-    def __init__(self, file: pa.NativeFile, first_packets: int) -> None:
+    def __init__(self, first_packets: int) -> None:
         self.refusal = ""
         self._schema = raw_schema(first_packets)
         self._values = attrgetter(*self._schema.names)
         self._rows: list[tuple[Any, ...]] = []  # as nfstream gives them: str, int, float, list[int]
-        self._writer = pa.ipc.new_file(file, self._schema)
-        self._cores = _cores()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._write_batch()
-        self._writer.close()
+        self._batches: list[pa.RecordBatch] = []
+        self._cores = os.sched_getaffinity(0)
 
     def put(self, item: Any) -> None:  # nfstream is untyped: an NFlow, a state, an error, or None at the end
         """Take what the meter tells: a flow, that it runs, why it cannot, or that it is done."""
@@ -298,17 +260,22 @@ class _FlowFile:
         if item.id == NFEvent.FLOW:
             self._rows.append(self._values(item))
             if len(self._rows) == _FLOWS_PER_BATCH:
-                self._write_batch()
+                self._close_batch()
         elif item.id == NFEvent.ALL_AFFINITY_SET:
             os.sched_setaffinity(0, self._cores)  # the meter has just pinned this process to two cores
         elif item.id == NFEvent.ERROR:
             self.refusal = item.message
 
-    def _write_batch(self) -> None:
+    def table(self) -> pa.Table:
+        """Return all flows so far, in the order they ended."""
+        self._close_batch()
+        return pa.Table.from_batches(self._batches, schema=self._schema)
+
+    def _close_batch(self) -> None:
         if self._rows:
             columns = zip(zip(*self._rows, strict=True), self._schema.types, strict=True)
             arrays = [_array(values, kind) for values, kind in columns]
-            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+            self._batches.append(pa.record_batch(arrays, schema=self._schema))
             self._rows.clear()
 
 

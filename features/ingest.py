@@ -1,16 +1,14 @@
 """Captures into the lake: found, hashed, metered, oriented, committed; or the same road without a lake."""
 
-import glob
 import hashlib
 import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import pandas as pd
@@ -18,16 +16,33 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from features import lake
+from features.configuration import find_config, read_config
 from features.device_map import DeviceMap
 from features.devices import DEVICES, orient
-from features.flows import FLOWS, FlowSettings, RawCapture, UnreadCapture, read_capture, read_captures
+from features.flows import FLOWS, FlowSettings, UnreadCapture, meter
+from features.isolated import Failed, run_each
+from features.sources import Content, check_unchanged, find_captures, read_content
 from features.table import arrow_schema
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"  # stands for the map where there is none
-SUFFIXES = (".pcap", ".pcapng", ".cap")
-_SOURCE_DIGITS = 16  # hex digits of the SHA-256 that name a source: 64 bits
+AUTO = "auto"  # stands for a map where there is none
+
+
+@dataclass(frozen=True)
+class CaptureFlows:
+    """One capture as tables: FLOWS and DEVICES.
+
+    source: content id. packets: IP packets of all its flows. unmapped_flows: flows of no device; `flows` is without them.
+    """
+
+    path: Path
+    source: str
+    flows: pd.DataFrame
+    devices: pd.DataFrame
+    packets: int
+    unmapped_flows: int
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,7 @@ class IngestSummary:
     """What one call of `ingest` did: files = new + unchanged + replaced + failed.
 
     flows, packets, unmapped_flows: of the sources of this call as they now lie in the lake, the unchanged ones too.
-    failures, warnings: (path as given, reason) in the order of the files.
+    failures, warnings: (path as given, reason), in the order of the files.
     """
 
     files: int
@@ -49,21 +64,17 @@ class IngestSummary:
     failures: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
 
-
-@dataclass(frozen=True)
-class CaptureFlows:
-    """One capture as tables: FLOWS and DEVICES.
-
-    source: content id. packets: IP packets of all its flows. unmapped_flows: flows of no device, which `flows` lacks.
-    """
-
-    path: Path
-    source: str
-    flows: pd.DataFrame
-    devices: pd.DataFrame
-    packets: int
-    unmapped_flows: int
-    warnings: tuple[str, ...]
+    def text(self) -> str:
+        """Return the summary as a person reads it: two lines of counts, then one line for each failure and warning."""
+        return "\n".join(
+            [
+                f"{self.files:,} captures: {self.new:,} new, {self.unchanged:,} unchanged, {self.replaced:,} replaced, "
+                f"{self.failed:,} failed",
+                f"{self.flows:,} flows of devices, {self.unmapped_flows:,} flows of no device, {self.packets:,} packets",
+                *(f"failed: {path}: {reason}" for path, reason in self.failures),
+                *(f"warning: {path}: {reason}" for path, reason in self.warnings),
+            ]
+        )
 
 
 def read_map(devices: str, *, each_address: bool = False) -> DeviceMap:
@@ -71,67 +82,46 @@ def read_map(devices: str, *, each_address: bool = False) -> DeviceMap:
     return DeviceMap.auto() if devices == AUTO else DeviceMap.read(Path(devices), each_address=each_address)
 
 
-def find_captures(sources: Sequence[str]) -> list[Path]:
-    """Return the captures that files, folders (searched below too) and globs name, each once, in the order given.
-
-    In a folder a capture is what ends in `SUFFIXES`, or in one of them and .gz. Raises FileNotFoundError that names
-    the source which leads to none.
-    """
-    found: dict[Path, Path] = {}
-    for source in sources:
-        captures = list(_captures(Path(source))) or [
-            capture for match in sorted(glob.glob(source, recursive=True)) for capture in _captures(Path(match))
-        ]
-        if not captures:
-            raise FileNotFoundError(f"no capture ({', '.join(SUFFIXES)}, or one of them and .gz) at {source}")
-        for capture in captures:
-            found.setdefault(capture.resolve(), capture)
-    return list(found.values())
-
-
-def _captures(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield from [path] if path.exists() else []
-        return
-    seen: set[str] = set()  # folders by their real path: a link may lead back up
-    for folder, inside, files in os.walk(path, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        inside[:] = sorted(name for name in inside if os.path.realpath(os.path.join(folder, name)) not in seen)
-        yield from (Path(folder, name) for name in sorted(files) if _is_capture_name(name))
-
-
-def _is_capture_name(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith(SUFFIXES)
-
-
 def read_flows(path: Path, devices: DeviceMap, settings: FlowSettings) -> CaptureFlows:
     """Return what `ingest` would put into a lake. Raises ValueError that names a capture which cannot be read."""
-    content = _content(path)
-    if content.source is None:
-        raise ValueError(f"{path} {content.fault}")
-    return _oriented(read_capture(path, settings), devices.for_capture(path), content.source)
+    (capture,) = read_all_flows([path], devices, settings)
+    if isinstance(capture, UnreadCapture):
+        raise ValueError(f"{path} {capture.reason}")
+    return capture
 
 
 def read_all_flows(
     paths: Sequence[Path], devices: DeviceMap, settings: FlowSettings
 ) -> Iterator[CaptureFlows | UnreadCapture]:
-    """Yield what `read_flows` returns for each of many captures, one per core at a time, in any order."""
-    with TemporaryDirectory() as scratch:
-        for capture in read_captures(paths, settings, scratch=Path(scratch)):
-            content = _content(capture.path)
-            if isinstance(capture, UnreadCapture):
-                yield capture
-            elif content.source is None:
-                yield UnreadCapture(capture.path, content.fault)
-            else:
-                yield _oriented(capture, devices.for_capture(capture.path), content.source)
+    """Yield for each of many captures what `read_flows` returns, one per core at a time, in any order.
+
+    A capture that cannot be read, or that kills its reader, comes as UnreadCapture.
+    """
+    jobs = [_Job(path, devices.for_capture(path), settings) for path in paths]
+    for job, outcome in run_each(_read, jobs, workers=_workers(len(jobs))):
+        yield UnreadCapture(job.path, outcome.reason) if isinstance(outcome, Failed) else outcome
 
 
-def _oriented(capture: RawCapture, devices: DeviceMap, source: str) -> CaptureFlows:
-    flows, seen, unmapped = orient(capture.flows, devices, source)
-    packets = sum(pc.sum(capture.flows[f"{way}_packets"]).as_py() or 0 for way in ("src2dst", "dst2src"))
-    astray = (f"none of its {unmapped} flows is of a device of the map",) if unmapped and not len(flows) else ()
-    return CaptureFlows(capture.path, source, flows, seen, packets, unmapped, (*capture.warnings, *astray))
+@dataclass(frozen=True)
+class _Job:
+    """A capture to be read by a worker. devices: narrowed to this capture. content: None where it is not yet hashed."""
+
+    path: Path
+    devices: DeviceMap
+    settings: FlowSettings
+    content: Content | None = None
+
+
+def _read(job: _Job) -> CaptureFlows:
+    content = job.content or read_content(job.path)
+    raw = meter(job.path, job.settings)
+    check_unchanged(job.path, content)
+    flows, seen, unmapped = orient(raw.flows, job.devices, content.source)
+    packets = sum(pc.sum(raw.flows[f"{way}_packets"]).as_py() or 0 for way in ("src2dst", "dst2src"))
+    astray = (
+        (f"none of its {unmapped} flows is of a device of the map",) if unmapped and not len(flows) else ()
+    )
+    return CaptureFlows(job.path, content.source, flows, seen, packets, unmapped, (*raw.warnings, *astray))
 
 
 def ingest(
@@ -139,164 +129,163 @@ def ingest(
     workspace: Path,
     *,
     devices: str,
-    settings: FlowSettings,
     each_address: bool = False,
+    settings: FlowSettings | None = None,
 ) -> IngestSummary:
-    """Bring captures into the lake of a workspace; what is there already, read with the same map and settings, stays.
+    """Bring captures into the lake of a workspace; what lies there already, read with the same map and settings, stays.
 
-    sources: files, folders or globs (`find_captures`). devices: path of a MAP.csv, or `auto`. each_address: a row with a
-    network makes one device of each of its addresses. Each source is committed by itself: after an interruption the
-    same call goes on where it was. A capture that cannot be read is named in the summary, the others go on.
+    sources: files, folders or globs (`find_captures`). devices: path of a MAP.csv, or `auto`. each_address: a map row
+    with a network makes one device of each of its addresses. settings: the workspace's flows.yaml unless given.
+    Each source is committed by itself: after an interruption the same call goes on where it was. A capture that cannot
+    be read is named in the summary, and the others go on.
     Raises FileNotFoundError, ValueError (of the map) and TimeoutError (another process writes) before anything changed.
     """
+    settings = settings or read_config(find_config("flows.yaml", workspace), FlowSettings)
     device_map, captures = read_map(devices, each_address=each_address), find_captures(sources)
     with lake.writing(workspace) as scratch:
         contents = {path: _content(path) for path in tqdm(captures, desc="hash", delay=2, disable=None)}
         leaders = _leaders(contents, device_map)
-        plan = _plan({path: contents[path] for path in leaders.values()}, device_map, settings, workspace)
-        outcomes = {item.path: item for item in plan if isinstance(item, _Outcome)}
-        readings = {item.path: item for item in plan if isinstance(item, _Reading)}
-        read = read_captures(list(readings), settings, scratch=scratch)
-        for capture in tqdm(read, total=len(readings), desc="flows", delay=2, disable=None):
-            outcomes[capture.path] = _commit(capture, readings[capture.path], workspace)
-            _log(outcomes[capture.path])
-    return _summary([_as_follower(path, outcomes[leaders[path]]) for path in captures])
-
-
-@dataclass(frozen=True)
-class _Content:
-    """The bytes of a capture, as they were hashed. source: None where they cannot be, for `fault`."""
-
-    source: str | None
-    bytes: int = 0
-    changed_ns: int = 0
-    fault: str = ""
+        plan = _Plan(device_map, settings, lake.records(workspace), scratch)
+        steps = {path: plan.step(path, contents[path]) for path in dict.fromkeys(leaders.values())}
+        outcomes = {path: step for path, step in steps.items() if isinstance(step, _Outcome)}
+        readings = [step for step in steps.values() if isinstance(step, _Reading)]
+        staged = run_each(_stage, readings, workers=_workers(len(readings)))
+        for reading, result in tqdm(staged, total=len(readings), desc="flows", delay=2, disable=None):
+            outcomes[reading.job.path] = _committed(workspace, reading, result)
+    return _summary(
+        {path: _shared(outcomes[leader], alone=path == leader) for path, leader in leaders.items()}
+    )
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """A capture to be read. name: the path by which the map and the record know its content."""
+    """A capture to be read into the lake. name: the path by which the map and the record know its content."""
 
-    path: Path
+    job: _Job
     name: str
-    content: _Content
-    devices: DeviceMap
     fingerprint: str
     replaces: bool
+    scratch: Path
 
 
 @dataclass(frozen=True)
 class _Outcome:
     """What became of a capture. record: None where it failed. told: its warnings, or why it failed."""
 
-    path: Path
     kind: Literal["new", "unchanged", "replaced", "failed"]
     record: lake.Source | None
     told: tuple[str, ...] = ()
 
 
-def _content(path: Path) -> _Content:
+def _content(path: Path) -> Content | str:
+    """Return the content of a file, or what is wrong with it."""
     try:
-        str(path).encode()
-        if not path.is_file():
-            return _Content(None, fault="is no file, or leads to none")
-        with path.open("rb") as file:
-            state = os.fstat(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except UnicodeEncodeError:
-        return _Content(None, fault="has a name that is not UTF-8; rename it")
-    except OSError as error:
-        return _Content(None, fault=f"cannot be read: {error.strerror}")
-    return _Content(digest[:_SOURCE_DIGITS], state.st_size, state.st_mtime_ns)
+        return read_content(path)
+    except ValueError as error:
+        return str(error)
 
 
-def _leaders(contents: Mapping[Path, _Content], devices: DeviceMap) -> dict[Path, Path]:
-    """Return for each path the one that stands for all paths with its content: that with the most specific map rows."""
-    leaders: dict[str, Path] = {}
+def _leaders(contents: Mapping[Path, Content | str], devices: DeviceMap) -> dict[Path, Path]:
+    """Return for each path the one that stands for all with its content: the path with the most specific map rows."""
+    leaders: dict[object, Path] = {}
     for path, content in contents.items():
-        leader = leaders.setdefault(content.source, path) if content.source else path
+        key = content.source if isinstance(content, Content) else path
+        leader = leaders.setdefault(key, path)
         if devices.for_capture(path).specificity > devices.for_capture(leader).specificity:
-            leaders[content.source] = path
-    return {path: leaders[content.source] if content.source else path for path, content in contents.items()}
+            leaders[key] = path
+    return {
+        path: leaders[content.source if isinstance(content, Content) else path]
+        for path, content in contents.items()
+    }
 
 
-def _plan(
-    contents: Mapping[Path, _Content], devices: DeviceMap, settings: FlowSettings, workspace: Path
-) -> list[_Reading | _Outcome]:
-    """Return for each capture how to read it, or what became of it where nothing is to be read."""
-    plan: list[_Reading | _Outcome] = []
-    committed = lake.records(workspace)
-    for path, content in contents.items():
-        if content.source is None:
-            plan.append(_Outcome(path, "failed", None, (content.fault,)))
-            continue
-        known = committed.get(content.source)
-        own = devices.for_capture(path)
-        former = devices.for_capture(Path(known.path)) if known else own
-        name, rows = (known.path, former) if known and former.specificity >= own.specificity else (str(path), own)
-        fingerprint = _fingerprint(rows, settings)
+@dataclass(frozen=True)
+class _Plan:
+    """What to do with captures, given the map, the settings and what lies in the lake."""
+
+    devices: DeviceMap
+    settings: FlowSettings
+    committed: Mapping[str, lake.Source]
+    scratch: Path
+
+    def step(self, path: Path, content: Content | str) -> _Reading | _Outcome:
+        """Return how to read a capture, or the outcome where nothing is to be read.
+
+        Known content keeps the path it is known by, unless the map has more specific rows for the new one.
+        """
+        if isinstance(content, str):
+            return _log(path, _Outcome("failed", None, (content,)))
+        name, devices = str(path), self.devices.for_capture(path)
+        known = self.committed.get(content.source)
+        if known:
+            former = self.devices.for_capture(Path(known.path))
+            if former.specificity >= devices.specificity:
+                name, devices = known.path, former
+        fingerprint = _fingerprint(devices, self.settings)
         if known and known.fingerprint == fingerprint:
-            plan.append(_Outcome(path, "unchanged", known))
-        else:
-            plan.append(_Reading(path, name, content, rows, fingerprint, replaces=known is not None))
-    return plan
+            return _log(path, _Outcome("unchanged", known))
+        job = _Job(path, devices, self.settings, content)
+        return _Reading(job, name, fingerprint, known is not None, self.scratch)
 
 
 def _fingerprint(devices: DeviceMap, settings: FlowSettings) -> str:
-    """Return a hash of all that the tables of a source are made from, besides its bytes."""
-    made_from = [
-        devices.fingerprint,
-        settings.model_dump(),
-        version("nfstream"),
-        [str(arrow_schema(columns)) for columns in (FLOWS, DEVICES)],
-    ]
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:_SOURCE_DIGITS]
+    """Return a hash of all that the tables of a source are made from besides its bytes."""
+    contracts = [str(arrow_schema(columns)) for columns in (FLOWS, DEVICES)]
+    made_from = [devices.fingerprint, settings.model_dump(), version("nfstream"), contracts]
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _commit(capture: RawCapture | UnreadCapture, reading: _Reading, workspace: Path) -> _Outcome:
-    if isinstance(capture, UnreadCapture):
-        return _Outcome(reading.path, "failed", None, (capture.reason,))
-    state = reading.path.stat()
-    if (state.st_size, state.st_mtime_ns) != (reading.content.bytes, reading.content.changed_ns):
-        return _Outcome(reading.path, "failed", None, ("changed while it was read; ingest it when it is complete",))
-    oriented = _oriented(capture, reading.devices, str(reading.content.source))
+@dataclass(frozen=True)
+class _Staged:
+    record: lake.Source
+    files: Mapping[str, Path]
+
+
+def _stage(reading: _Reading) -> _Staged:
+    """Read a capture and write its tables for the lake, in a worker."""
+    capture = _read(reading.job)
     record = lake.Source(
-        source=oriented.source,
+        source=capture.source,
         path=reading.name,
-        bytes=reading.content.bytes,
+        bytes=reading.job.path.stat().st_size,
         fingerprint=reading.fingerprint,
-        flows=len(oriented.flows),
-        packets=oriented.packets,
-        unmapped_flows=oriented.unmapped_flows,
-        warnings=oriented.warnings,
+        flows=len(capture.flows),
+        packets=capture.packets,
+        unmapped_flows=capture.unmapped_flows,
+        warnings=capture.warnings,
         files=(),
     )
-    committed = lake.commit(workspace, record, oriented.flows, oriented.devices)
-    return _Outcome(reading.path, "replaced" if reading.replaces else "new", committed, oriented.warnings)
+    return _Staged(record, lake.stage(reading.scratch, capture.flows, capture.devices))
 
 
-def _as_follower(path: Path, leader: _Outcome) -> _Outcome:
-    """Return the outcome of a path whose content another path stands for: the same failure, or nothing new."""
-    if path == leader.path or leader.kind == "failed":
-        return replace(leader, path=path)
-    return _Outcome(path, "unchanged", None)
+def _committed(workspace: Path, reading: _Reading, result: _Staged | Failed) -> _Outcome:
+    if isinstance(result, Failed):
+        return _log(reading.job.path, _Outcome("failed", None, (result.reason,)))
+    record = lake.commit_staged(workspace, result.record, result.files)
+    return _log(
+        reading.job.path, _Outcome("replaced" if reading.replaces else "new", record, record.warnings)
+    )
 
 
-def _log(outcome: _Outcome) -> None:
+def _log(path: Path, outcome: _Outcome) -> _Outcome:
     for told in outcome.told:
-        logger.warning("%s: %s", outcome.path, told)
+        logger.warning("%s: %s", path, told)
     if outcome.record:
-        why = ", since the map or the settings changed" if outcome.kind == "replaced" else ""
-        logger.info(
-            "%s: %s%s, %d flows, %d of no device",
-            *(outcome.path, outcome.kind, why, outcome.record.flows, outcome.record.unmapped_flows),
-        )
+        why = " since the map or the settings changed" if outcome.kind == "replaced" else ""
+        counts = (outcome.record.flows, outcome.record.unmapped_flows)
+        logger.info("%s: %s%s, %d flows, %d of no device", path, outcome.kind, why, *counts)
+    return outcome
 
 
-def _summary(outcomes: Sequence[_Outcome]) -> IngestSummary:
-    kinds = Counter(outcome.kind for outcome in outcomes)
-    records = [outcome.record for outcome in outcomes if outcome.record]
-    told = [(outcome, (str(outcome.path), reason)) for outcome in outcomes for reason in outcome.told]
+def _shared(leader: _Outcome, *, alone: bool) -> _Outcome:
+    """Return the outcome of a path whose content another one stands for: failed as it did, or nothing new."""
+    return leader if alone or leader.kind == "failed" else _Outcome("unchanged", None)
+
+
+def _summary(outcomes: Mapping[Path, _Outcome]) -> IngestSummary:
+    kinds = Counter(outcome.kind for outcome in outcomes.values())
+    records = [outcome.record for outcome in outcomes.values() if outcome.record]
+    told = [(outcome.kind, (str(path), told)) for path, outcome in outcomes.items() for told in outcome.told]
     return IngestSummary(
         files=len(outcomes),
         new=kinds["new"],
@@ -306,6 +295,10 @@ def _summary(outcomes: Sequence[_Outcome]) -> IngestSummary:
         flows=sum(record.flows for record in records),
         packets=sum(record.packets for record in records),
         unmapped_flows=sum(record.unmapped_flows for record in records),
-        failures=tuple(named for outcome, named in told if outcome.kind == "failed"),
-        warnings=tuple(named for outcome, named in told if outcome.kind != "failed"),
+        failures=tuple(named for kind, named in told if kind == "failed"),
+        warnings=tuple(named for kind, named in told if kind != "failed"),
     )
+
+
+def _workers(jobs: int) -> int:
+    return max(1, min(jobs, len(os.sched_getaffinity(0))))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -37,8 +38,8 @@ def run_each(
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """Yield every item with what `task` made of it, as they finish; at most `2 * workers` are begun and not yet taken.
 
-    task: an importable function; it calls `beat()` as it gets on. Its ValueError or OSError, a crash, and `stall_s`
-    seconds without a beat give a Failed for this item; any other error is a fault of ours and is raised here.
+    task: an importable function. Its ValueError or OSError, a crash, and a stall (see `watched`) of `stall_s` seconds
+    give a Failed for this item; any other error is a fault of ours and is raised here.
     Workers end with their parent, whatever ended it. items, results: must pickle.
     """
     todo = iter(items)
@@ -53,7 +54,7 @@ def run_each(
     try:
         while True:
             for item in islice(todo, 2 * workers - len(waiting)):
-                waiting[pool.schedule(_run_watched, args=(task, item))] = item
+                waiting[pool.schedule(task, args=(item,))] = item
             if not waiting:
                 return
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -61,6 +62,17 @@ def run_each(
     finally:
         pool.stop()
         pool.join()
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Let the worker be ended if `beat` is not called for long within the block: for code that may hang."""
+    beat()
+    _heart.watched = True
+    try:
+        yield
+    finally:
+        _heart.watched = False
 
 
 def beat() -> None:
@@ -74,7 +86,9 @@ def _outcome(future: "Future[Result]", stall_s: float) -> Result | Failed:
     except ProcessExpired as error:  # an OSError, so it is asked for first
         if error.exitcode == _STALLED:
             return Failed(f"its reader made no progress for {stall_s:g} s and was ended")
-        cause = signal.Signals(-error.exitcode).name if error.exitcode < 0 else f"exit status {error.exitcode}"
+        cause = (
+            signal.Signals(-error.exitcode).name if error.exitcode < 0 else f"exit status {error.exitcode}"
+        )
         return Failed(f"its reader crashed ({cause})")
     except (ValueError, OSError) as error:
         return Failed(str(error))
@@ -85,19 +99,10 @@ class _Heart:
     """The life of this process as a worker; one item runs at a time."""
 
     beats: int = 0
-    running: bool = False
+    watched: bool = False
 
 
 _heart = _Heart()
-
-
-def _run_watched(task: Callable[[Item], Result], item: Item) -> Result:
-    beat()
-    _heart.running = True
-    try:
-        return task(item)
-    finally:
-        _heart.running = False
 
 
 def _guard_worker(stall_s: float) -> None:
@@ -119,7 +124,7 @@ def _end_when_stalled(stall_s: float) -> None:
     seen, idle_s = -1, 0.0
     while True:
         time.sleep(nap_s)
-        idle_s = idle_s + nap_s if _heart.running and _heart.beats == seen else 0.0
+        idle_s = idle_s + nap_s if _heart.watched and _heart.beats == seen else 0.0
         seen = _heart.beats
         if idle_s >= stall_s:
             os._exit(_STALLED)

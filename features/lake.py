@@ -8,9 +8,9 @@ one rename makes it the source. What no record names (of a killed writer, of an 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -89,19 +89,59 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
     path: within the lake of a workspace whose lock is held (`writing`); its folder is made.
     """
-    plain = table.replace_schema_metadata(None)  # pandas writes its version there
-    with _replacing(path) as file:
-        pq.write_table(plain, file, compression="zstd")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write, which takes the place of `path` at once when it is complete and on disk."""
     lake = next(parent for parent in path.parents if parent.name == _LAKE)
     written = lake / _WRITING / uuid4().hex
-    yield written
+    _write(written, table)
+    _put_in_place(written, path)
+
+
+def stage(scratch: Path, flows: pd.DataFrame, devices: pd.DataFrame) -> dict[str, Path]:
+    """Write the tables of one source into a folder of their own below `scratch`; return place in the lake -> file.
+
+    flows, devices: frames that keep FLOWS and DEVICES, in the order that they are to have. Any process may do this.
+    """
+    folder = scratch / uuid4().hex
+    folder.mkdir()
+    parts = {
+        f"flows/date={date}": _arrow(part, FLOWS)
+        for date, part in flows.groupby(flows["start"].dt.strftime("%F"))
+    }
+    staged = {}
+    for number, (place, table) in enumerate({"devices": _arrow(devices, DEVICES), **parts}.items()):
+        staged[place] = folder / str(number)
+        _write(staged[place], table)
+    return staged
+
+
+def commit_staged(workspace: Path, record: Source, staged: Mapping[str, Path]) -> Source:
+    """Make staged tables a source of the lake, or the new content of one, and return its record with the files named.
+
+    The lock must be held. Readers see the source as it was before or as it is now, at any moment of this.
+    """
+    lake, name = workspace / _LAKE, f"{record.source}-{record.fingerprint[:8]}.parquet"
+    for place, written in staged.items():
+        _put_in_place(written, lake / place / name)
+    committed = replace(record, files=tuple(f"{place}/{name}" for place in staged))
+    told = lake / _WRITING / uuid4().hex
+    told.write_text(json.dumps(asdict(committed), indent=1) + "\n", encoding="utf-8")
+    _reach_disk(told)
+    _put_in_place(told, lake / "sources" / f"{record.source}.json")
+    return committed
+
+
+def commit(workspace: Path, record: Source, flows: pd.DataFrame, devices: pd.DataFrame) -> Source:
+    """Stage tables and commit them as `commit_staged` does; the lock must be held."""
+    return commit_staged(workspace, record, stage(workspace / _LAKE / _WRITING, flows, devices))
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    plain = table.replace_schema_metadata(None)  # pandas writes its version there
+    pq.write_table(plain, path, compression="zstd")
+    _reach_disk(path)
+
+
+def _put_in_place(written: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _reach_disk(written)
     written.replace(path)
     _reach_disk(path.parent)
 
@@ -112,23 +152,6 @@ def _reach_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def commit(workspace: Path, record: Source, flows: pd.DataFrame, devices: pd.DataFrame) -> Source:
-    """Write one source, or replace it, and return its record with the files named; the lock must be held.
-
-    flows, devices: tables that keep FLOWS and DEVICES; flows in the order that they are to have.
-    """
-    lake, name = workspace / _LAKE, f"{record.source}-{record.fingerprint[:8]}.parquet"
-    files = [f"devices/{name}"]
-    write_parquet(lake / files[0], _arrow(devices, DEVICES))
-    for date, part in flows.groupby(flows["start"].dt.strftime("%Y-%m-%d")):
-        files.append(f"flows/date={date}/{name}")
-        write_parquet(lake / files[-1], _arrow(part, FLOWS))
-    committed = Source(**{**asdict(record), "files": tuple(files)})
-    with _replacing(lake / "sources" / f"{record.source}.json") as file:
-        file.write_text(json.dumps(asdict(committed), indent=1) + "\n", encoding="utf-8")
-    return committed
 
 
 def _arrow(frame: pd.DataFrame, columns: Sequence[Column]) -> pa.Table:
@@ -152,7 +175,9 @@ def records(workspace: Path) -> dict[str, Source]:
 def sources(workspace: Path) -> pd.DataFrame:
     """Return the commit records as a frame, one row per source, with `ingested`: when it was committed (UTC)."""
     found = records(workspace)
-    frame = pd.DataFrame([asdict(record) for record in found.values()], columns=list(Source.__dataclass_fields__))
+    frame = pd.DataFrame(
+        [asdict(record) for record in found.values()], columns=list(Source.__dataclass_fields__)
+    )
     times = [(workspace / _LAKE / "sources" / f"{source}.json").stat().st_mtime for source in found]
     return frame.assign(ingested=pd.to_datetime(pd.Series(times, dtype="float64"), unit="s", utc=True))
 

@@ -26,20 +26,10 @@ _LOCAL = tuple(
     )
 )
 _BROADCAST = ipaddress.ip_address("255.255.255.255")
-_BY_MAC, _BY_NETWORK = 0, 1  # a MAC is the unit's own, an address is lent to it: of two devices the MAC's is right
-
-
-def initiated_by_src(raw: pa.Table) -> np.ndarray:
-    """Tell for each flow whether its src is who began the conversation, (n,) bool.
-
-    The active timeout cuts a conversation into flows, and the src of a later one is just who spoke first after the cut.
-    """
-    table = raw.select(["protocol", "vlan_id", "tunnel_id", "bidirectional_first_seen_ms"]).to_pandas()
-    src, dst = (text(raw, f"{side}_ip") + " " + text(raw, f"{side}_port") for side in SIDES)
-    table["low"], table["high"], table["src"] = np.minimum(src, dst), np.maximum(src, dst), src
-    ordered = table.sort_values("bidirectional_first_seen_ms", kind="stable")
-    first = ordered.groupby(["low", "high", "protocol", "vlan_id", "tunnel_id"], sort=False)["src"].transform("first")
-    return (first.sort_index() == table["src"]).to_numpy()
+_BY_MAC, _BY_NETWORK = (
+    0,
+    1,
+)  # a MAC is the unit's own, an address is lent to it: of two devices the MAC's is right
 
 
 def text(raw: pa.Table, name: str) -> np.ndarray:
@@ -131,7 +121,9 @@ def _claimed_by_network(rows: Sequence[MapRow], ips: set[str], *, each_address: 
     for ip in ips:
         address = _address(ip)
         for version, length in lengths:
-            network = ipaddress.ip_network((address, length), strict=False) if version == address.version else None
+            network = (
+                ipaddress.ip_network((address, length), strict=False) if version == address.version else None
+            )
             for position in positions.get(network, ()) if network else ():
                 row, own = rows[position], each_address and network.num_addresses > 1
                 device_id = f"{row.device_id}/{address}" if own else row.device_id

@@ -74,27 +74,26 @@ def check_table(frame: pd.DataFrame, columns: Sequence[Column], *, table: str) -
     wanted, given = [column.name for column in columns], list(frame.columns)
     missing, extra = [n for n in wanted if n not in given], [n for n in given if n not in wanted]
     if missing or extra:
-        raise ValueError(f"{table} must have exactly its declared columns, but lacks {missing} and adds {extra}")
+        raise ValueError(
+            f"{table} must have exactly its declared columns, but lacks {missing} and adds {extra}"
+        )
+    rows = frame.reset_index(drop=True)
     return pd.DataFrame(
-        {column.name: _checked(frame[column.name].reset_index(drop=True), column, table) for column in columns}
+        {column.name: _checked(rows[column.name], column, table) for column in columns}, copy=False
     )
 
 
 def _checked(values: pd.Series, column: Column, table: str) -> pd.Series:
-    absent = values.isna()
-    if absent.any() and not column.empty:
+    absent = values.isna().to_numpy()
+    if not column.empty and absent.any():
         raise ValueError(f"{table}.{column.name} must not be empty, but row {_first(absent)} is")
     typed = _typed(values, column, table)
     if column.dtype.endswith("[]"):
         lists = [np.asarray(v, dtype="float64") for v in typed[~absent]]
-        _check_range(
-            pd.Series(np.concatenate(lists) if lists else np.array([]), dtype="float64"),
-            column,
-            table,
-            rows=np.repeat(np.flatnonzero(~absent), [len(v) for v in lists]),
-        )
+        rows = np.repeat(np.flatnonzero(~absent), [len(v) for v in lists])
+        _check_range(np.concatenate(lists) if lists else np.array([]), rows, column=column, table=table)
     elif column.low is not None or column.high is not None:
-        _check_range(typed[~absent], column, table, rows=np.flatnonzero(~absent))
+        _check_range(typed.to_numpy()[~absent], np.flatnonzero(~absent), column=column, table=table)
     return typed
 
 
@@ -102,26 +101,28 @@ def _typed(values: pd.Series, column: Column, table: str) -> pd.Series:
     if column.dtype == "int64" and pd.api.types.is_float_dtype(values.dtype):
         fractional = values.ne(values.round())
         if fractional.any():
-            row = _first(fractional)
+            row = _first(fractional.to_numpy())
             raise ValueError(f"{table}.{column.name} must be whole, but row {row} has {values.iloc[row]}")
     try:
         if column.dtype == "timestamp":
             return pd.to_datetime(values, utc=True).astype(_PANDAS["timestamp"])
+        if values.dtype == _PANDAS[column.dtype]:
+            return values
         return values.astype(_PANDAS[column.dtype])  # type: ignore[call-overload]  # the stubs want a literal
     except (TypeError, ValueError) as error:
         raise ValueError(f"{table}.{column.name} must be {column.dtype}, however: {error}") from error
 
 
-def _check_range(values: pd.Series, column: Column, table: str, rows: np.ndarray) -> None:
+def _check_range(values: np.ndarray, rows: np.ndarray, *, column: Column, table: str) -> None:
     low = -np.inf if column.low is None else column.low
     high = np.inf if column.high is None else column.high
-    outside = ~values.between(low, high).to_numpy(dtype=bool)
+    outside = ~((values >= low) & (values <= high))  # so that NaN is outside
     if outside.any():
-        at = int(np.flatnonzero(outside)[0])
+        at = _first(outside)
         raise ValueError(
-            f"{table}.{column.name} must be in [{low:g}, {high:g}], but row {rows[at]} has {values.iloc[at]}"
+            f"{table}.{column.name} must be in [{low:g}, {high:g}], but row {rows[at]} has {values[at]}"
         )
 
 
-def _first(mask: pd.Series) -> int:
-    return int(np.flatnonzero(mask.to_numpy(dtype=bool))[0])
+def _first(mask: np.ndarray) -> int:
+    return int(np.flatnonzero(mask)[0])

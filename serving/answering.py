@@ -40,7 +40,7 @@ class Answering:
         """Return one answer per id, in order, from the newest window of each device that is online."""
         latest = self.store.latest(list(device_ids), self.service)
         there = latest["status"].ne("missing").to_numpy()
-        answers = iter(self._answers(latest[there]))
+        answers = iter(self._answers(latest[there].assign(source=None)))
         return [
             next(answers) if known else _missing(device_id, self.service)
             for device_id, known in zip(device_ids, there, strict=True)
@@ -65,48 +65,62 @@ class Answering:
     def _answers(self, windows: pd.DataFrame) -> list[Answer]:
         manifest = self.model.manifest
         proba = self.model.predict_proba(self.model.matrix(windows, table=self.service))
-        facts = _records(windows.reindex(columns=["device_id", "status", "source", "window_end"]))
+        facts = _records(windows[["device_id", "status", "source", "window_end"]])
         judged = _records(decision.answer(self.model, proba))
         made_by = {"how": "model", "model_version": manifest.model_version, "feature_service": self.service}
         return [_answer({**fact, **row, **made_by}) for fact, row in zip(facts, judged, strict=True)]
 
 
 def load(workspace: Path, run_directory: Path) -> Answering:
-    """Return what answers, after the model repeated its self-test and the store gave its features.
+    """Return what answers, after the model repeated its self-test and the store showed its features.
 
-    Raises ValueError when the run is of a plain table, the self-test fails, or the store lacks a feature.
+    Raises ValueError when one of both is not so, LookupError when the workspace lacks the feature service.
     """
     from features import store
 
+    model, service = servable(run_directory)
+    online = store.open(workspace)
+    online.require(service, [feature.name for feature in model.manifest.features])
+    answering = Answering(model, online, service)
+    answering.devices([""])  # nobody's name: the first look-up is the slow one
+    return answering
+
+
+def servable(run_directory: Path) -> tuple[artifact.Model, str]:
+    """Return the model of a run, after its self-test, and the name of its feature service.
+
+    Raises ValueError when the self-test fails, or the run is of a plain table.
+    """
     model = artifact.load(run_directory)
-    service = model.manifest.feature_service
-    if service is None:
+    if model.manifest.feature_service is None:
         raise ValueError(f"no online store serves {run_directory}, of a plain table; use `iotlens predict`")
     model.self_test()
-    answering = Answering(model, store.open(workspace), service)
-    answering.devices([""])  # the first look-up is the slow one, and says what the store lacks
-    return answering
+    return model, model.manifest.feature_service
 
 
 class AnsweringThread:
     """The one thread that loads and then answers, and the line of requests before it.
 
-    One, because Feast's SQLite connection and the DuckDB connection of the windows belong to a thread; more would
-    win little, since most of the work holds the interpreter's lock. More workers are more processes.
+    One, because Feast's SQLite connection and the DuckDB connection of the windows belong to a thread; more
+    would win little, since most of the work holds the interpreter's lock. More workers are more processes.
     """
 
     def __init__(self, load: Callable[[], Answering]) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answering")
         self._loading: Future[Answering] = self._thread.submit(load)
-        self._loading.add_done_callback(_say_why_not)
         self._waiting = 0
 
+    async def settled(self) -> None:
+        """Wait until loading has ended, well or badly; the log says why it ended badly."""
+        loading = asyncio.wrap_future(self._loading)
+        await asyncio.wait([loading])
+        if (error := loading.exception()) is not None:
+            log.error("the service will not become ready", exc_info=error)
+
     def ready(self) -> Answering:
-        """Return what answers. Raises Problem until it is loaded, and ever after if that failed."""
-        if not self._loading.done():
-            raise Problem("not-ready", "the model is being loaded", headers={"Retry-After": "5"})
-        if self._loading.exception() is not None:
-            raise Problem("not-ready", "the model could not be loaded; the log of the service says why")
+        """Return what answers. Raises Problem when it could not be loaded, or not yet."""
+        if not self._loading.done() or self._loading.exception() is not None:
+            raise Problem("not-ready", "the model is not loaded; the log of the service says why")
         return self._loading.result()
 
     async def ask(self, work: Callable[[Answering], T]) -> T:
@@ -123,11 +137,6 @@ class AnsweringThread:
     def close(self) -> None:
         """Let the work at hand end, and take no more."""
         self._thread.shutdown(cancel_futures=True)
-
-
-def _say_why_not(loading: "Future[Answering]") -> None:
-    if not loading.cancelled() and (error := loading.exception()) is not None:
-        log.error("the service will not become ready", exc_info=error)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

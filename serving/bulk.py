@@ -1,4 +1,4 @@
-"""`iotlens identify`: the answers of a session model for many captures, as one CSV; no lake, no online store."""
+"""`iotlens identify`: the answers of a session model for many captures, as one CSV; no store."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,15 @@ from tqdm import tqdm
 from features.configuration import find_config, read_config
 from features.device_map import DeviceMap
 from features.flows import FlowSettings, UnreadCapture
-from features.ingest import CaptureFlows, find_captures, read_all_flows
+from features.ingest import CaptureFlows, read_all_flows
+from features.sources import find_captures
 from features.windows import SESSION, device_windows
 from training import artifact, decision
 
 COLUMNS = (
-    *("capture", "device_id", "label", "family", "level", "probability", "family_probability", "unknown", "how"),
-    *("flows", "packets", "second", "second_probability", "third", "third_probability", "model_version"),
+    *("capture", "device_id", "label", "family", "level", "probability", "family_probability", "unknown"),
+    *("how", "flows", "packets", "second", "second_probability", "third", "third_probability"),
+    "model_version",
 )
 BY_MODEL, NO_FLOWS = "model", "no-flows"
 
@@ -26,7 +28,7 @@ Row = dict[str, str | float | bool | None]  # of COLUMNS
 
 @dataclass(frozen=True)
 class BulkSummary:
-    """What one call of `identify_captures` did. failures, warnings: (path as given, reason), as the captures come."""
+    """What one call of `identify_captures` did. failures, warnings: (path as given, reason)."""
 
     captures: int
     rows: int
@@ -48,9 +50,9 @@ def identify_captures(
 ) -> BulkSummary:
     """Write one row per capture and device to `out`, as the captures come, and say what could not be read.
 
-    sources: files, folders or globs. Packets become flows by the workspace's settings, as for training. A device that
-    the map names for one capture, and that sent nothing there, has a row without label, and `how` says no-flows: no
-    capture is lost in silence. `out` is replaced as a whole, at the end.
+    sources: files, folders, globs. Packets become flows by the workspace's settings, as for training.
+    A device that the map names for one capture, and that is silent there, has a row without label, and `how`
+    says no-flows: no capture is lost in silence. `out` is replaced as a whole, at the end.
     Raises ValueError when the model does not look at sessions, FileNotFoundError when a source is not there.
     """
     model = session_model(run_directory)
@@ -70,10 +72,11 @@ def identify_captures(
 def session_model(run_directory: Path) -> artifact.Model:
     """Return the model of a run after its self-test. Raises ValueError when it does not look at sessions."""
     model = artifact.load(run_directory)
-    if model.manifest.window != SESSION.name:
-        window = f"windows of {model.manifest.window}" if model.manifest.window else "a plain table"
-        way = "`iotlens features build`, then ask the service" if model.manifest.window else "`iotlens predict`"
-        raise ValueError(f"bulk identification needs a session model, but {run_directory} looks at {window}; use {way}")
+    window = model.manifest.window
+    if window != SESSION.name:
+        way = "ingest and build features, then ask the service" if window else "use `iotlens predict`"
+        fact = f"{run_directory} looks at {f'windows of {window}' if window else 'a plain table'}"
+        raise ValueError(f"captures are identified by a model of sessions, but {fact}; {way}")
     model.self_test()
     return model
 
@@ -119,8 +122,8 @@ def _without_flows(devices: DeviceMap, seen: set[str]) -> list[str]:
 
 
 def _silent(path: Path, device_id: str, model: artifact.Model) -> Row:
-    nothing: Row = {"unknown": True, "how": NO_FLOWS, "flows": 0, "packets": 0}
-    return {"capture": str(path), "device_id": device_id, **nothing, "model_version": model.manifest.model_version}
+    row: Row = {"capture": str(path), "device_id": device_id, "model_version": model.manifest.model_version}
+    return row | {"unknown": True, "how": NO_FLOWS, "flows": 0, "packets": 0}
 
 
 def _write_csv(table: pd.DataFrame, out: Path) -> None:

@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from serving import demo
 from serving.log import configure
 
 log = logging.getLogger(__name__)
@@ -19,16 +21,23 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")
 
 Workspace = Annotated[
-    Path, typer.Option("--workspace", "-w", help="Directory that holds everything of one tenant.")
+    Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE", help="Directory of one tenant.")
 ]
+WORKSPACE = Path("workspace")
 Sources = Annotated[list[str], typer.Argument(help="Captures (pcap, pcapng), folders or globs.")]
 Devices = Annotated[
     str, typer.Option("--devices", "-d", help="MAP.csv, or `auto`: every private address is a device.")
 ]
+EachAddress = Annotated[bool, typer.Option("--each-address", help="A CIDR row is one device per address.")]
 Run = Annotated[str, typer.Option("--run", help="A run's id, its path, or `latest`.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key of the configuration: key.sub=value.")
-]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: key.sub=value.")]
+Csv = Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one row per capture and device.")]
+Predicted = Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet to write, row for row.")]
+Scopes = Annotated[list[str] | None, typer.Option("--scope", help="identify (default) or metrics.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same bytes.")]
+PerType = Annotated[int, typer.Option(help="Devices of each of the ten types at each site.")]
+Days = Annotated[int, typer.Option(help="Days of virtual time.")]
+Port = Annotated[int, typer.Option(help="Where the service listens.")]
 
 
 @app.callback()
@@ -55,42 +64,155 @@ def init(directory: Annotated[Path, typer.Argument(help="Where to write `configs
 def ingest(
     sources: Sources,
     devices: Devices,
-    workspace: Workspace,
-    each_address: Annotated[
-        bool, typer.Option(help="A CIDR row is one device per address, not one device.")
-    ] = False,
+    workspace: Workspace = WORKSPACE,
+    each_address: EachAddress = False,
 ) -> None:
     """Read captures into flows, seen from the devices, and append them to the workspace's lake."""
-    from features import ingest as ingestion
+    from features import configuration, flows
+    from features import ingest as captures
 
-    summary = ingestion.ingest(sources, workspace, devices=devices, each_address=each_address)
-    typer.echo(summary.text())
-    _end(failed=bool(summary.failures))
+    path = configuration.find_config("flows.yaml", workspace)
+    settings = configuration.read_config(path, flows.FlowSettings)
+    done = captures.ingest(sources, workspace, devices=devices, settings=settings, each_address=each_address)
+    typer.echo(
+        f"{done.files:,} captures: {done.new:,} new, {done.replaced:,} replaced, {done.unchanged:,} as before,"
+        f" {done.failed:,} failed; {done.flows:,} flows of {done.packets:,} packets; "
+        f"{done.unmapped_flows:,} flows of no mapped device left out"
+    )
+    _end(done.failures)
 
 
 @features_app.command("build")
-def build_features(workspace: Workspace) -> None:
-    """Compute the windows that new flows touched, and publish the newest of each device."""
+def build_features(workspace: Workspace = WORKSPACE) -> None:
+    """Compute the windows that new flows touched, and publish the newest of each device online."""
     from features import store, windows
 
-    summary = windows.build(workspace)
-    typer.echo(summary.text())
-    typer.echo(f"{store.open(workspace).publish():,} device windows published online")
+    built = windows.build(workspace)
+    published = store.open(workspace).publish()
+    typer.echo(f"{built.text()}; {published:,} device windows published online")
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="Experiment YAML.")],
-    workspace: Workspace,
+    config: Annotated[Path, typer.Argument(help="Experiment: a YAML file.")],
+    workspace: Workspace = WORKSPACE,
     overrides: Overrides = None,
 ) -> None:
-    """Fit a model, judge it, seal the run. The last line printed is the run directory."""
+    """Fit a model, judge it, write its report, seal the run. The last line printed is the run directory."""
     from evaluation import report
     from training import experiment, run
 
     fitted = run.fit(experiment.read(config, overrides or []), workspace)
     report.judge(fitted)
     typer.echo(run.seal(fitted.directory))
+
+
+@app.command()
+def identify(
+    sources: Sources,
+    devices: Devices,
+    out: Csv,
+    workspace: Workspace = WORKSPACE,
+    run: Run = "latest",
+    each_address: EachAddress = False,
+) -> None:
+    """Say what stands behind each device of many captures, without a server."""
+    from features.ingest import read_map
+    from serving import bulk
+    from training.run import find
+
+    told = read_map(devices, each_address=each_address)
+    done = bulk.identify_captures(
+        sources, devices=told, run_directory=find(workspace, run), workspace=workspace, out=out
+    )
+    typer.echo(f"{done.rows:,} answers for {done.captures:,} captures in {out}")
+    _end(done.failures)
+
+
+@app.command()
+def predict(
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet with the features of the run.")],
+    out: Predicted,
+    workspace: Workspace = WORKSPACE,
+    run: Run = "latest",
+) -> None:
+    """Answer for every row of a plain table, with a run that was trained on one."""
+    from training import run as runs
+
+    typer.echo(f"{runs.predict_table(table, runs.find(workspace, run), out):,} rows in {out}")
+
+
+@app.command()
+def serve(
+    workspace: Workspace = WORKSPACE,
+    run: Run = "latest",
+    host: Annotated[str, typer.Option(help="Any other than loopback needs an API key.")] = "127.0.0.1",
+    port: Port = 3000,
+    workers: Annotated[int, typer.Option(help="Processes that answer.")] = 1,
+) -> None:
+    """Serve a run over REST; its page is at the address printed."""
+    from serving import server
+
+    start = server.prepare(workspace, run, host=host, port=port, workers=workers)
+    typer.echo(f"serving {run} of {workspace} on {start.url}")
+    server.serve(start)
+
+
+@keys_app.command("add")
+def add_key(
+    name: str,
+    workspace: Workspace = WORKSPACE,
+    scopes: Scopes = None,
+) -> None:
+    """Make a key and print it, this once: only its hash is stored."""
+    from serving import keys
+
+    typer.echo(keys.add(workspace, name, scopes=scopes or ["identify"]))
+
+
+@keys_app.command("list")
+def list_keys(workspace: Workspace = WORKSPACE) -> None:
+    """Show the names and scopes of the keys."""
+    from serving import keys
+
+    for key in keys.stored(workspace):
+        typer.echo(f"{key.name}\t{','.join(key.scopes)}\t{key.created:%Y-%m-%dT%H:%M:%SZ}")
+
+
+@keys_app.command("revoke")
+def revoke_key(name: str, workspace: Workspace = WORKSPACE) -> None:
+    """Forget a key: a running service refuses it from its next request on."""
+    from serving import keys
+
+    keys.revoke(workspace, name)
+
+
+@simulate_app.command("traffic")
+def simulate_traffic(
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for captures and device map.")],
+    seed: Seed = demo.SEED,
+    devices_per_type: PerType = demo.DEVICES_PER_TYPE,
+    days: Days = demo.DAYS,
+) -> None:
+    """Write captures of a fleet of ten device types at two sites, with real protocol bytes."""
+    from evaluation.simulation import traffic
+    from features.configuration import find_config
+
+    profiles = find_config("flow_profiles.yaml")
+    made = traffic.simulate(out, profiles=profiles, seed=seed, devices_per_type=devices_per_type, days=days)
+    typer.echo(f"{made.packets:,} packets of {made.device_count:,} devices in {out} (simulated)")
+
+
+@app.command("demo")
+def walk_demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to work in.")] = Path("demo"),
+    seed: Seed = demo.SEED,
+    devices_per_type: PerType = demo.DEVICES_PER_TYPE,
+    days: Days = demo.DAYS,
+    port: Port = 3000,
+) -> None:
+    """Walk the whole road on simulated traffic: ingest, features, train, report, serve, ask."""
+    demo.walk(demo.Fleet(seed, devices_per_type, days), out, port=port)
 
 
 def main() -> None:
@@ -106,6 +228,9 @@ def main() -> None:
         sys.exit(2)
 
 
-def _end(*, failed: bool) -> None:
-    if failed:
+def _end(failures: Sequence[tuple[str, str]]) -> None:
+    """Name what could not be read, and end with 1 if there is any."""
+    for path, reason in failures:
+        typer.echo(f"failed: {path}: {reason}", err=True)
+    if failures:
         raise typer.Exit(1)

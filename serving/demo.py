@@ -4,35 +4,101 @@ import json
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import typer
 
 EXPERIMENT = "experiments/app_identification.yaml"
-WINDOW = "1h"  # a heartbeat or two fits in; nine days give every device many of them
-DEFAULT_SEED, DEFAULT_DEVICES, DEFAULT_DAYS = 7, 8, 9
+WINDOW = "1h"  # holds a few heartbeats; nine days give every device many of them
+SEED, DEVICES_PER_TYPE, DAYS = 7, 8, 9
 
 
-def walk(
-    out: Path,
-    *,
-    seed: int = DEFAULT_SEED,
-    devices_per_type: int = DEFAULT_DEVICES,
-    days: int = DEFAULT_DAYS,
-    port: int = 3000,
-) -> None:
-    """Walk the road in `out`: print each step, where the report lies, the question and the answer.
+class Fleet(NamedTuple):
+    """What is simulated: devices_per_type at each of the two sites, over days of virtual time."""
 
-    Every figure printed is measured on simulated traffic and says so. Steps that were done before are done again only
-    as far as their inputs changed.
+    seed: int = SEED
+    devices_per_type: int = DEVICES_PER_TYPE
+    days: int = DAYS
+
+
+def walk(fleet: Fleet, out: Path, *, port: int) -> None:
+    """Walk the road in `out`, and print each step, where the report lies, the question and the answer.
+
+    Every figure printed is of simulated traffic and says so. What an earlier walk left is used again.
     """
     began, workspace = time.monotonic(), out / "workspace"
-    captures = _simulate(out / "captures", seed=seed, devices_per_type=devices_per_type, days=days)
-    _ingest(captures, workspace)
-    _build(workspace)
+    _simulate(fleet, out / "captures")
+    _ingest(out / "captures", workspace)
+    device = _build(workspace)
     directory = _train(workspace)
-    _ask(workspace, directory, port)
-    _say("report", str((directory / "report.html").resolve()))
+    _ask(workspace, directory, device, port=port)
+    _say("report", f"{(directory / 'report.html').resolve()}")
+    _say("done", f"in {time.monotonic() - began:.0f} s; serve it with: iotlens serve --workspace {workspace}")
+
+
+def _say(step: str, line: str) -> None:
+    typer.echo(f"{step:<9} {line}")
+
+
+def _simulate(fleet: Fleet, captures: Path) -> None:
+    from evaluation.simulation import traffic
+    from features.configuration import find_config
+
+    if captures.is_dir():
+        _say("simulate", f"{captures} is there already; remove it to simulate anew")
+        return
+    made = traffic.simulate(captures, profiles=find_config("flow_profiles.yaml"), **fleet._asdict())
     _say(
-        "done", f"in {time.monotonic() - began:.0f} s; serve it again: iotlens serve --workspace {workspace}"
+        "simulate",
+        f"{made.device_count} devices of ten types at two sites, {fleet.days} days of virtual time: "
+        f"{made.packets:,} packets in {len(made.captures)} captures (simulated)",
     )
+
+
+def _ingest(captures: Path, workspace: Path) -> None:
+    from features import configuration, flows, ingest
+
+    path = configuration.find_config("flows.yaml", workspace)
+    settings = configuration.read_config(path, flows.FlowSettings)
+    done = ingest.ingest([str(captures)], workspace, devices=str(captures / "devices.csv"), settings=settings)
+    _say("ingest", f"{done.flows:,} flows of {done.packets:,} packets (simulated)")
+
+
+def _build(workspace: Path) -> str:
+    """Build the windows, publish them, and return a device to ask about: the one last heard of."""
+    from features import store, windows
+
+    built = windows.build(workspace)
+    published = store.open(workspace).publish()
+    _say("features", f"{built.text()}; {published:,} published online (simulated)")
+    rows = windows.rows(workspace, WINDOW)
+    return str(rows.loc[rows["window_end"].idxmax(), "device_id"])
+
+
+def _train(workspace: Path) -> Path:
+    from evaluation import report
+    from features.configuration import find_config
+    from training import experiment, run
+
+    recipe = experiment.read(find_config(EXPERIMENT, workspace), [f"window={WINDOW}"])
+    fitted = run.fit(recipe, workspace)
+    report.judge(fitted)
+    directory = run.seal(fitted.directory)
+    summary = json.loads((directory / report.REPORT_JSON).read_text(encoding="utf-8"))
+    _say("train", f"{summary['headline']['sentence']}")
+    return directory
+
+
+def _ask(workspace: Path, directory: Path, device: str, *, port: int) -> None:
+    from serving import server
+
+    start = server.prepare(workspace, str(directory), port=port)
+    with server.running(start, log=workspace / "serve.log") as url:
+        question = json.dumps({"device_ids": [device]})
+        _say("ask", f"curl -s {url}/identify -H 'Content-Type: application/json' -d '{question}'")
+        request = urllib.request.Request(
+            f"{url}/identify", question.encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answers = json.load(response)["answers"]
+    _say("answer", json.dumps(answers[0]) + " (simulated)")

@@ -78,7 +78,7 @@ PROBLEM_DETAILS: dict[str, str] = {
     "invalid": "#/flows/0/up_bytes: Input should be greater than or equal to 0",
     "no-inline-flows": "app_identification-3f0c5a9d1b27 looks at windows of 1h; ask by device_ids",
     "internal": "the log of the service says more, under the instance",
-    "not-ready": "the model is being loaded",
+    "not-ready": "the model is not loaded; the log of the service says why",
     "overloaded": "256 requests wait already",
 }
 PROBLEM_MEMBERS: dict[str, dict[str, Any]] = {

@@ -1,9 +1,9 @@
 """What a reader of the REST API sees: the OpenAPI document and a page that loads nothing from elsewhere."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import bentoml
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
@@ -15,7 +15,7 @@ from serving.schema import InvalidDetail, ProblemDetail
 
 DOCUMENT, ASSETS = "/docs.json", "/assets"
 # Swagger UI, as BentoML ships it; BentoML's own page around it calls Google Tag Manager.
-SWAGGER_UI = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+SWAGGER_UI = Path("_internal", "server", "static_content")  # below the package bentoml
 _INLINE = "'self' 'unsafe-inline'"  # the page configures Swagger UI in a script of its own
 _ONLY_FROM_HERE = f"default-src 'self'; script-src {_INLINE}; style-src {_INLINE}; img-src 'self' data:"
 _WAYS_TO_SEND_A_KEY = {
@@ -69,7 +69,10 @@ def publish(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to extend the document
-    app.mount(ASSETS, StaticFiles(directory=SWAGGER_UI), name="assets")
+    bentoml = find_spec("bentoml")
+    if bentoml is None or bentoml.origin is None:
+        raise ModuleNotFoundError("the OpenAPI page needs the Swagger UI of bentoml; install iotlens anew")
+    app.mount(ASSETS, StaticFiles(directory=Path(bentoml.origin).parent / SWAGGER_UI), name="assets")
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:

@@ -46,8 +46,9 @@ def prepare(
     """Return how to start the service, after every check that can be made before.
 
     The run is resolved here, so that all workers, also one that is started anew, serve the same run.
-    Raises ValueError when the address may not be listened on, LookupError when there is no such run.
+    Raises ValueError when the address may not be used or the run not be served, LookupError without a run.
     """
+    from serving.answering import servable
     from training.run import find
 
     if workers < 1:
@@ -59,7 +60,9 @@ def prepare(
             f"a host other than loopback needs an API key, but {workspace} has none for {host};"
             " run `iotlens keys add NAME --scope identify`"
         )
-    settings = Settings(workspace, find(workspace, run).resolve(), without_keys=loopback)
+    directory = find(workspace, run).resolve()
+    servable(directory)
+    settings = Settings(workspace, directory, without_keys=loopback)
     check_free(address, port)
     home, empty = own_place(workspace, port)
     command = (sys.executable, "-m", "bentoml", "serve", _SERVICE, "--working-dir", str(empty))

@@ -25,7 +25,9 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_an_override_reaches_a_nested_key_with_its_yaml_type(recipe: Path) -> None:
-    assert read_config(recipe, Recipe, ["trees.num_leaves=63", "seed=1"]) == Recipe(seed=1, trees=Trees(num_leaves=63))
+    assert read_config(recipe, Recipe, ["trees.num_leaves=63", "seed=1"]) == Recipe(
+        seed=1, trees=Trees(num_leaves=63)
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,9 @@ def test_init_writes_the_defaults_and_keeps_what_was_changed(tmp_path: Path) -> 
     assert (written / "flows.yaml").read_text() == "idle_timeout_s: 60\n"
 
 
-def test_the_workspaces_own_configuration_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workspaces_own_configuration_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, here = tmp_path / "ws", tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)

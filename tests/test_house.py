@@ -54,7 +54,16 @@ def test_wrong_usage_ends_with_two_and_leaves_nothing_behind(arguments: list[str
 
 @pytest.mark.slow
 def test_the_wheel_works_from_an_empty_folder_beside_a_strangers_packages(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "dist"),
+        str(ROOT),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     venv.create(tmp_path / "venv", system_site_packages=False, with_pip=True)
     python = str(tmp_path / "venv" / "bin" / "python")
@@ -66,9 +75,13 @@ def test_the_wheel_works_from_an_empty_folder_beside_a_strangers_packages(tmp_pa
         (here / stranger / "__init__.py").write_text("raise RuntimeError('a stranger was imported')\n")
     libraries = next(p for p in sys.path if p.endswith("site-packages"))
     environment = os.environ | {"PYTHONPATH": "", "IOTLENS_TEST_LIBRARIES": libraries}
-    (Path(python).parents[1] / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "libraries.pth").write_text(
-        libraries + "\n"
-    )
+    (
+        Path(python).parents[1]
+        / "lib"
+        / f"python3.{sys.version_info.minor}"
+        / "site-packages"
+        / "libraries.pth"
+    ).write_text(libraries + "\n")
     iotlens = str(Path(python).with_name("iotlens"))
     subprocess.run([iotlens, "init"], cwd=here, env=environment, check=True)
     assert (here / "configs" / "experiments" / "app_identification.yaml").is_file()

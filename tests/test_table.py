@@ -50,7 +50,10 @@ def test_the_callers_frame_is_not_changed() -> None:
         ({"up_bytes": ["1", "many"]}, "meters.up_bytes must be int64, however: .*many"),
         ({"loss_ratio": [float("inf"), 0.0]}, r"meters.loss_ratio must be in \[0, 1\], but row 0 has inf"),
         ({"sizes": [[60], [40, 9000]]}, r"meters.sizes must be in \[-1500, 1500\], but row 1 has 9000"),
-        ({"seen": ["2026-03-02", "yesterday-ish"]}, "meters.seen must be timestamp, however: .*yesterday-ish"),
+        (
+            {"seen": ["2026-03-02", "yesterday-ish"]},
+            "meters.seen must be timestamp, however: .*yesterday-ish",
+        ),
         ({"colour": ["red", "red"]}, r"lacks \[\] and adds \['colour'\]"),
     ],
 )

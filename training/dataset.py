@@ -53,26 +53,35 @@ def load(experiment: Experiment, workspace: Path) -> Dataset:
 def _of_table(experiment: Experiment, path: Path) -> Dataset:
     special = [name for name in (experiment.target, experiment.group, experiment.time) if name is not None]
     frame = tables.read_table(path, texts=[name for name in special if name != experiment.time])
-    absent = [name for name in [*special, *(experiment.features or ())] if name not in frame.columns]
+    names = _table_features(experiment, path, list(frame.columns), special)
+    rows, left_out = _taken(_table_truth(frame, experiment, path), experiment)
+    features = tables.input_features(frame.loc[rows.index, names], table=str(path))
+    X = matrix(frame, features, table=str(path))[
+        rows.index
+    ]  # of all rows, so that an error names the file's row
+    return _dataset(rows, X, features, left_out=left_out, window=None)
+
+
+def _table_features(experiment: Experiment, path: Path, columns: list[str], special: list[str]) -> list[str]:
+    """Return the feature columns of a table: as named, else all that say nothing else, in order of name."""
+    absent = [name for name in [*special, *(experiment.features or ())] if name not in columns]
     if absent:
         raise ValueError(f"{path} must have the columns that the experiment names, but lacks {absent}")
-    names = list(experiment.features or sorted(set(frame.columns) - set(special)))
+    names = list(experiment.features or sorted(set(columns) - set(special)))
+    if not names or set(names) & set(special):
+        raise ValueError(f"{path} must have features beside {special}, but they are {names}")
+    return names
+
+
+def _table_truth(frame: pd.DataFrame, experiment: Experiment, path: Path) -> pd.DataFrame:
+    """Return KEYS, y and family of each row of a table; what it does not tell is empty."""
     nothing = pd.Series(pd.NA, index=frame.index, dtype="string")
     moment = tables.moments(frame[experiment.time], table=str(path)) if experiment.time else pd.NaT
-    truth = pd.DataFrame(
-        {
-            "device_id": tables.texts(frame[experiment.group]) if experiment.group else nothing,
-            "source": nothing,
-            "window_start": pd.Series(moment, index=frame.index, dtype="datetime64[us, UTC]"),
-            "window_end": pd.Series(moment, index=frame.index, dtype="datetime64[us, UTC]"),
-            "site": nothing,
-            "y": tables.texts(frame[experiment.target]),
-        }
-    )
-    rows, left_out = _taken(truth.assign(family=truth["y"]), experiment)
-    features = tables.input_features(frame.loc[rows.index, names], table=str(path))
-    X = matrix(frame.loc[rows.index], features, table=str(path))
-    return _dataset(rows, X, features, left_out=left_out, window=None)
+    moments = pd.Series(moment, index=frame.index, dtype="datetime64[us, UTC]")
+    y = tables.texts(frame[experiment.target])
+    unit = tables.texts(frame[experiment.group]) if experiment.group else nothing
+    columns = {"device_id": unit, "source": nothing, "window_start": moments, "window_end": moments}
+    return pd.DataFrame({**columns, "site": nothing, "y": y, "family": y})
 
 
 def _of_windows(experiment: Experiment, workspace: Path) -> Dataset:
@@ -87,9 +96,8 @@ def _of_windows(experiment: Experiment, workspace: Path) -> Dataset:
     rows = rows.sort_values(["device_id", "source", "window_end"], na_position="first", ignore_index=True)
     history = store.open(workspace)
     service = history.register(experiment.name, experiment.window, experiment.features)
-    features = tuple(
-        InputFeature(name=column.name, dtype=column.dtype) for column in history.features(service)
-    )
+    columns = [{"name": column.name, "dtype": column.dtype} for column in history.service(service).features]
+    features = tuple(InputFeature.model_validate(column) for column in columns)
     known = history.history(rows[["device_id"]].assign(event_timestamp=rows["window_end"]), service)
     _check_moments(rows, known)
     X = matrix(known, features, table=service)

@@ -32,11 +32,10 @@ class TreeSettings(BaseModel, frozen=True, extra="forbid"):
     class_weight: Literal["none", "balanced"] = "none"
     num_threads: int = Field(1, ge=1, description="fixed, so that the machine does not decide the sums")
 
-
     @model_validator(mode="after")
     def _a_forest_draws_its_rows(self) -> Self:
         if self.boosting == "rf" and not (self.bagging_freq and self.bagging_fraction < 1):
-            raise ValueError("boosting rf needs bagging_freq > 0 and bagging_fraction < 1: else its trees are one tree")
+            raise ValueError("boosting rf needs bagging_freq > 0 and bagging_fraction < 1")
         return self
 
 

@@ -11,8 +11,12 @@ from evaluation.simulation.wire.session import thought
 from evaluation.simulation.wire.tap import Packet
 
 _RTP_PORTS = (15060, 15060, 20000, 30000)  # media ports that GB/T 28181 servers offer; judgement
-_GAP_S = (0.015, 0.03)  # between packets of a clip: the slow end of the profile's range, so that a clip is small
+_GAP_S = (
+    0.015,
+    0.03,
+)  # between packets of a clip: the slow end of the profile's range, so that a clip is small
 _RECEIVER_REPORT_S = 1.0
+_SIGNS = 5  # a sign of life every so many keep-alive intervals; diluted as the clips are
 
 
 def live(device: Device, *, days: int) -> Iterator[list[Packet]]:
@@ -36,7 +40,7 @@ Film = Callable[[float], None]  # a clip of that many seconds; 0 for a sign of l
 
 
 def _beats(device: Device, phase: float, *, days: int) -> Iterator[float]:
-    period = 2 * device.beat.keepalive_s
+    period = _SIGNS * device.beat.keepalive_s
     return ((number + phase) * period for number in range(int(days * DAY_S / period)))
 
 
@@ -46,7 +50,7 @@ def _look_up(device: Device, line: Line) -> None:
 
 
 def _packets(line: Line, device: Device, seconds: float) -> Iterator[tuple[int, float]]:
-    """Yield (bytes, gap to the next) of the packets of a clip: the device's size, small ones between frames."""
+    """Yield (bytes, gap to the next) of the packets of a clip: the device's size, with small ones between."""
     rng, gone = line.link.rng, 0.0
     while gone < seconds:
         gap = float(rng.uniform(*_GAP_S))
@@ -88,7 +92,9 @@ def _sip(device: Device, line: Line) -> Film:
     """Registered over UDP; a clip is invited by the server and sent as RTP to a port of its own."""
     service = device.service
     signalling = UdpConversation(line, device.ends(line, service.address, service.port))
-    camera = SipCamera(signalling, f"34020000001320{int(device.address) % 1_000_000:06d}", "34020000002000000001")
+    camera = SipCamera(
+        signalling, f"34020000001320{int(device.address) % 1_000_000:06d}", "34020000002000000001"
+    )
     registered: list[bool] = []
 
     def film(seconds: float) -> None:
@@ -113,5 +119,3 @@ def _sip(device: Device, line: Line) -> Film:
         camera.stop()
 
     return film
-
-

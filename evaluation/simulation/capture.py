@@ -17,7 +17,7 @@ _SNAP_LENGTH = 65_535
 def in_order(chunks: Iterable[list[Packet]]) -> Iterator[Packet]:
     """Yield the packets of chunks in time order.
 
-    chunks: each sorted, and none starting before the one before it; they may overlap. Only what overlaps is held.
+    chunks: each sorted, none starting before the one before it; they may overlap. Only what overlaps is held.
     Raises ValueError when a chunk starts too early.
     """
     waiting: list[tuple[int, int, bytes]] = []
@@ -26,7 +26,9 @@ def in_order(chunks: Iterable[list[Packet]]) -> Iterator[Packet]:
         if not chunk:
             continue
         if chunk[0][0] < floor:
-            raise ValueError(f"chunks must start in time order, but one starts at {chunk[0][0]} us after one at {floor} us")
+            raise ValueError(
+                f"chunks must start in time order, but one starts at {chunk[0][0]} us after one at {floor} us"
+            )
         floor = chunk[0][0]
         while waiting and waiting[0][0] < floor:
             at, _, frame = heapq.heappop(waiting)
@@ -43,7 +45,9 @@ def merged(streams: Iterable[Iterable[Packet]]) -> Iterator[Packet]:
     return heapq.merge(*streams, key=itemgetter(0))
 
 
-def write_days(packets: Iterable[Packet], folder: Path, *, names: list[str], epoch_s: int) -> Iterator[tuple[Path, int]]:
+def write_days(
+    packets: Iterable[Packet], folder: Path, *, names: list[str], epoch_s: int
+) -> Iterator[tuple[Path, int]]:
     """Write one pcap per day and yield its path and packet count; packets beyond the last name are dropped.
 
     packets: in time order, microseconds since epoch_s (Unix time of midnight of the first day).

@@ -47,7 +47,9 @@ def open_session(device: Device, line: Line) -> Session:
         if service.kind.stack == "private":
             return private.DatagramSession(udp, framer)
         identity = f"urn:imei:86{int(device.address):013d}"
-        protected = DtlsDatagrams(udp, identity.encode(), forgets_after_s=900 if device.resumes else DAY_S / 3)
+        protected = DtlsDatagrams(
+            udp, identity.encode(), forgets_after_s=900 if device.resumes else DAY_S / 3
+        )
         return Lwm2mSession(
             protected if service.kind.secure else udp,
             identity,
@@ -56,8 +58,18 @@ def open_session(device: Device, line: Line) -> Session:
         )
     stream = dial(device, line)
     if service.kind.stack == "mqtt":
-        name = f"{service.name.partition('.')[0]}-{int(device.address):010d}"
-        client = Client(name, device.site.name, f"v1/{name}", device.beat.keepalive_s, device.firmware.qos)
-        return MqttSession(stream, client)
+        return MqttSession(stream, _client(device))
     login = _LOGIN_BYTES if device.beat.lasting and service.kind.stack == "private" else 0
     return private.StreamSession(stream, framer, login_bytes=login)
+
+
+def _client(device: Device) -> Client:
+    name = f"{device.service.name.partition('.')[0]}-{int(device.address):010d}"
+    return Client(
+        name=name,
+        user=device.site.name,
+        topic=f"v1/{name}",
+        keepalive_s=device.beat.keepalive_s,
+        qos=device.firmware.qos,
+        answered=device.maker == 1,
+    )

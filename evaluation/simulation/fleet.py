@@ -108,12 +108,16 @@ class Device:
         return Ends(self.source(version=6 if len(server) == 16 else 4), server, own, port)
 
 
-def population(profiles: FlowProfiles, site: Site, *, seed: int, devices_per_type: int, days: int) -> list[Device]:
-    """Return the devices of one site in the order of the profiles; addresses and names know nothing of types."""
+def population(
+    profiles: FlowProfiles, site: Site, *, seed: int, devices_per_type: int, days: int
+) -> list[Device]:
+    """Return the devices of one site, in the order of the profiles; addresses know nothing of types."""
     number = profiles.simulation.sites.index(site)
     count = len(profiles.profiles) * devices_per_type
     if count > site.ipv4.num_addresses - 2:
-        raise ValueError(f"site {site.name} has addresses for {site.ipv4.num_addresses - 2} devices, not for {count}")
+        raise ValueError(
+            f"site {site.name} has addresses for {site.ipv4.num_addresses - 2} devices, not for {count}"
+        )
     rng = _random(np.random.SeedSequence(seed, spawn_key=(number,)))
     hosts = rng.choice(site.ipv4.num_addresses - 2, count, replace=False) + 1
     offsets = rng.random(len(profiles.profiles))  # where systematic sampling of server ports begins
@@ -133,7 +137,9 @@ def write_map(path: Path, devices: Iterable[Device]) -> None:
         rows.writerow(COLUMNS)
         for device in sorted(devices, key=lambda device: device.device_id):
             for address in filter(None, (device.address, device.prefix)):
-                rows.writerow([device.device_id, address, device.profile.id, device.profile.family, device.site.name])
+                rows.writerow(
+                    [device.device_id, address, device.profile.id, device.profile.family, device.site.name]
+                )
 
 
 def server_address(site: Site, kind: str, number: int, *, version: int) -> bytes:
@@ -185,7 +191,9 @@ def _service(rng: np.random.Generator, birth: _Birth, rank: float, *, version: i
     else:
         open_here = [port for port in birth.site.private_ports if kind.holds(port)]
         if not open_here:
-            raise ValueError(f"site {birth.site.name} must open a private port for {birth.profile.id}, but none fits")
+            raise ValueError(
+                f"site {birth.site.name} must open a private port for {birth.profile.id}, but none fits"
+            )
         port = int(rng.choice(open_here))
     number = int(rng.integers(_PLATFORMS[kind.stack]))
     return Service(

@@ -18,8 +18,8 @@ from evaluation.simulation.wire.tls import TlsStream
 
 HTTPS_PORT = 443
 _KINDS = ("api", "img", "cdn", "video", "social", "maps", "mail", "news", "shop", "ads", "stats", "music")
-_PUSH_S = 1680.0  # 28 minutes between the pings of a push channel; judgement
-_LONGEST_ANSWER = 45_000  # byte; keeps a flow below about 60 packets
+_PUSH_S = 1740.0  # 29 minutes at most between the pings of a push channel; judgement
+_LONGEST_ANSWER = 25_000  # byte; keeps a flow below about 50 packets
 
 
 def browse(device: Device, *, days: int) -> Iterator[list[Packet]]:
@@ -58,7 +58,9 @@ def _push_session(device: Device, line: Line, name: str) -> StreamSession:
     address = server_address(device.site, "push", len(name), version=4)
     resolve(device, line, name, address)
     tcp = TcpConversation(line, device.ends(line, address, HTTPS_PORT))
-    session = StreamSession(TlsStream(tcp, Offer(name), version="1.3", tickets=device.tickets), plain, login_bytes=200)
+    session = StreamSession(
+        TlsStream(tcp, Offer(name), version="1.3", tickets=device.tickets), plain, login_bytes=200
+    )
     session.start()
     return session
 
@@ -74,7 +76,7 @@ def _flow(device: Device, line: Line) -> None:
     shares = np.array([port.share for port in kinds])
     kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
     up = int(rng.lognormal(6.3, 0.5))  # median 540 byte
-    down = min(int(rng.lognormal(8.9, 1.2)), _LONGEST_ANSWER)  # median 7 kB
+    down = min(int(rng.lognormal(8.7, 1.1)), _LONGEST_ANSWER)  # median 6 kB
     if kind.stack == "quic":
         _quic(device, line, name, address=address, sizes=(up, down))
     else:
@@ -103,5 +105,3 @@ def _tcp(device: Device, line: Line, name: str, *, address: bytes, sizes: tuple[
         stream.exchange(True, rng.bytes(up), rng.bytes(max(down // 2, 200)), after=thought(line))
         line.tap.now += float(rng.exponential(2.0))
     stream.close(up=True)
-
-

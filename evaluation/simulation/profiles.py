@@ -1,4 +1,4 @@
-"""configs/flow_profiles.yaml: what each device type does on the wire, and the two sites it is simulated at."""
+"""configs/flow_profiles.yaml: what each device type does on the wire, and the sites it is simulated at."""
 
 import datetime as dt
 from ipaddress import IPv4Network, IPv6Network
@@ -40,7 +40,9 @@ class Periodic(_Frozen):
     values: tuple[float, ...] = Field(min_length=1)
     jitter_s: float = Field(ge=0)
     window_h: Range | None = None
-    clock_grid: bool = Field(default=False, description="whole multiples of the period, not a phase of its own")
+    clock_grid: bool = Field(
+        default=False, description="whole multiples of the period, not a phase of its own"
+    )
 
 
 class Mixture(_Frozen):
@@ -100,12 +102,12 @@ class Profile(_Frozen):
     transport: str
     server_ports: tuple[ServerPort, ...]
     protocol_stack: str
-    flow_period_s: Annotated[
-        Periodic | Mixture | Poisson | Continuous | Bursty, Field(discriminator="dist")
-    ]
+    flow_period_s: Annotated[Periodic | Mixture | Poisson | Continuous | Bursty, Field(discriminator="dist")]
     payload_up_bytes: tuple[int, int]
     payload_down_bytes: tuple[int, int]
-    report_up_bytes: tuple[int, int] | None = Field(default=None, description="where keep-alives pull the range down")
+    report_up_bytes: tuple[int, int] | None = Field(
+        default=None, description="where keep-alives pull the range down"
+    )
     report_down_bytes: tuple[int, int] | None = None
     packets_per_flow: Range
     flow_duration_s: Range
@@ -216,10 +218,14 @@ class FlowProfiles(_Frozen):
         versions = len(self.simulation.firmware)
         for site in self.simulation.sites:
             if len(site.firmware_weight) != versions:
-                raise ValueError(f"site {site.name} must weigh all {versions} firmware, not {len(site.firmware_weight)}")
+                raise ValueError(
+                    f"site {site.name} must weigh all {versions} firmware, not {len(site.firmware_weight)}"
+                )
         wanted = {rat for profile in self.profiles for rat in profile.rat}
         if missing := wanted - set(self.simulation.radio):
-            raise ValueError(f"simulation.radio must hold every rat of the profiles, but lacks {sorted(missing)}")
+            raise ValueError(
+                f"simulation.radio must hold every rat of the profiles, but lacks {sorted(missing)}"
+            )
         return self
 
 

@@ -1,6 +1,7 @@
-"""The life of a device that reports: its events played over a session that it keeps, loses and opens again."""
+"""The life of a device that reports: events played over a session that it keeps, loses and opens again."""
 
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from evaluation.simulation.dialling import open_session, resolve
 from evaluation.simulation.fleet import DAY_S, Device
@@ -8,7 +9,11 @@ from evaluation.simulation.timeline import Event, power_cuts, timeline
 from evaluation.simulation.wire.tap import Packet
 
 _KNOWN_BEFORE = 0.6  # share of lasting sessions that were open before the first capture; judgement
-_LOSSES = {"tcp": 1.0, "udp": 0.2}  # factor on the site's reconnects: a registration outlives a mapping; judgement
+_LOSSES = {
+    "tcp": 1.0,
+    "udp": 0.2,
+}  # factor on the site's reconnects: a registration outlives a mapping; judgement
+_LINGERS_S = 75.0  # a session is left after an event when nothing follows within; judgement
 
 
 def live(device: Device, *, days: int) -> Iterator[list[Packet]]:
@@ -16,12 +21,13 @@ def live(device: Device, *, days: int) -> Iterator[list[Packet]]:
     life = _Life(device)
     rng = life.line.link.rng
     cuts = list(power_cuts(rng, days=days))
-    for event in timeline(device, rng, days=days):
+    events = timeline(device, rng, days=days)
+    for event, following in zip_longest(events, events[1:]):
         if any(start < event.at < end for start, end in cuts):
             life.connected = False
             continue
         yield from life.keep_until(event.at)
-        yield life.play(event)
+        yield life.play(event, alone=following is None or following.at - event.at > _LINGERS_S)
     yield from life.keep_until(days * DAY_S)
 
 
@@ -36,7 +42,7 @@ class _Life:
         self.connected = known and device.beat.lasting and device.beat.joins_s is None
 
     def keep_until(self, moment: float) -> Iterator[list[Packet]]:
-        """Yield the keep-alives until `moment`; now and then the session is lost on the way and opened again."""
+        """Yield the keep-alives until `moment`; now and then the session is lost and opened again."""
         tap, beat, transport = self.line.tap, self.device.beat, self.device.service.kind.transport
         if self.sleepy or not (self.connected and beat.lasting):
             return
@@ -50,8 +56,11 @@ class _Life:
             self.session.keep_alive()
             yield tap.take()
 
-    def play(self, event: Event) -> list[Packet]:
-        """Return the packets of one event, with connecting before it, and leaving after it if the device does so."""
+    def play(self, event: Event, *, alone: bool) -> list[Packet]:
+        """Return the packets of one event; connect before it, and leave after it where no session is kept.
+
+        alone: no other event follows soon.
+        """
         self.line.tap.wait_until(event.at)
         self._connect()
         if event.act == "report":
@@ -60,7 +69,7 @@ class _Life:
             self.session.command(event.down, event.up)
         else:
             self.session.keep_alive()
-        if not self.device.beat.lasting:
+        if alone and not self.device.beat.lasting:
             self.session.stop()
             self.connected = False
         return self.line.tap.take()

@@ -13,7 +13,7 @@ from evaluation.simulation.wire.tap import Packet
 
 _PING, _COAP = 0, 5683
 _PORTS = (_PING, 22, 23, 80, 443, 1883, 2323, _COAP, 8080)
-_REACHED = 0.4  # share of a site's devices that one scan touches; judgement
+_REACHED = 0.12  # share of a site's devices that one scan touches; judgement
 _ANSWERS = 0.5  # share of touches that are answered: a sleeping device does not; judgement
 _PACE_S = 0.3  # between two devices of one scan
 

@@ -37,7 +37,7 @@ def timeline(device: Device, rng: np.random.Generator, *, days: int) -> list[Eve
 
 
 def power_cuts(rng: np.random.Generator, *, days: int) -> Iterator[tuple[float, float]]:
-    """Yield (start, end) of the spells in which a device is off: hours, about every twentieth day, never the first."""
+    """Yield (start, end) of the spells a device is off: hours, about every twentieth day, never the first."""
     for day in range(1, days):
         if rng.random() < 0.05:
             start = (day + rng.random()) * DAY_S
@@ -106,10 +106,12 @@ def _smoke_sensor(diary: _Diary) -> Iterator[Event]:
 
 
 def _water_meter(diary: _Diary) -> Iterator[Event]:
-    """One report in the night window; a failed night is made up by day; some firmware splits it in two or three."""
+    """One report in the night window; a failed night is made up by day; some makers split it in three."""
     rule, beat = diary.device.profile.flow_period_s, diary.device.beat
     if not isinstance(rule, Periodic) or rule.window_h is None:
-        raise ValueError(f"{diary.device.profile.id}.flow_period_s must be periodic with a window_h, but is {rule}")
+        raise ValueError(
+            f"{diary.device.profile.id}.flow_period_s must be periodic with a window_h, but is {rule}"
+        )
     low, high = (hour * HOUR_S for hour in rule.window_h)
     own = low + beat.phase_s / beat.period_s * (high - low)
     parts = 3 if diary.device.firmware.report == "post" and diary.device.maker else 1
@@ -126,7 +128,7 @@ def _water_meter(diary: _Diary) -> Iterator[Event]:
 
 
 def _bike_lock(diary: _Diary) -> Iterator[Event]:
-    """Parked, a report every few hours; a ride is unlocked from the platform or over Bluetooth, then reported."""
+    """Parked, a report every few hours; a ride is unlocked by the platform or over Bluetooth, then told."""
     for at in diary.beats():
         yield diary.report(at)
     for start, end in diary.spells():
@@ -151,7 +153,7 @@ def _asset_tracker(diary: _Diary) -> Iterator[Event]:
 
 
 def _vehicle_tbox(diary: _Diary) -> Iterator[Event]:
-    """Parked, a sign each hour or so; on a trip a record every 10-30 s; some trips begin with a remote command."""
+    """Parked, a sign each hour or so; on a trip a record every 10-30 s, sometimes a command before it."""
     for at in diary.beats():
         yield diary.report(at, 0.5)
     for start, end in diary.spells():
@@ -164,7 +166,7 @@ def _vehicle_tbox(diary: _Diary) -> Iterator[Event]:
 
 
 def _electric_meter(diary: _Diary) -> Iterator[Event]:
-    """Readings on the clock grid, the platform asking first where it polls; the day is frozen after midnight."""
+    """Readings on the clock grid, the platform asking first where it polls; a freeze after midnight."""
     asks = diary.device.service.kind.stack == "private"
     for at in diary.beats():
         yield diary.command(at) if asks else diary.report(at)

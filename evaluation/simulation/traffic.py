@@ -55,22 +55,25 @@ class _Plan:
 
 
 def simulate(out: Path, *, profiles: Path, seed: int, devices_per_type: int, days: int) -> Simulated:
-    """Write `out/<site>/<date>.pcap` for every site and day of the profiles, and `out/devices.csv`, the device map.
+    """Write `out/<site>/<date>.pcap` for every site and day, and `out/devices.csv`, the device map.
 
-    The same arguments give the same bytes, on any number of cores. `out` appears whole or not at all: work goes on
-    in a hidden folder beside it. Raises FileExistsError when `out` holds something, ValueError on a bad argument.
+    The same arguments give the same bytes, on any number of cores. `out` appears whole or not at all: work goes
+    on in a hidden folder beside it. Raises FileExistsError when `out` holds something, ValueError on a bad
+    argument or profile.
     """
     for name, value in (("devices_per_type", devices_per_type), ("days", days)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, but is {value}")
     if out.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} must be a new or empty folder, but holds files; remove it or name another")
+        raise FileExistsError(
+            f"{out} must be a new or empty folder, but holds files; remove it or name another"
+        )
     plan = _Plan(read_profiles(profiles), seed, devices_per_type, days)
     out.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         captures, packets, count = _write(plan, hidden)
-        os.replace(hidden, out)
+        hidden.replace(out)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
@@ -85,7 +88,9 @@ def _write(plan: _Plan, folder: Path) -> tuple[list[Path], int, int]:
     (folder / MARK).touch()
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the caller's threads' locks
     with ProcessPoolExecutor(min(len(sites), os.cpu_count() or 1), mp_context=spawn) as pool:
-        written = list(pool.map(_write_site, *zip(*((plan, folder, place) for place in range(len(sites))), strict=True)))
+        written = list(
+            pool.map(_write_site, *zip(*((plan, folder, place) for place in range(len(sites))), strict=True))
+        )
     captures = [path.relative_to(folder) for site in written for path, _ in site]
     return captures, sum(count for site in written for _, count in site), len(devices)
 
@@ -97,7 +102,9 @@ def _write_site(plan: _Plan, folder: Path, place: int) -> list[tuple[Path, int]]
     names = [f"{plan.start + dt.timedelta(days=day):%F}" for day in range(plan.days)]
     packets = site_packets(plan, site)
     days = write_days(packets, folder / site.name, names=names, epoch_s=int(plan.start.timestamp()))
-    bar = tqdm(days, desc=f"simulate {site.name}", total=plan.days, unit="day", position=place, delay=2, disable=None)
+    bar = tqdm(
+        days, desc=f"simulate {site.name}", total=plan.days, unit="day", position=place, delay=2, disable=None
+    )
     return list(bar)
 
 
@@ -105,7 +112,9 @@ def site_packets(plan: _Plan, site: Site) -> Iterator[Packet]:
     """Yield what the tap of a site sees, in time order."""
     devices = plan.fleet(site)
     epoch_s = plan.start.timestamp()
-    streams = [stream for device in devices for stream in _activities(device, days=plan.days, epoch_s=epoch_s)]
+    streams = [
+        stream for device in devices for stream in _activities(device, days=plan.days, epoch_s=epoch_s)
+    ]
     streams.append(strangers.scans(site, devices, seed=plan.seed, days=plan.days))
     return merged(in_order(stream) for stream in streams)
 

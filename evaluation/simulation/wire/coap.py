@@ -9,6 +9,7 @@ from evaluation.simulation.wire.conversation import Datagrams, Line
 ACK_TIMEOUT_S, MAX_RETRANSMIT = 2.0, 4  # RFC 7252 section 4.8
 _ACK_RANDOM = 1.5
 SENML_CBOR, TLV, LINK_FORMAT = 112, 11542, 40  # content formats
+_OBJECTS = b"</>;rt=oma.lwm2m;ct=11543,</1/0>,</3/0>,</4/0>,</3303/0>"
 _OBSERVED = (("3303", "0", "5700"), ("3", "0", "9"), ("4", "0", "2"), ("10", "0", "1"))
 
 
@@ -19,7 +20,8 @@ class Lwm2mSession:
         self, datagrams: Datagrams, endpoint: str, *, style: Literal["notify", "post"], lifetime_s: float
     ) -> None:
         self.line: Line = datagrams.line
-        self._datagrams, self._endpoint, self._style, self._lifetime_s = datagrams, endpoint, style, lifetime_s
+        self._datagrams, self._style = datagrams, style
+        self._query = (f"ep={endpoint}", f"lt={lifetime_s:.0f}", "lwm2m=1.1", "b=U")
         rng = self.line.link.rng
         self._ids = [int(n) for n in rng.integers(0, 2**16, 2)]
         self._location = rng.bytes(5).hex()
@@ -28,10 +30,8 @@ class Lwm2mSession:
     def start(self) -> None:
         """Register, then let the server observe some resources and read the device object."""
         rng = self.line.link.rng
-        register = Message(code=Code.POST, payload=b"</>;rt=oma.lwm2m;ct=11543,</1/0>,</3/0>,</4/0>,</3303/0>")
-        register.opt.uri_path = ("rd",)
-        query = (f"ep={self._endpoint}", f"lt={self._lifetime_s:.0f}", "lwm2m=1.1", "b=U")
-        register.opt.uri_query = query
+        register = Message(code=Code.POST, payload=_OBJECTS)
+        register.opt.uri_path, register.opt.uri_query = ("rd",), self._query
         register.opt.content_format = LINK_FORMAT
         created = Message(code=Code.CREATED)
         created.opt.location_path = ("rd", self._location)
@@ -96,7 +96,7 @@ class Lwm2mSession:
     def _confirm(self, up: bool, request: Message, answer: Message | None) -> None:
         """Send a confirmable message until its reply is seen: an answer in the ACK, or an empty ACK.
 
-        Every copy that arrives is replied to, so a slow radio shows repeats of one message id and repeated ACKs.
+        Every copy that arrives is replied to, so a slow radio shows repeats of one message id and of its ACK.
         """
         asked = self._encoded(up, request)
         reply = answer or Message(code=Code.EMPTY)

@@ -114,7 +114,7 @@ class TcpConversation:
         tap.wait_until(acknowledged)
 
     def exchange(self, up: bool, payload: bytes, answer: bytes, *, after: float) -> None:
-        """Send one message and its answer, `after` seconds of thought later; a quick answer carries the ACK."""
+        """Send one message and, `after` seconds of thought later, its answer; a quick one carries the ACK."""
         quick = after < DELAYED_ACK_S
         self.send(up, payload, acked=not quick)
         if quick:
@@ -134,7 +134,7 @@ class TcpConversation:
         self._record(up, TH_ACK, tap.now)
 
     def shout(self, payload: bytes, *, repeats: int) -> None:
-        """The device sends into a mapping that a middlebox has forgotten: the same segment again and again."""
+        """The device repeats one segment into a mapping that a middlebox has forgotten."""
         tap, timeout = self.line.tap, max(MIN_TIMEOUT_S, 2 * self.line.link.round_trip_s)
         for _ in range(repeats + 1):
             self._record(True, TH_ACK | TH_PUSH, tap.now, payload)
@@ -163,14 +163,18 @@ class TcpConversation:
 
     def _record(self, up: bool, flags: int, at: float, payload: bytes = b"") -> None:
         ack = self._next[not up] if flags & TH_ACK else 0
-        segment = Segment(flags, self._next[up] & 0xFFFFFFFF, ack & 0xFFFFFFFF, payload, self._options(up, flags, at))
+        segment = Segment(
+            flags, self._next[up] & 0xFFFFFFFF, ack & 0xFFFFFFFF, payload, self._options(up, flags, at)
+        )
         self.line.tap.record(at, self._frames[up].frame(segment))
 
     def _options(self, up: bool, flags: int, at: float) -> bytes:
         """MSS, SACK and window scale with a SYN, timestamps (RFC 7323) where the device speaks them."""
         options = b""
         if flags & TH_SYN:
-            options += struct.pack("!BBHBBBBBB", 2, 4, self.line.stack.mss, 4, 2, 1, 3, 3, 7) + b"\1\1"  # two NOPs fill the word
+            options += (
+                struct.pack("!BBHBBBBBB", 2, 4, self.line.stack.mss, 4, 2, 1, 3, 3, 7) + b"\1\1"
+            )  # two NOPs fill the word
         if self.line.stack.timestamps:
             self._seen[up] = (self._ticks[up] + round(at * 1000)) & 0xFFFFFFFF
             options += struct.pack("!BBBBII", 1, 1, 8, 10, self._seen[up], self._seen[not up])

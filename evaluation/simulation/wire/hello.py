@@ -42,7 +42,9 @@ class Offer:
 def client_hello(rng: np.random.Generator, offer: Offer) -> bytes:
     """Return a ClientHello with its 4-byte header; a ticket is offered as a TLS 1.3 pre-shared key."""
     keys = [(X25519, rng.bytes(32))] if TLS13 in offer.versions else []
-    psk = tls.OfferedPsks([(offer.ticket, int(rng.integers(2**32)))], [rng.bytes(32)]) if offer.ticket else None
+    psk = (
+        tls.OfferedPsks([(offer.ticket, int(rng.integers(2**32)))], [rng.bytes(32)]) if offer.ticket else None
+    )
     hello = tls.ClientHello(
         random=rng.bytes(32),
         legacy_session_id=rng.bytes(32) if TLS12 in offer.versions else b"",
@@ -116,13 +118,14 @@ def new_session_ticket12(ticket: bytes) -> bytes:
     return message(tls.HandshakeType.NEW_SESSION_TICKET, body)
 
 
-def message(kind: int, body: Callable[[Buffer], None] = lambda buffer: None) -> bytes:
-    """Return a handshake message: type, 24-bit length, body."""
+def message(kind: int, body: Callable[[Buffer], None] | None = None) -> bytes:
+    """Return a handshake message: type, 24-bit length, body; an empty one without a body."""
 
     def write(buffer: Buffer) -> None:
         buffer.push_uint8(kind)
         with tls.push_block(buffer, 3):
-            body(buffer)
+            if body:
+                body(buffer)
 
     return _written(write)
 
@@ -149,13 +152,17 @@ def _certificate(subject: str, issuer: str) -> bytes:
         .not_valid_before(dt.datetime(2025, 9, 1, tzinfo=dt.UTC))
         .not_valid_after(dt.datetime(2026, 12, 1, tzinfo=dt.UTC))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(subject.replace(" ", "-"))]), critical=False)
-        .add_extension(x509.UnrecognizedExtension(_TIMESTAMPS, _digits(subject).to_bytes(32) * 8), critical=False)
+        .add_extension(
+            x509.UnrecognizedExtension(_TIMESTAMPS, _digits(subject).to_bytes(32) * 8), critical=False
+        )
     )
     signed = builder.sign(_key(issuer), hashes.SHA256(), ecdsa_deterministic=True)
     return signed.public_bytes(Encoding.DER)
 
 
-_TIMESTAMPS = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")  # certificate transparency, RFC 6962: about 240 bytes
+_TIMESTAMPS = x509.ObjectIdentifier(
+    "1.3.6.1.4.1.11129.2.4.2"
+)  # certificate transparency, RFC 6962: about 240 bytes
 
 
 def _key(owner: str) -> ec.EllipticCurvePrivateKey:

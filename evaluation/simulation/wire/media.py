@@ -21,7 +21,9 @@ class RtpSource:
         """Return an RTP packet of `size` bytes stamped with the media clock."""
         self._number = (self._number + 1) & 0xFFFF
         stamp = (self._start + round(at * _H264_CLOCK_HZ)) & 0xFFFFFFFF
-        rtp = dpkt.rtp.RTP(seq=self._number, ts=stamp, ssrc=self._source, data=self._rng.bytes(max(size - 12, 1)))
+        rtp = dpkt.rtp.RTP(
+            seq=self._number, ts=stamp, ssrc=self._source, data=self._rng.bytes(max(size - 12, 1))
+        )
         rtp.pt = _PAYLOAD_TYPE
         return bytes(rtp)
 
@@ -60,20 +62,11 @@ class RtspRecording:
         headers = {"CSeq": str(self._number), "User-Agent": "camera/2.1"}
         if body:
             headers |= {"Content-Type": "application/sdp", "Content-Length": str(len(body))}
-        ask = _RtspRequest(
-            method=method, uri=f"rtsp://{self._host}/live", version="1.0", headers=headers, body=body
-        )
+        uri = f"rtsp://{self._host}/live"
+        ask = dpkt.http.Request(method=method, uri=uri, version="1.0", headers=headers, body=body)
         told = {"CSeq": str(self._number), "Session": "8a31c0de"}
-        answer = _RtspResponse(version="1.0", status="200", reason="OK", headers=told)
-        self._stream.exchange(True, bytes(ask), bytes(answer), after=thought(self.line))
-
-
-class _RtspRequest(dpkt.http.Request):
-    _Request__proto = "RTSP"  # where dpkt.http keeps the protocol's name; dpkt.sip does the same
-
-
-class _RtspResponse(dpkt.http.Response):
-    _Response__proto = "RTSP"
+        answer = dpkt.http.Response(version="1.0", status="200", reason="OK", headers=told)
+        self._stream.exchange(True, _as_rtsp(ask), _as_rtsp(answer), after=thought(self.line))
 
 
 class SipCamera:
@@ -95,7 +88,9 @@ class SipCamera:
 
     def invite(self, port: int) -> None:
         """The server asks for a stream to its `port`; the camera agrees."""
-        self._ask(False, "INVITE", body=f"v=0\r\ns=Play\r\nm=video {port} RTP/AVP {_PAYLOAD_TYPE}\r\n".encode())
+        self._ask(
+            False, "INVITE", body=f"v=0\r\ns=Play\r\nm=video {port} RTP/AVP {_PAYLOAD_TYPE}\r\n".encode()
+        )
         self._say(False, self._request("ACK", b""))
 
     def stop(self) -> None:
@@ -129,3 +124,8 @@ class SipCamera:
             "Max-Forwards": "70",
             "Content-Length": str(len(body)),
         }
+
+
+def _as_rtsp(message: dpkt.http.Message) -> bytes:
+    """RTSP messages are HTTP messages under another name (RFC 2326 section 4)."""
+    return bytes(message).replace(b"HTTP/1.0", b"RTSP/1.0", 1)

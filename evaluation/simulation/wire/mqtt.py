@@ -1,8 +1,8 @@
 """MQTT 3.1.1 sessions, packets encoded by gmqtt."""
 
+import struct
 from dataclasses import dataclass
 
-import dpkt
 from gmqtt import Message, Subscription
 from gmqtt.mqtt.constants import MQTTCommands
 from gmqtt.mqtt.package import (
@@ -43,6 +43,7 @@ class Client:
     topic: str
     keepalive_s: float
     qos: int
+    answered: bool  # the platform publishes an answer to every report
 
 
 class MqttSession:
@@ -58,21 +59,26 @@ class MqttSession:
         client = self._client
         self._stream.open()
         login = LoginPackageFactor.build_package(
-            client.name, client.user, self.line.link.rng.bytes(8).hex(), True, int(client.keepalive_s), self._ids[True]
+            client.name,
+            client.user,
+            self.line.link.rng.bytes(8).hex(),
+            True,
+            int(client.keepalive_s),
+            self._ids[True],
         )
         self._ask(bytes(login), _with_id(MQTTCommands.CONNACK, 0))
         wanted = [Subscription(f"{client.topic}/down", qos=1)]
         number, subscribe = SubscribePacket.build_package(wanted, self._ids[True])
-        self._ask(bytes(subscribe), bytes(_SubAck(number=number)))
+        self._ask(bytes(subscribe), _sub_ack(number))
 
     def report(self, up: int, down: int) -> None:
-        """Publish; acknowledged when the firmware asks for it."""
+        """Publish; acknowledged when the firmware asks for it, answered when the platform is of that kind."""
         number, packet = self._published(True, up, self._client.qos)
         if number is None:
             self._stream.send(True, packet)
         else:
             self._ask(packet, _with_id(MQTTCommands.PUBACK, number))
-        if down > self._answer_limit():
+        if down and self._client.answered:
             self._stream.send(False, self._published(False, down, 0)[1])
 
     def command(self, down: int, up: int) -> None:
@@ -96,10 +102,6 @@ class MqttSession:
         """A last PINGREQ in vain, or the broker closes."""
         lose(self._stream, _simple(MQTTCommands.PINGREQ))
 
-    def _answer_limit(self) -> int:
-        """Downlink sizes below an acknowledgement plus an empty PUBLISH are the acknowledgement itself."""
-        return 8 + len(self._client.topic)
-
     def _ask(self, packet: bytes, answer: bytes) -> None:
         self._stream.exchange(True, packet, answer, after=thought(self.line))
 
@@ -110,10 +112,9 @@ class MqttSession:
         return number, bytes(packet)
 
 
-class _SubAck(dpkt.Packet):
-    """One granted QoS 1; gmqtt is a client and has no maker for what only a broker sends."""
-
-    __hdr__ = (("kind", "B", 0x90), ("length", "B", 3), ("number", "H", 0), ("granted", "B", 1))
+def _sub_ack(number: int) -> bytes:
+    """SUBACK of one granted QoS 1; gmqtt is a client and has no maker for what only a broker sends."""
+    return struct.pack("!BBHB", MQTTCommands.SUBACK, 3, number, 1)
 
 
 def _with_id(command: MQTTCommands, number: int) -> bytes:

@@ -12,7 +12,7 @@ _DNS_TIMEOUT_S = 5.0  # resolv.conf(5)
 
 
 def look_up(line: Line, resolver: UdpConversation, name: str, address: bytes) -> None:
-    """Ask a resolver for the address of `name` (A or AAAA, as the address is long); the clock moves past it."""
+    """Ask a resolver for the address of `name`: A or AAAA, as the address is long; the clock moves on."""
     tap, link = line.tap, line.link
     kind = dpkt.dns.DNS_A if len(address) == 4 else dpkt.dns.DNS_AAAA
     number = int(link.rng.integers(2**16))
@@ -39,7 +39,9 @@ def read_clock(line: Line, server: UdpConversation, *, epoch_s: float) -> None:
     tap.now += link.turnaround(up=True)
     there = _timestamp(epoch_s + tap.now)
     told = _times(update_time=there, originate_time=sent, receive_time=there, transmit_time=there)
-    answer = dpkt.ntp.NTP(v=4, mode=dpkt.ntp.SERVER, stratum=2, interval=6, precision=0xE9, id=link.rng.bytes(4), **told)
+    answer = dpkt.ntp.NTP(
+        v=4, mode=dpkt.ntp.SERVER, stratum=2, interval=6, precision=0xE9, id=link.rng.bytes(4), **told
+    )
     server.send(False, bytes(answer), at=tap.now)
     tap.now += link.turnaround(up=False)
 

@@ -1,4 +1,4 @@
-"""Private protocols: no library speaks them, so their frames are declared here, with dpkt, after the standards.
+"""Private protocols: no library speaks them, so their frames are declared here, after the standards.
 
 Bodies are random: nobody outside the platform reads them.
 """
@@ -6,8 +6,9 @@ Bodies are random: nobody outside the platform reads them.
 import binascii
 import struct
 from collections.abc import Callable
+from functools import reduce
+from operator import xor
 
-import dpkt
 import numpy as np
 
 from evaluation.simulation.wire.conversation import Datagrams, Line, Stream
@@ -16,70 +17,47 @@ from evaluation.simulation.wire.session import lose, thought
 Framer = Callable[[np.random.Generator, int, int], bytes]  # (rng, message number, size of the frame) -> frame
 
 
-class _Jtt808(dpkt.Packet):
-    """JT/T 808-2013 section 4.4.3: message id, body attributes, phone number as BCD, serial number."""
-
-    __hdr__ = (("kind", "H", 0x0200), ("length", "H", 0), ("phone", "6s", b"\1\x38\0\x12\x34\x56"), ("serial", "H", 0))
-
-
-class _Dlt698(dpkt.Packet):
-    """DL/T 698.45-2017 section 6: start, length, control, server address, client address."""
-
-    __hdr__ = (("start", "B", 0x68), ("length", "H", 0), ("control", "B", 0x43), ("server", "7s", b"\5\0\0\0\0\0\0"), ("client", "B", 0))
-    __byte_order__ = "<"
-
-
-class _Dlms(dpkt.Packet):
-    """DLMS/COSEM TCP wrapper (IEC 62056-47): version, source and destination wPort, length."""
-
-    __hdr__ = (("version", "H", 1), ("source", "H", 16), ("destination", "H", 1), ("length", "H", 0))
-
-
-class _Gbt32960(dpkt.Packet):
-    """GB/T 32960.3-2016 section 6: start, command, answer flag, VIN, encryption, length."""
-
-    __hdr__ = (("start", "2s", b"##"), ("command", "B", 2), ("answer", "B", 0xFE), ("vin", "17s", b"LTEST000000000001"), ("secret", "B", 1), ("length", "H", 0))
-
-
-class _Plain(dpkt.Packet):
-    """A maker's own: length, type, number."""
-
-    __hdr__ = (("length", "H", 0), ("kind", "B", 1), ("number", "H", 0))
+_JTT808 = struct.Struct("!HH6sH")  # JT/T 808-2013 4.4.3: message id, body attributes, phone as BCD, serial
+_DLT698 = struct.Struct("<BHB7sB")  # DL/T 698.45-2017 6: start, length, control, server and client address
+_DLMS = struct.Struct("!HHHH")  # DLMS/COSEM over TCP, IEC 62056-47: version, source, destination, length
+_GBT32960 = struct.Struct("!2sBB17sBH")  # GB/T 32960.3-2016 6: start, command, answer, VIN, secret, length
+_PLAIN = struct.Struct("!HBH")  # a maker's own: length, kind, number
+_PHONE, _METER, _VIN = b"\1\x38\0\x12\x34\x56", b"\5\x10\x20\x30\x40\x50\x60", b"LTEST000000000001"
 
 
 def jtt808(rng: np.random.Generator, number: int, size: int) -> bytes:
     """Return one JT/T 808 message between its 0x7e marks, escaped, with its XOR check."""
     body = rng.bytes(max(size - 15, 0))
-    inner = bytes(_Jtt808(length=len(body), serial=number & 0xFFFF, data=body))
-    inner += bytes([np.bitwise_xor.reduce(np.frombuffer(inner, np.uint8))])
+    inner = _JTT808.pack(0x0200, len(body), _PHONE, number & 0xFFFF) + body
+    inner += bytes([reduce(xor, inner)])
     return b"\x7e" + inner.replace(b"\x7d", b"\x7d\x01").replace(b"\x7e", b"\x7d\x02") + b"\x7e"
 
 
-def dlt698(rng: np.random.Generator, number: int, size: int) -> bytes:  # noqa: ARG001  # frames carry no number
-    """Return one DL/T 698.45 frame with its two checks and end mark."""
+def dlt698(rng: np.random.Generator, _number: int, size: int) -> bytes:
+    """Return one DL/T 698.45 frame with its two checks and end mark; frames carry no number."""
     body = rng.bytes(max(size - 17, 0))
-    head = bytes(_Dlt698(length=len(body) + 15))
+    head = _DLT698.pack(0x68, len(body) + 15, 0x43, _METER, 0)
     checked = head + struct.pack("<H", binascii.crc_hqx(head[1:], 0xFFFF)) + body
     return checked + struct.pack("<HB", binascii.crc_hqx(checked[1:], 0xFFFF), 0x16)
 
 
-def dlms(rng: np.random.Generator, number: int, size: int) -> bytes:  # noqa: ARG001  # frames carry no number
-    """Return one DLMS/COSEM wrapper frame."""
-    body = rng.bytes(max(size - 8, 1))
-    return bytes(_Dlms(length=len(body), data=body))
+def dlms(rng: np.random.Generator, _number: int, size: int) -> bytes:
+    """Return one DLMS/COSEM wrapper frame; frames carry no number."""
+    body = rng.bytes(max(size - _DLMS.size, 1))
+    return _DLMS.pack(1, 16, 1, len(body)) + body
 
 
-def gbt32960(rng: np.random.Generator, number: int, size: int) -> bytes:  # noqa: ARG001  # frames carry no number
-    """Return one GB/T 32960 record with its XOR check."""
+def gbt32960(rng: np.random.Generator, _number: int, size: int) -> bytes:
+    """Return one GB/T 32960 record with its XOR check; records carry no number."""
     body = rng.bytes(max(size - 25, 0))
-    record = bytes(_Gbt32960(length=len(body), data=body))
-    return record + bytes([np.bitwise_xor.reduce(np.frombuffer(record[2:], np.uint8))])
+    record = _GBT32960.pack(b"##", 2, 0xFE, _VIN, 1, len(body)) + body
+    return record + bytes([reduce(xor, record[2:])])
 
 
 def plain(rng: np.random.Generator, number: int, size: int) -> bytes:
-    """Return one frame of a maker's own protocol."""
-    body = rng.bytes(max(size - 9, 0))
-    frame = bytes(_Plain(length=len(body) + 7, number=number & 0xFFFF, data=body))
+    """Return one frame of a maker's own protocol, with a CRC."""
+    body = rng.bytes(max(size - _PLAIN.size - 4, 0))
+    frame = _PLAIN.pack(len(body) + 7, 1, number & 0xFFFF) + body
     return frame + struct.pack("!I", binascii.crc32(frame))
 
 

@@ -94,8 +94,12 @@ class QuicConversation:
         return bytes(builder.flush()[0][0])
 
     def _opaque(self, up: bool, size: int) -> bytes:
-        """A short-header packet (RFC 9000 section 17.3): fixed bit, the receiver's id, what nobody can read."""
-        return b"\x40" + (self._server_id if up else self._client_id) + self._udp.line.link.rng.bytes(max(size - 9, 16))
+        """A short-header packet (RFC 9000 17.3): fixed bit, the receiver's id, what nobody can read."""
+        return (
+            b"\x40"
+            + (self._server_id if up else self._client_id)
+            + self._udp.line.link.rng.bytes(max(size - 9, 16))
+        )
 
 
 def _datagrams(size: int) -> list[int]:

@@ -35,7 +35,7 @@ def thought(line: Line) -> float:
 
 
 def lose(stream: Stream, last_words: bytes) -> None:
-    """A middlebox forgot the connection and the device repeats its last words in vain, or the platform closes it."""
+    """A middlebox forgot the connection and the device talks in vain, or the platform closes it."""
     if stream.line.link.coin():
         stream.shout(last_words, repeats=int(stream.line.link.rng.integers(2, 5)))
     else:

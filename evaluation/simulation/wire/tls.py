@@ -1,20 +1,27 @@
 """TLS over TCP and DTLS over UDP: the handshake in the clear, then records of random bytes."""
 
+import struct
 from dataclasses import replace
 
 import dpkt
+import numpy as np
+from aioquic.buffer import Buffer
+from aioquic.tls import push_opaque
 
 from evaluation.simulation.wire import hello
 from evaluation.simulation.wire.conversation import Line, TcpConversation, UdpConversation
 
+Tickets = dict[str, bytes]  # what a device holds, by server name; with one it resumes its session
+DtlsContent = tuple[int, bytes, int]  # type, content and epoch of a record
+
 _CHANGE, _ALERT, _HANDSHAKE, _DATA = 20, 21, 22, 23
-_OVERHEAD = {"1.2": 24, "1.3": 17}  # explicit nonce and tag; tag and inner content type
+_OVERHEAD = {"1.2": 24, "1.3": 17}  # byte of a record: explicit nonce and tag; tag and inner content type
+_RECORD_LIMIT = 16384  # byte, RFC 8446 section 5.1
 _DTLS12 = 0xFEFD
-_DTLS_OVERHEAD = 16  # explicit nonce and tag of CCM-8
-_RECORD_LIMIT = 16384
-
-
-Tickets = dict[str, bytes]  # what a device holds, by server name; with one it resumes instead of a full handshake
+_DTLS_OVERHEAD = 16  # byte of a record: explicit nonce and tag of CCM-8
+_DTLS_RECORD = struct.Struct("!BHH6sH")  # RFC 6347 4.1: type, version, epoch, sequence number, length
+_DTLS_MESSAGE = struct.Struct("!B3sH3s3s")  # RFC 6347 4.2.2: type, length, number, fragment offset and length
+_DTLS_OFFER = hello.Offer(versions=(_DTLS12,), suites=(hello.PSK_AES128_CCM8, 0x00AE, 0x00FF))
 
 
 class TlsStream:
@@ -54,11 +61,14 @@ class TlsStream:
 
     def _handshake13(self, name: str, ticket: bytes) -> None:
         rng = self.line.link.rng
-        hidden = 80 if ticket else 220 + sum(map(len, hello.certificate_chain(name)))  # EncryptedExtensions to Finished
-        up = _record(_HANDSHAKE, hello.client_hello(rng, replace(self._offer, ticket=ticket)))
-        down = _record(_HANDSHAKE, hello.server_hello(rng, hello.AES128_GCM, resumed=bool(ticket)))
-        down += _record(_CHANGE, b"\1") + _record(_DATA, self._random(hidden))
-        self._tcp.exchange(True, up, down, after=self._thought())
+        chain = sum(map(len, hello.certificate_chain(name)))
+        hidden = 80 if ticket else 220 + chain  # byte, EncryptedExtensions to Finished
+        offer = replace(self._offer, ticket=ticket)
+        greeting = hello.server_hello(rng, hello.AES128_GCM, resumed=bool(ticket))
+        down = _record(_HANDSHAKE, greeting) + _record(_CHANGE, b"\1") + _record(_DATA, self._random(hidden))
+        self._tcp.exchange(
+            True, _record(_HANDSHAKE, hello.client_hello(rng, offer)), down, after=self._thought()
+        )
         finished = _record(_CHANGE, b"\1") + _record(_DATA, self._random(53))
         self._tcp.exchange(True, finished, _record(_DATA, self._random(234)), after=self._thought())
 
@@ -66,14 +76,15 @@ class TlsStream:
         rng = self.line.link.rng
         offer = replace(self._offer, extensions=((hello.SESSION_TICKET, ticket),))
         up = _record(_HANDSHAKE, hello.client_hello(rng, offer))
-        first = _record(_HANDSHAKE, hello.server_hello(rng, hello.ECDHE_AES128_GCM))
+        down = [_record(_HANDSHAKE, hello.server_hello(rng, hello.ECDHE_AES128_GCM))]
         finished = _record(_CHANGE, b"\1") + _record(_HANDSHAKE, self._random(40))
         if ticket:
-            self._tcp.exchange(True, up, first + finished, after=self._thought())
+            self._tcp.exchange(True, up, down[0] + finished, after=self._thought())
             self._tcp.send(True, finished, acked=False)
             return
         chain = hello.certificate12(name), hello.server_key_exchange(rng), hello.message(14)
-        self._tcp.exchange(True, up, first + b"".join(_record(_HANDSHAKE, m) for m in chain), after=self._thought())
+        down += [_record(_HANDSHAKE, message) for message in chain]
+        self._tcp.exchange(True, up, b"".join(down), after=self._thought())
         key = _record(_HANDSHAKE, hello.client_key_exchange(self._random(32), width=1))
         renewed = _record(_HANDSHAKE, hello.new_session_ticket12(self._random(160)))
         self._tcp.exchange(True, key + finished, renewed + finished, after=self._thought())
@@ -97,8 +108,7 @@ class DtlsDatagrams:
         self.line: Line = udp.line
         self._udp, self._identity, self._forgets_after_s = udp, identity, forgets_after_s
         self._last_up = float("-inf")
-        self._sequence = [0, 0]  # records of the current epoch: server, device
-        self._messages = [0, 0]
+        self._records, self._messages = [0, 0], [0, 0]  # counted per side: server, device
 
     def send(self, up: bool, payload: bytes, *, at: float) -> None:
         """Send one datagram in a record, after a handshake when the session is too old."""
@@ -106,60 +116,44 @@ class DtlsDatagrams:
             at = self._handshake(at)
         if up:
             self._last_up = at
-        self._udp.send(up, self._record(up, _DATA, self._random(len(payload) + _DTLS_OVERHEAD), 1), at=at)
+        sealed = self.line.link.rng.bytes(len(payload) + _DTLS_OVERHEAD)
+        self._udp.send(up, self._record(up, (_DATA, sealed, 1)), at=at)
 
     def _handshake(self, at: float) -> float:
-        """Six flights of RFC 6347 with a cookie; returns when the next datagram may pass."""
-        rng, link = self.line.link.rng, self.line.link
-        self._sequence, self._messages = [0, 0], [0, 0]
-        cookie = rng.bytes(16)
-        offered = hello.client_hello(rng, _DTLS_OFFER)
-        hidden = self._random(40)
-        change = (_CHANGE, b"\1", 0)
-        flights: tuple[tuple[bool, tuple[tuple[int, bytes, int], ...]], ...] = (
-            (True, ((_HANDSHAKE, self._message(True, _as_dtls(offered, b"")), 0),)),
-            (False, ((_HANDSHAKE, self._message(False, _verify_request(cookie)), 0),)),
-            (True, ((_HANDSHAKE, self._message(True, _as_dtls(offered, cookie)), 0),)),
-            (False, tuple((_HANDSHAKE, self._message(False, m), 0) for m in _server_flight(self.line))),
-            (True, ((_HANDSHAKE, self._message(True, _identity(self._identity)), 0), change, (_HANDSHAKE, hidden, 1))),
-            (False, (change, (_HANDSHAKE, hidden, 1))),
-        )
-        for up, records in flights:
-            self._udp.send(up, b"".join(self._record(up, *record) for record in records), at=at)
-            at += link.turnaround(up=up)
+        """Play the six flights of RFC 6347 with a cookie; returns when the next datagram may pass."""
+        self._records, self._messages = [0, 0], [0, 0]
+        for number, flight in enumerate(self._flights()):
+            up = number % 2 == 0
+            self._udp.send(up, b"".join(self._record(up, content) for content in flight), at=at)
+            at += self.line.link.turnaround(up=up)
         self.line.tap.wait_until(at)
         return at
 
-    def _message(self, up: bool, message: bytes) -> bytes:
-        """Lay the DTLS fields (RFC 6347 section 4.2.2) between header and body of a handshake message."""
+    def _flights(self) -> list[list[DtlsContent]]:
+        """Return what each flight holds, the device's first."""
+        rng = self.line.link.rng
+        offered, cookie = hello.client_hello(rng, _DTLS_OFFER), rng.bytes(16)
+        finish = [(_CHANGE, b"\1", 0), (_HANDSHAKE, rng.bytes(40), 1)]
+        return [
+            [self._message(True, _as_dtls(offered, b""))],
+            [self._message(False, hello.message(3, lambda buffer: _push_cookie(buffer, cookie)))],
+            [self._message(True, _as_dtls(offered, cookie))],
+            [self._message(False, message) for message in _server_flight(rng)],
+            [self._message(True, hello.client_key_exchange(self._identity, width=2)), *finish],
+            finish,
+        ]
+
+    def _message(self, up: bool, message: bytes) -> DtlsContent:
+        """Return a TLS handshake message with the fields of DTLS between its header and body."""
         size, number = message[1:4], self._messages[up]
         self._messages[up] += 1
-        return bytes(_DtlsMessage(kind=message[0], size=size, seq=number, length=size, data=message[4:]))
+        return _HANDSHAKE, _DTLS_MESSAGE.pack(message[0], size, number, bytes(3), size) + message[4:], 0
 
-    def _record(self, up: bool, kind: int, content: bytes, epoch: int) -> bytes:
-        number = self._sequence[up].to_bytes(6)
-        self._sequence[up] += 1
-        return bytes(_DtlsRecord(kind=kind, epoch=epoch, seq=number, length=len(content), data=content))
-
-    def _random(self, size: int) -> bytes:
-        return self.line.link.rng.bytes(size)
-
-
-class _DtlsRecord(dpkt.Packet):
-    __hdr__ = (("kind", "B", _HANDSHAKE), ("version", "H", _DTLS12), ("epoch", "H", 0), ("seq", "6s", b""), ("length", "H", 0))
-
-
-class _DtlsMessage(dpkt.Packet):
-    __hdr__ = (
-        ("kind", "B", 1),
-        ("size", "3s", b""),
-        ("seq", "H", 0),
-        ("offset", "3s", b"\0\0\0"),
-        ("length", "3s", b""),
-    )
-
-
-_DTLS_OFFER = hello.Offer(versions=(_DTLS12,), suites=(hello.PSK_AES128_CCM8, 0x00AE, 0x00FF))
+    def _record(self, up: bool, content: DtlsContent) -> bytes:
+        kind, body, epoch = content
+        number = self._records[up].to_bytes(6)
+        self._records[up] += 1
+        return _DTLS_RECORD.pack(kind, _DTLS12, epoch, number, len(body)) + body
 
 
 def _as_dtls(message: bytes, cookie: bytes) -> bytes:
@@ -169,18 +163,15 @@ def _as_dtls(message: bytes, cookie: bytes) -> bytes:
     return message[:1] + len(body).to_bytes(3) + body
 
 
-def _verify_request(cookie: bytes) -> bytes:
-    body = _DTLS12.to_bytes(2) + bytes([len(cookie)]) + cookie
-    return b"\3" + len(body).to_bytes(3) + body
+def _push_cookie(buffer: Buffer, cookie: bytes) -> None:
+    buffer.push_uint16(_DTLS12)
+    push_opaque(buffer, 1, cookie)
 
 
-def _server_flight(line: Line) -> tuple[bytes, bytes]:
-    greeting = hello.server_hello(line.link.rng, hello.PSK_AES128_CCM8)
+def _server_flight(rng: np.random.Generator) -> tuple[bytes, bytes]:
+    """Return ServerHello and ServerHelloDone."""
+    greeting = hello.server_hello(rng, hello.PSK_AES128_CCM8)
     return greeting[:4] + _DTLS12.to_bytes(2) + greeting[6:], hello.message(14)
-
-
-def _identity(identity: bytes) -> bytes:
-    return hello.client_key_exchange(identity, width=2)
 
 
 def _record(kind: int, content: bytes) -> bytes:

@@ -1,0 +1,78 @@
+"""Which captures a call names, and the content that tells two of them apart."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = (".pcap", ".pcapng", ".cap")
+_SOURCE_DIGITS = 16  # hex digits of the SHA-256 that name a source: 64 bits
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes of a file when they were hashed. source: their id; changed_ns: the file's last change, as its system counts."""
+
+    source: str
+    bytes: int
+    changed_ns: int
+
+
+def find_captures(sources: Sequence[str]) -> list[Path]:
+    """Return the captures that files, folders (and folders below) and globs name, each once, in the order given.
+
+    In a folder a capture is what ends in one of `SUFFIXES`, or in one of them and .gz; a file named itself may end in
+    anything. Raises FileNotFoundError that names a source without any.
+    """
+    found: dict[Path, Path] = {}
+    for source in sources:
+        places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
+        captures = [capture for place in places for capture in _captures(Path(place))]
+        if not captures:
+            raise FileNotFoundError(
+                f"no capture ({', '.join(SUFFIXES)}, packed with gzip or not) at {source}"
+            )
+        for capture in captures:
+            found.setdefault(capture.resolve(), capture)
+    return list(found.values())
+
+
+def _captures(place: Path) -> Iterator[Path]:
+    if not place.is_dir():
+        yield place
+        return
+    entered = set[Path]()  # by their real path: a link may lead back up
+    for folder, below, files in os.walk(place, followlinks=True):
+        entered.add(Path(folder).resolve())
+        below[:] = sorted(name for name in below if Path(folder, name).resolve() not in entered)
+        yield from (Path(folder, name) for name in sorted(files) if _is_capture(name))
+
+
+def _is_capture(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith(SUFFIXES)
+
+
+def read_content(path: Path) -> Content:
+    """Return the id of a file's bytes. Raises ValueError that tells what is wrong with the file, as a sentence part."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("has a name that is not UTF-8; rename it") from error
+    if not path.is_file():
+        raise ValueError("is no file")
+    try:
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    return Content(digest[:_SOURCE_DIGITS], state.st_size, state.st_mtime_ns)
+
+
+def check_unchanged(path: Path, content: Content) -> None:
+    """Raise ValueError where a file is no longer what was hashed: a capture that is still being written, perhaps."""
+    state = path.stat()
+    if (state.st_size, state.st_mtime_ns) != (content.bytes, content.changed_ns):
+        raise ValueError("changed while it was read; read it again when it is complete")

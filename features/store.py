@@ -1,0 +1,372 @@
+"""The one file that speaks Feast: its definitions, the past of a device, and the newest windows online."""
+
+import logging
+import sqlite3
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any  # Any: whatever feast makes; it has no types, and is imported late
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from features.configuration import find_config, read_config
+from features.one_writer import changed_whole, one_writer
+from features.online_row import Layout, unpack
+from features.point_in_time import as_of, newest
+from features.publication import Publication
+from features.service import FeatureService, feature_service_name, pick, still_made
+from features.store_settings import StoreSettings, project_name
+from features.table import Column
+
+__all__ = ["Store", "feature_service_name", "open"]
+
+_READ_ROWS = 10_000  # devices per online read; one SQLite statement takes 32,766 parameters
+_WRITE_ROWS = 2_000  # devices per online write; each is one transaction
+_LEDGER = "ledger"  # the view of what publish has done, kept in the online store that it is about
+_FEAST_TYPES = {"int64": "Int64", "float64": "Float64", "bool": "Bool", "string": "String"}
+
+
+def open(workspace: Path) -> "Store":
+    """Return the feature store of a workspace, as its configuration has it; nothing is written."""
+    from features.windows import FEATURES, WindowSettings
+
+    settings = read_config(find_config("feature_store.yaml", workspace), StoreSettings)
+    windows = read_config(find_config("windows.yaml", workspace), WindowSettings).windows
+    ttl = settings.ttl({window.name: window.length_s for window in windows})
+    return Store(workspace, tuple(feature.column for feature in FEATURES), ttl, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """Feature views over lake/windows, one per window length, and the newest row of each device online.
+
+    features: all that a window row has, in order. ttl: how long a row of a window serves after window_end.
+    Many processes may read while one writes; one Store belongs to one thread.
+    """
+
+    workspace: Path
+    features: tuple[Column, ...]
+    ttl: Mapping[str, timedelta]
+    settings: StoreSettings = field(default_factory=StoreSettings)
+    _services: dict[str, FeatureService] = field(default_factory=dict, repr=False)
+    _layouts: dict[str, Layout] = field(default_factory=dict, repr=False)
+
+    def apply(self) -> None:
+        """Tell Feast the entity and the views. Doing it again changes nothing."""
+        with self._changing() as feast_store:
+            feast_store.apply(self._definitions())
+
+    def register(self, model: str, window: str, features: Sequence[str] | None = None) -> str:
+        """Return the name of the feature service that lists these features in this order; make it if new.
+
+        features: None for all. A list that no version of the service has makes its next version, so that a
+        name never changes its meaning. Raises ValueError for an unknown window or feature, or a repeated one.
+        """
+        if window not in self.ttl:
+            raise ValueError(f"a feature service is bound to one of {list(self.ttl)}, not to {window!r}")
+        names = [column.name for column in self.features] if features is None else features
+        wanted = pick(self.features, names)
+        with self._changing() as feast_store:
+            taken = {one.name: _fields(one) for one in feast_store.list_feature_services()}
+            version = 1
+            while (name := feature_service_name(model, window, version)) in taken:
+                if taken[name] == [(column.name, column.dtype) for column in wanted]:
+                    return name
+                version += 1
+            view = self._past(window, _entity("device", "device_id"))[list(names)]
+            service = _feast().FeatureService(name=name, features=[view], tags={"window": window})
+            feast_store.apply([*self._definitions(), service])
+        return name
+
+    def service(self, name: str) -> FeatureService:
+        """Return a registered service; Feast is asked once, since a name never changes its meaning.
+
+        Raises LookupError for one that is not registered, ValueError for one of features no longer made.
+        """
+        if name not in self._services:
+            services = self._feast_store.list_feature_services() if self._registry.is_file() else []
+            known = {one.name: one for one in services}
+            if name not in known:
+                fact = f"{self.workspace} has {sorted(known)}"
+                raise LookupError(f"no feature service {name!r}, {fact}; `iotlens train` registers one")
+            features = still_made(_fields(known[name]), self.features, service=name)
+            self._services[name] = FeatureService(name, known[name].tags["window"], features)
+        return self._services[name]
+
+    def require(self, service: str, features: Sequence[str]) -> None:
+        """Refuse to serve a model other features than it reads. Raises as `service`, and ValueError."""
+        self.service(service).require(features)
+
+    def history(self, entities: pd.DataFrame, service: str, *, known_only: bool = False) -> pd.DataFrame:
+        """Return the entities with the newest window row of the device that had ended at event_timestamp.
+
+        entities: device_id, event_timestamp (aware), any other columns. Every row, order and index stay.
+        known_only: also demand that the row was known by then (created), so that no late backfill leaks.
+        Adds window_end and the features; NaT, NaN and <NA> where no row serves within the TTL. Of rows with
+        one window_end the newest created wins. A feature keeps its dtype, but int64 is Int64 if one is empty.
+        Raises LookupError without service or windows, ValueError for what is wrong with the entities.
+        """
+        known = self.service(service)
+        files = self._files(known.window)
+        if not files:
+            fact = f"no {known.window} window in {self.workspace}"
+            raise LookupError(f"{fact}; run `iotlens features build` first")
+        added = ["window_end", *(column.name for column in known.features)]
+        taken = [name for name in added if name in entities]
+        if taken:
+            raise ValueError(f"entities must leave the names of what is added free, but have {taken}")
+        ttl = self.ttl[known.window]
+        found = as_of(entities, files, features=known.features, ttl=ttl, known_only=known_only)
+        return pd.concat([entities, found.set_axis(entities.index)], axis=1)
+
+    def latest(self, device_ids: Sequence[str], service: str, *, at: datetime | None = None) -> pd.DataFrame:
+        """Return the newest published window row of each device asked for, in order, on a RangeIndex.
+
+        at: the moment that status is judged at (aware; None: now).
+        Columns: device_id; status: known, stale (at - window_end > TTL) or missing; window_end; the features.
+        A feature keeps its dtype, but with a missing row int64 is Int64 (<NA>). Raises as `service` does.
+        """
+        known = self.service(service)
+        moment = pd.Timestamp.now("UTC") if at is None else pd.Timestamp(at)
+        if moment.tzinfo is None:
+            raise ValueError(f"at must be an aware datetime, however: {at!r}")
+        strange = next((device for device in device_ids if not isinstance(device, str)), None)
+        if strange is not None:
+            raise ValueError(f"device ids must be strings, however: {strange!r}")
+        packed = self._read(_online(known.window), {"device_id": list(device_ids)})
+        ends, features = unpack(packed, known.features, self._layout)
+        oldest = (moment - self.ttl[known.window]).tz_convert("UTC").tz_localize(None).to_datetime64()
+        status = np.where(np.isnat(ends), "missing", np.where(ends < oldest, "stale", "known"))
+        found = pd.DataFrame(
+            {
+                "device_id": pd.array(list(device_ids), dtype="string"),
+                "status": pd.array(status, dtype="string"),
+                "window_end": pd.DatetimeIndex(ends, tz="UTC"),
+            }
+        )
+        return pd.concat([found, features], axis=1)
+
+    def publish(self) -> int:
+        """Write the newest window row of each device online where it is new since last time; return how many.
+
+        A late row with an older window_end changes nothing online. Killed at any moment, it can be run again.
+        """
+        self.apply()
+        with one_writer(self._registry.parent):
+            return sum(self._publish(window) for window in self.ttl)
+
+    def _publish(self, window: str) -> int:
+        layout, files = Layout.of(self.features), self._files(window)
+        (told,) = self._read(_LEDGER, {"entry": [f"window {window}"]})
+        fresh = Publication.from_json(told).lacks(files, layout.tag)
+        if not fresh:
+            return 0
+        done = Publication.of(files, layout.tag)
+        self._enter(f"layout {layout.tag}", layout.to_json())
+        written = 0
+        with tqdm(desc=f"publish {window}", unit=" devices", delay=2, disable=None) as progress:
+            for rows in newest(files, fresh, features=self.features, batch_rows=_WRITE_ROWS):
+                keys = rows[["device_id", "window_end", "created"]]
+                packed = keys.assign(packed=layout.pack(rows))
+                self._feast_store.write_to_online_store(_online(window), packed)
+                progress.update(len(rows))
+                written += len(rows)
+        # Last, so that a publish that does not come this far is done again.
+        self._enter(f"window {window}", done.to_json())
+        return written
+
+    def _read(self, view: str, asked: Mapping[str, Sequence[str]]) -> list[bytes]:
+        """Return the online value of each entity of a view, b"" where there is none. asked: {key: values}."""
+        ((key, entities),) = asked.items()
+        values: list[bytes] = []
+        for start in range(0, len(entities), _READ_ROWS):
+            part = {key: entities[start : start + _READ_ROWS]}
+            answer = self._feast_store.get_online_features(features=[f"{view}:packed"], entity_rows=part)
+            place = list(answer.proto.metadata.feature_names.val).index("packed")
+            values.extend(value.bytes_val for value in answer.proto.results[place].values)
+        return values
+
+    def _enter(self, entry: str, content: bytes) -> None:
+        """Write one entry of the ledger."""
+        now = pd.Timestamp.now("UTC")
+        row = {"entry": [entry], "packed": [content], "window_end": [now], "created": [now]}
+        self._feast_store.write_to_online_store(_LEDGER, pd.DataFrame(row))
+
+    def _layout(self, tag: str) -> Layout:
+        """Return the layout with this tag, which this or another version of the program published."""
+        if tag not in self._layouts:
+            (told,) = self._read(_LEDGER, {"entry": [f"layout {tag}"]})
+            if not told:
+                raise ValueError(
+                    f"online rows must have a layout of the ledger, but {tag} is none; publish again"
+                )
+            self._layouts[tag] = Layout.from_json(told)
+        return self._layouts[tag]
+
+    def _files(self, window: str) -> list[Path]:
+        return sorted(self._folder(window).rglob("*.parquet"))
+
+    def _folder(self, window: str) -> Path:
+        return self.workspace.resolve() / "lake" / "windows" / f"window={window}"
+
+    @property
+    def _registry(self) -> Path:
+        return self.workspace.resolve() / self.settings.registry
+
+    @contextmanager
+    def _changing(self) -> Iterator[Any]:
+        """Give Feast's store over a copy of the registry: it writes in place, so a reader might get half."""
+        with one_writer(self._registry.parent):
+            with changed_whole(self._registry) as registry:
+                yield self._over(registry)
+            _let_readers_in(self._online_store)
+
+    @cached_property
+    def _feast_store(self) -> Any:
+        return self._over(self._registry)
+
+    def _over(self, registry: Path) -> Any:
+        """Return Feast's own store over a registry file. One that is there already names the project."""
+        project = self.settings.project or _project(registry) or project_name(self.workspace)
+        config = _feast().RepoConfig(
+            project=project,
+            provider="local",
+            registry={"path": str(registry)},
+            online_store=self._online_store,
+            offline_store={"type": "duckdb"},
+            entity_key_serialization_version=3,
+        )
+        return _feast().FeatureStore(config=config)
+
+    @property
+    def _online_store(self) -> dict[str, Any]:
+        """The online store as Feast takes it, with SQLite's path made absolute."""
+        online = dict(self.settings.online_store)
+        if online.get("type") == "sqlite":
+            online["path"] = str(self.workspace.resolve() / online["path"])
+        return online
+
+    def _definitions(self) -> list[Any]:
+        """Return Feast's objects: the device, two views per window (its past, its newest row), the ledger."""
+        device, entry = _entity("device", "device_id"), _entity("entry", "entry")
+        past = [self._past(window, device) for window in self.ttl]
+        online = [_packed(_online(window), device, self._source(window)) for window in self.ttl]
+        ledger = _packed(_LEDGER, entry, self._source(next(iter(self.ttl))))
+        return [device, entry, *past, *online, ledger]
+
+    def _past(self, window: str, device: Any) -> Any:
+        """Return the view of all features of a window length, which reads the lake alone."""
+        feast = _feast()
+        fields = [
+            feast.Field(
+                name=one.name, dtype=_feast_type(one.dtype), description=f"{one.description} [{one.unit}]"
+            )
+            for one in self.features
+        ]
+        return feast.FeatureView(
+            name=f"device_{window}",
+            entities=[device],
+            ttl=self.ttl[window],
+            schema=[feast.Field(name="device_id", dtype=feast.types.String), *fields],
+            source=self._source(window),
+            online=False,
+        )
+
+    def _source(self, window: str) -> Any:
+        """Return a folder of the lake as Feast's source. Without the format Feast does not read a folder."""
+        feast = _feast()
+        return feast.FileSource(
+            name=f"windows_{window}",
+            path=str(self._folder(window)),
+            file_format=feast.data_format.ParquetFormat(),
+            timestamp_field="window_end",
+            created_timestamp_column="created",
+        )
+
+
+def _online(window: str) -> str:
+    return f"device_{window}_online"
+
+
+def _entity(name: str, key: str) -> Any:
+    return _feast().Entity(name=name, join_keys=[key], value_type=_feast().ValueType.STRING)
+
+
+def _packed(name: str, entity: Any, source: Any) -> Any:
+    """Return a view of one value of bytes per entity, which only `publish` writes."""
+    feast = _feast()
+    key = feast.Field(name=entity.join_key, dtype=feast.types.String)
+    value = feast.Field(name="packed", dtype=feast.types.Bytes)
+    return feast.FeatureView(name=name, entities=[entity], schema=[key, value], source=source, online=True)
+
+
+def _feast_type(dtype: str) -> Any:
+    return getattr(_feast().types, _FEAST_TYPES[dtype])
+
+
+def _fields(service: Any) -> list[tuple[str, str]]:
+    """Return name and dtype of each feature that a service of Feast lists, in order."""
+    dtypes = {_feast_type(dtype): dtype for dtype in _FEAST_TYPES}
+    (view,) = service.feature_view_projections
+    return [(one.name, dtypes[one.dtype]) for one in view.features]
+
+
+def _project(registry: Path) -> str | None:
+    """Return the project of a registry, so that a renamed workspace keeps its services and online rows."""
+    if not registry.is_file():
+        return None
+    _feast()
+    from feast.protos.feast.core.Registry_pb2 import Registry
+
+    projects = Registry.FromString(registry.read_bytes()).projects
+    return projects[0].spec.name if projects else None
+
+
+def _let_readers_in(online_store: Mapping[str, Any]) -> None:
+    """Switch SQLite to its write-ahead log, which lasts with the file: readers never wait for a writer."""
+    if online_store.get("type") == "sqlite":
+        with closing(sqlite3.connect(online_store["path"])) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+
+
+@cache
+def _feast() -> Any:
+    """Return the module feast, imported without what it does to a process.
+
+    Typeguard instruments 19 of its modules (6 s), torch comes in for tensors nobody asks for (2 s, 180 MB),
+    it warns as it is imported, and it takes every SQLite `timestamp` of the process for seconds since 1970.
+    """
+    import typeguard
+
+    instrument, torch_is_there = typeguard.typechecked, "torch" in sys.modules
+    typeguard.typechecked = lambda target=None, **_: target or (lambda late: late)  # type: ignore[assignment]
+    if not torch_is_there:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # as if not installed, which feast allows
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import feast
+            import feast.data_format
+            import feast.types
+    finally:
+        typeguard.typechecked = instrument
+        if not torch_is_there:
+            del sys.modules["torch"]
+    sqlite3.register_converter("timestamp", _sqlite_moment)
+    logging.getLogger("feast").setLevel(logging.WARNING)  # it tells of every look at the registry
+    return feast
+
+
+def _sqlite_moment(value: bytes) -> datetime:
+    """Return a `timestamp` of SQLite, naive: seconds since 1970 as Feast writes it, ISO 8601 as others do."""
+    text = value.decode()
+    if text.lstrip("-").isdigit():
+        return datetime.fromtimestamp(int(text))  # noqa: DTZ006  # as Feast: it wrote local time
+    return datetime.fromisoformat(text)

@@ -1,0 +1,163 @@
+"""The REST application that says which device or application stands behind the traffic of a device."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import APIRouter, Body, FastAPI, Request
+from starlette.responses import Response
+
+from serving import answering, examples, metrics, openapi, problems
+from serving.answering import Answering, AnsweringThread
+from serving.gate import Gate
+from serving.schema import (
+    Answer,
+    Answers,
+    BatchAnswers,
+    BatchQuestion,
+    Missing,
+    Question,
+    ServedModel,
+    ServedModels,
+    State,
+)
+from serving.settings import Settings, from_environment
+
+BODY = ("malformed", "too-large", "not-json", "invalid", "not-ready", "overloaded")
+
+router = APIRouter()
+
+
+@router.post(
+    "/identify",
+    summary="What stands behind a device",
+    response_model=Answers,
+    responses=openapi.example(examples.ANSWERS) | openapi.errors(*BODY, "unknown-device", "no-inline-flows"),
+    tags=["identify"],
+)
+async def identify(
+    request: Request, question: Annotated[Question, Body(openapi_examples=examples.QUESTIONS)]
+) -> Response:
+    """Say what stands behind each device: from its newest window online, or from the flows of its session.
+
+    A device without a window online fails the request with 404; a stale one is answered, with status `stale`.
+    """
+
+    def answer(service: Answering) -> str:
+        given = _answered(service, question)
+        _metrics(request).count(given)
+        missing = [one.device_id for one in given if isinstance(one, Missing)]
+        if missing:
+            detail = answering.no_window(missing, service.service)
+            raise problems.Problem("unknown-device", detail, missing=missing)
+        return Answers(answers=[one for one in given if isinstance(one, Answer)]).model_dump_json()
+
+    return _json(await _thread(request).ask(answer))
+
+
+@router.post(
+    "/identify_batch",
+    summary="What stands behind each of up to 10,000 devices",
+    response_model=BatchAnswers,
+    responses=openapi.example(examples.BATCH_ANSWERS) | openapi.errors(*BODY),
+    tags=["identify"],
+)
+async def identify_batch(
+    request: Request, question: Annotated[BatchQuestion, Body(openapi_examples=examples.BATCH_QUESTIONS)]
+) -> Response:
+    """Say what stands behind each of many devices; one without a window has a problem in its place."""
+
+    def answer(service: Answering) -> str:
+        given = service.devices(question.device_ids)
+        _metrics(request).count(given)
+        statuses = Counter(one.status for one in given)
+        known, stale, missing = statuses["known"], statuses["stale"], statuses["missing"]
+        return BatchAnswers(answers=list(given), known=known, stale=stale, missing=missing).model_dump_json()
+
+    return _json(await _thread(request).ask(answer))
+
+
+@router.get("/models", summary="What answers here", responses=openapi.errors("not-ready"), tags=["models"])
+async def models(request: Request) -> ServedModels:
+    """Say what answers here: the run's classes, thresholds and origin."""
+    return ServedModels(models=[ServedModel.of(_thread(request).ready().model.manifest)])
+
+
+@router.get("/livez", summary="Is the process alive", tags=["service"])
+async def livez() -> State:
+    """Say that the process runs. Needs no key."""
+    return State(status="alive")
+
+
+@router.get("/readyz", summary="Is the model ready", responses=openapi.errors("not-ready"), tags=["service"])
+async def readyz(request: Request) -> State:
+    """Say whether the model is loaded and repeated its self-test. Needs no key."""
+    _thread(request).ready()
+    return State(status="ready")
+
+
+@router.get(
+    "/metrics",
+    summary="Series for Prometheus",
+    responses=openapi.errors() | openapi.text(metrics.CONTENT_TYPE),
+    tags=["service"],
+)
+async def series(request: Request) -> Response:
+    """Show the series of all workers to Prometheus. Where keys are needed, one with scope `metrics`."""
+    return Response(_metrics(request).text(), headers={"content-type": metrics.CONTENT_TYPE})
+
+
+def _answered(service: Answering, question: Question) -> Sequence[Answer | Missing]:
+    if question.flows is not None:
+        return service.sessions(question.flows)
+    return service.devices(question.device_ids or ())
+
+
+def _json(text: str) -> Response:
+    return Response(text, media_type="application/json")
+
+
+def _thread(request: Request) -> AnsweringThread:
+    thread: AnsweringThread = request.app.state.thread
+    return thread
+
+
+def _metrics(request: Request) -> metrics.Metrics:
+    series: metrics.Metrics = request.app.state.metrics
+    return series
+
+
+def create_app(read_settings: Callable[[], Settings] = from_environment) -> FastAPI:
+    """Return the REST application. It reads its settings and loads its model when it starts, not before.
+
+    It takes requests once the model is loaded, or known not to load: then /readyz says so.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        told = app.state.settings = read_settings()
+        app.state.metrics = metrics.Metrics()
+        app.state.thread = AnsweringThread(partial(answering.load, told.workspace, told.run_directory))
+        await app.state.thread.settled()  # while loading, take no connection from another worker
+        yield
+        app.state.thread.close()
+
+    app = FastAPI(
+        title="iotlens",
+        summary="Which device or application stands behind this traffic?",
+        version=version("iotlens"),
+        openapi_url=openapi.DOCUMENT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.include_router(router)
+    openapi.publish(app)
+    problems.install(app)
+    app.add_middleware(Gate)
+    app.add_middleware(metrics.Measured)  # the one added last is the outermost
+    return app
