@@ -267,3 +267,7 @@ def simulated_flows() -> pd.DataFrame:
     return pd.DataFrame(
         columns | {"application": None, "application_category": None, "application_confidence": 0}
     )
+
+
+if __name__ == "__main__":
+    main()

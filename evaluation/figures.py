@@ -39,9 +39,9 @@ def splits(parts: Sequence[Json], *, headline: str, noun: str, label: str) -> st
     """Draw accuracy with its interval for each split, ours above the rival's."""
     row_pt, top, bottom, left, right = 48.0, 28.0, 40.0, 250.0, 128.0
     with drawing(top + bottom + row_pt * len(parts)) as figure:
-        axes = axes_at(figure, left, top, right=right, bottom=bottom)
+        axes = axes_at(figure, left=left, top=top, right=right, bottom=bottom)
         for y, part in zip(range(len(parts))[::-1], parts, strict=True):
-            _split_row(axes, float(y), part, bold=part["kind"] == headline)
+            _split_row(axes, part, y=float(y), bold=part["kind"] == headline)
         lowest = min(
             score["low"] for part in parts for score in (part["accuracy"], part["rival"]["accuracy"])
         )
@@ -54,14 +54,14 @@ def splits(parts: Sequence[Json], *, headline: str, noun: str, label: str) -> st
         return to_svg(figure, name="splits", label=label)
 
 
-def _split_row(axes: "Axes", y: float, part: Json, *, bold: bool) -> None:
+def _split_row(axes: "Axes", part: Json, *, y: float, bold: bool) -> None:
     weight: Literal["bold", "normal"] = "bold" if bold else "normal"
     axes.axhspan(y - 0.38, y + 0.38, color="#f5f7f9", linewidth=0, zorder=0)
     note(axes, part["title"], at=(0, y), by=(-250, 7), type_=Type(size=9.5, weight=weight))
     note(axes, part["rows_line"], at=(0, y), by=(-250, -7), type_=Type(MUTED, 8))
     ours, theirs = part["accuracy"], part["rival"]["accuracy"]
-    _interval(axes, ours, y + 0.15, color=OURS)
-    _interval(axes, theirs, y - 0.17, color=OTHER, marker="D")
+    _interval(axes, ours, y=y + 0.15, color=OURS)
+    _interval(axes, theirs, y=y - 0.17, color=OTHER, marker="D")
     note(axes, _spoken(ours), at=(1, y + 0.15), by=(12, 0), type_=Type(OURS, weight=weight))
     note(axes, _spoken(theirs), at=(1, y - 0.17), by=(12, 0), type_=Type(OTHER))
 
@@ -70,10 +70,10 @@ def outcomes(parts: Sequence[Json], *, noun: str, label: str) -> str:
     """Draw what the answers of each split are worth: right, right to the family, unknown, wrong."""
     row_pt, top, bottom, left, right = 34.0, 28.0, 40.0, 250.0, 76.0
     with drawing(top + bottom + row_pt * len(parts)) as figure:
-        axes = axes_at(figure, left, top, right=right, bottom=bottom)
+        axes = axes_at(figure, left=left, top=top, right=right, bottom=bottom)
         for y, part in zip(range(len(parts))[::-1], parts, strict=True):
             note(axes, part["title"], at=(0, float(y)), by=(-left, 0), type_=Type(size=9.5))
-            _outcome_row(axes, y, part["outcomes"])
+            _outcome_row(axes, part["outcomes"], y=y)
         axes.set(ylim=(-0.5, len(parts) - 0.5), yticks=[], xlabel=f"{noun}, %")
         _percent_axis(axes, "x", low=0.0)
         axes.set_xlim(0, 100)
@@ -86,7 +86,7 @@ def outcomes(parts: Sequence[Json], *, noun: str, label: str) -> str:
         return to_svg(figure, name="outcomes", label=label)
 
 
-def _outcome_row(axes: "Axes", y: int, shares: Json) -> None:
+def _outcome_row(axes: "Axes", shares: Json, *, y: int) -> None:
     start = 0.0
     for name, _, color in OUTCOMES:
         width = 100 * shares[name]
@@ -106,10 +106,10 @@ def classes(rows: Sequence[Json], *, accuracy: float, noun: str, label: str) -> 
     left = max(text_width(name) for name in names) + 56
     width = (WIDTH_PT - left - right - gap) / 2
     with drawing(top + bottom + row_pt * len(rows)) as figure:
-        found = axes_at(figure, left, top, right=right + gap + width, bottom=bottom)
-        trusted = axes_at(figure, left + width + gap, top, right=right, bottom=bottom)
-        _class_panel(found, rows, "recall", accuracy=accuracy)
-        _class_panel(trusted, rows, "precision", accuracy=accuracy)
+        found = axes_at(figure, left=left, top=top, right=right + gap + width, bottom=bottom)
+        trusted = axes_at(figure, left=left + width + gap, top=top, right=right, bottom=bottom)
+        _class_panel(found, rows, score="recall", accuracy=accuracy)
+        _class_panel(trusted, rows, score="precision", accuracy=accuracy)
         found.set(title="Found", xlabel=f"recall: of its {noun}, named so, %")
         trusted.set(title="Trusted", xlabel=f"precision: of {noun} named so, truly it, %")
         note(found, noun, at=(0, -0.6), by=(-10, 15), type_=Type(MUTED, 8, edge="right"))
@@ -119,11 +119,11 @@ def classes(rows: Sequence[Json], *, accuracy: float, noun: str, label: str) -> 
         return to_svg(figure, name="classes", label=label)
 
 
-def _class_panel(axes: "Axes", rows: Sequence[Json], score: str, *, accuracy: float) -> None:
+def _class_panel(axes: "Axes", rows: Sequence[Json], *, score: str, accuracy: float) -> None:
     axes.axvline(100 * accuracy, color=OTHER, linewidth=0.8, linestyle=(0, (3, 3)), zorder=1)
     for y, row in enumerate(rows):
         if row[score]["value"] is not None:
-            _interval(axes, row[score], y, color=WRONG if row[score]["high"] < accuracy else OURS)
+            _interval(axes, row[score], y=y, color=WRONG if row[score]["high"] < accuracy else OURS)
     _percent_axis(axes, "x", low=0.0)
     axes.hlines(np.arange(len(rows)), 0, 100, color=FAINT, linewidth=0.8, zorder=0)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
@@ -145,20 +145,21 @@ def confusion(
     tips: dict[str, str] = {}
     with drawing(side + size + 22, width_pt=max(side + size + 40, WIDTH_PT)) as figure:
         right = max(40.0, WIDTH_PT - side - size)
-        axes = axes_at(figure, side, side, right=right, bottom=22)
+        axes = axes_at(figure, left=side, top=side, right=right, bottom=22)
         for row, column in np.argwhere(counts > 0):
             count = int(counts[row, column])
-            _cell(axes, int(row), int(column), count=count, share=count / totals[row])
+            _cell(axes, (int(row), int(column)), count=count, share=count / totals[row])
             told = f"{count} of {totals[row]} {noun} of {names[row]} named {names[column]}"
             tips[f"cell-{row}-{column}"] = told
-        _grid(axes, short, totals)
+        _grid(axes, short, totals=totals)
         _frames(axes, groups)
         return to_svg(figure, name="confusion", label=label, tips=tips)
 
 
-def _cell(axes: "Axes", row: int, column: int, *, count: int, share: float) -> None:
+def _cell(axes: "Axes", at: tuple[int, int], *, count: int, share: float) -> None:
     from matplotlib.patches import Rectangle
 
+    row, column = at
     right = row == column
     strength = 0.10 + 0.90 * share if right else 0.15 + 0.85 * min(2 * share, 1.0)
     corner, gid = (column - 0.5, row - 0.5), f"cell-{row}-{column}"
@@ -168,7 +169,7 @@ def _cell(axes: "Axes", row: int, column: int, *, count: int, share: float) -> N
     axes.text(column, row, str(count), ha="center", va="center", size=8, color=ink)
 
 
-def _grid(axes: "Axes", names: Sequence[str], totals: np.ndarray) -> None:
+def _grid(axes: "Axes", names: Sequence[str], *, totals: np.ndarray) -> None:
     places, edges = np.arange(len(names)), np.arange(len(names) + 1) - 0.5
     axes.hlines(edges, edges[0], edges[-1], color="#e6eaee", linewidth=0.6, zorder=0.5)
     axes.vlines(edges, edges[0], edges[-1], color="#e6eaee", linewidth=0.6, zorder=0.5)
@@ -195,11 +196,11 @@ def _frames(axes: "Axes", groups: Sequence[str]) -> None:
 def calibration(part: Json, *, noun: str, label: str) -> str:
     """Draw what a probability promises against what it keeps, and what refusing to answer buys."""
     with drawing(320) as figure:
-        reliable = axes_at(figure, 46, 36, right=WIDTH_PT - 330, bottom=98)
-        below = axes_at(figure, 46, 242, right=WIDTH_PT - 330, bottom=42)
+        reliable = axes_at(figure, left=46, top=36, right=WIDTH_PT - 330, bottom=98)
+        below = axes_at(figure, left=46, top=242, right=WIDTH_PT - 330, bottom=42)
         _reliability(reliable, part["calibration"]["reliability"])
-        _counts(below, part["calibration"]["reliability"], noun)
-        _reject(axes_at(figure, 420, 36, right=18, bottom=42), part, noun)
+        _counts(below, part["calibration"]["reliability"], noun=noun)
+        _reject(axes_at(figure, left=420, top=36, right=18, bottom=42), part, noun=noun)
         return to_svg(figure, name="calibration", label=label)
 
 
@@ -215,7 +216,7 @@ def _reliability(axes: "Axes", bins: Sequence[Json]) -> None:
     axes.set_xticklabels([])
 
 
-def _counts(axes: "Axes", bins: Sequence[Json], noun: str) -> None:
+def _counts(axes: "Axes", bins: Sequence[Json], *, noun: str) -> None:
     most = max(row["rows"] for row in bins)
     for row in bins:
         middle = 50 * (row["bin_low"] + row["bin_high"])
@@ -226,7 +227,7 @@ def _counts(axes: "Axes", bins: Sequence[Json], noun: str) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _reject(axes: "Axes", part: Json, noun: str) -> None:
+def _reject(axes: "Axes", part: Json, *, noun: str) -> None:
     curve, chosen = part["calibration"]["reject"], part["calibration"]["chosen"]
     lowest = 100 * min(point["accuracy"] for point in curve)
     answered = [100 * point["answered"] for point in curve]
@@ -261,7 +262,7 @@ def importance(rows: Sequence[Json], *, unit: str, label: str) -> str:
     names = [_short(row["feature"]) for row in rows]
     left = max(text_width(name, 8.5) for name in names) + 14
     with drawing(top + bottom + row_pt * len(rows)) as figure:
-        axes = axes_at(figure, left, top, right=right, bottom=bottom)
+        axes = axes_at(figure, left=left, top=top, right=right, bottom=bottom)
         places = np.arange(len(rows))
         axes.barh(places, [row["importance"] for row in rows], height=0.62, color="#86b3d8")
         axes.hlines(places, [row["low"] for row in rows], [row["high"] for row in rows], color=OURS)
@@ -271,11 +272,12 @@ def importance(rows: Sequence[Json], *, unit: str, label: str) -> str:
         axes.grid(axis="x")
         axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[], xlabel=f"mean |SHAP|, {unit} (95 % interval)")
         axes.set_xlim(left=0)
+        axes.locator_params(axis="x", nbins=5)
         axes.spines["left"].set_visible(False)
         return to_svg(figure, name="importance", label=label)
 
 
-def _interval(axes: "Axes", score: Json, y: float, *, color: str, marker: str = "o") -> None:
+def _interval(axes: "Axes", score: Json, *, y: float, color: str, marker: str = "o") -> None:
     axes.plot(
         [100 * score["low"], 100 * score["high"]], [y, y], color=color, linewidth=3, alpha=0.35, zorder=2
     )

@@ -15,6 +15,10 @@ from training.weights import Network, Trees
 TREE_STEPS = 2e9  # about ten seconds of one core
 NETWORK_CALLS = 2_000_000  # rows through the network: about ten seconds of one core
 FEWEST_ROWS, MOST_ROWS = 50, 1000
+FOREST_TREES, FOREST_ROWS = (
+    30,
+    100,
+)  # its trees are drawn alike: some stand for all; about ten seconds of one core
 BACKGROUND_ROWS = 50  # typical rows that stand in for a feature left out
 SERVED = 3  # how many classes are named beside a feature
 
@@ -40,12 +44,18 @@ def explain(model: Model, X: np.ndarray, *, seed: int) -> Explanation:
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(X))
+    if isinstance(model.weights, Trees) and model.weights.averaged:
+        rows = np.sort(shuffled[:FOREST_ROWS])
+        values = _tree_values(model.weights, X[rows], trees=FOREST_TREES) / FOREST_TREES
+        return Explanation(values, rows, "probability")
     if isinstance(model.weights, Trees):
         rows = np.sort(shuffled[: _tree_rows(model.weights)])
         return Explanation(_tree_values(model.weights, X[rows]), rows, "raw score")
     background = X[shuffled[-BACKGROUND_ROWS:]]
     rows = np.sort(shuffled[: _network_rows(X.shape[1], len(background))])
-    return Explanation(_network_values(model.weights, X[rows], background, seed=seed), rows, "probability")
+    return Explanation(
+        _network_values(model.weights, X[rows], background=background, seed=seed), rows, "probability"
+    )
 
 
 def mean_abs_shap(values: np.ndarray) -> np.ndarray:
@@ -103,10 +113,16 @@ def _tree_rows(trees: Trees) -> int:
     return int(np.clip(TREE_STEPS / max(steps, 1.0), FEWEST_ROWS, MOST_ROWS))
 
 
-def _tree_values(trees: Trees, X: np.ndarray) -> np.ndarray:
-    """Return (n, f, k) of a multiclass booster, (n, f) of a binary one, equal to shap.TreeExplainer's."""
+def _tree_values(weights: Trees, X: np.ndarray, *, trees: int = -1) -> np.ndarray:
+    """Return (n, f, k) of a multiclass booster, (n, f) of a binary one, equal to shap.TreeExplainer's.
+
+    trees: how many of each class are asked, -1 for all; their values are summed.
+    """
     features = X.shape[1]
-    flat = np.asarray(trees.booster.predict(X, pred_contrib=True, num_threads=1), dtype="float64")
+    asked = min(trees, weights.booster.current_iteration())
+    flat = np.asarray(
+        weights.booster.predict(X, pred_contrib=True, num_iteration=asked, num_threads=1), dtype="float64"
+    )
     parts = flat.reshape(len(X), -1, features + 1)[
         :, :, :features
     ]  # the last of each class is its expectation
@@ -118,7 +134,7 @@ def _network_rows(features: int, background: int) -> int:
     return int(np.clip(NETWORK_CALLS // calls, FEWEST_ROWS, MOST_ROWS))
 
 
-def _network_values(network: Network, X: np.ndarray, background: np.ndarray, *, seed: int) -> np.ndarray:
+def _network_values(network: Network, X: np.ndarray, *, background: np.ndarray, seed: int) -> np.ndarray:
     """Return (n, f, k): one forward and one backward permutation of the features of each row."""
     import shap
 

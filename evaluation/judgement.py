@@ -60,7 +60,7 @@ def judge(answers: Answers, *, classes: Sequence[str], families: Mapping[str, st
         "rival": _rival(answers, seed),
         "per_class": [_nested(row, families) for row in scores.to_dict("records")],
         "confusion": {"classes": list(classes), "counts": counts.tolist()},
-        "pairs": _pairs(counts, classes, families),
+        "pairs": _pairs(counts, classes, families=families),
         "calibration": _calibration(answers),
     }
 
@@ -101,7 +101,7 @@ def _nested(row: Mapping[Any, Any], families: Mapping[str, str]) -> Json:
     return {**about, **{name: row[name] for name in ("support", "named", "right")}, **scores}
 
 
-def _pairs(counts: np.ndarray, classes: Sequence[str], families: Mapping[str, str]) -> list[Json]:
+def _pairs(counts: np.ndarray, classes: Sequence[str], *, families: Mapping[str, str]) -> list[Json]:
     support = dict(zip(classes, counts.sum(axis=1).tolist(), strict=True))
     pairs = metrics.confused_pairs(counts, classes=classes).to_dict("records")
     return [

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from evaluation import figures, wording
 from evaluation.judgement import Json
 from evaluation.summary import summarize
+from features import lake
 from training.run import Fitted
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def to_html(summary: Json) -> str:
 def _simulated(fitted: Fitted) -> bool:
     """Return whether the rows come from a workspace whose lake is marked as simulated."""
     workspace = fitted.directory.parents[2]  # runs/<experiment>/<id> below it
-    return fitted.experiment.table is None and (workspace / "lake" / "SIMULATED").is_file()
+    return fitted.experiment.table is None and lake.is_simulated(workspace)
 
 
 def _figures(summary: Json, head: Json) -> dict[str, Markup]:
@@ -150,8 +151,12 @@ def _rule(part: Json) -> str:
 
 
 def _thresholds(limits: Json) -> str:
-    leaf = "never the type" if limits["leaf"] is None else f"type from probability {limits['leaf']:.2f} on"
-    return f"{leaf}; unknown where the family has less than {limits['unknown']:.2f}"
+    leaf = (
+        "never the type"
+        if limits["leaf"] is None
+        else f"type from probability {wording.threshold(limits['leaf'])} on"
+    )
+    return f"{leaf}; unknown where the family has less than {wording.threshold(limits['unknown'])}"
 
 
 def _set_thresholds(limits: Json) -> str:
@@ -160,7 +165,7 @@ def _set_thresholds(limits: Json) -> str:
     precision = limits["leaf_precision"]
     right = "" if precision is None else f", {_percent(precision)} % of these rightly"
     return (
-        f"{_thresholds(limits)}. Set on {_count(limits['rows'])} answers of the split by {limits['split']}:"
+        f"{_thresholds(limits)}. Set on {_count(limits['rows'])} answers of the {limits['split']} split:"
         f" {_percent(limits['false_rejections'])} % of them become unknown,"
         f" {_percent(limits['leaf_share'])} % name the type{right}."
     )
@@ -197,4 +202,4 @@ def _count(number: int) -> str:
 
 def _figure(value: Any) -> str:
     """Return three significant digits. Any: Jinja hands over what the summary holds, a number here."""
-    return f"{value:.3g}"
+    return f"{value:#.3g}"

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 MOST_TREES, FEWEST_TREES = 500, 100
-TREE_ROWS = 1_000_000  # trees x rows of one forest: it then takes about ten seconds of one core
-ROWS_PER_TREE = 10_000  # above, each tree draws that many of the rows
+TREE_ROWS = 500_000  # trees x rows of one forest: it then takes a few seconds of one core
+ROWS_PER_TREE = 5_000  # above, each tree draws that many of the rows
 KEYS = ["device_id", "source"]  # what tells a row of an external feature table: a device in a capture
 
 
 def trees_for(rows: int) -> int:
-    """Return how many trees the forest has: 500 up to 2,000 rows, then fewer, never below 100."""
+    """Return how many trees the forest has: 500 up to 1,000 rows, then fewer, never below 100."""
     return max(FEWEST_TREES, min(MOST_TREES, TREE_ROWS // max(rows, 1)))
 
 
@@ -24,7 +24,7 @@ class Forest:
     trees: int
     seed: int
 
-    def name(self, X: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    def name(self, X: np.ndarray, y: np.ndarray, *, asked: np.ndarray) -> np.ndarray:
         """Return the class (m,) it gives to the rows asked (m, f), having learnt X (n, f) with y (n,).
 
         NaN is a missing value. The same rows and seed give the same names.

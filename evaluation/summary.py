@@ -21,7 +21,7 @@ SHOWN_FEATURES = 30
 def summarize(fitted: Fitted, *, simulated: bool) -> Json:
     """Return the summary of a fitted run: JSON types only, and the same for two runs of one experiment."""
     nouns, manifest = _nouns(fitted), fitted.model.manifest
-    parts = [_part(fitted, kind, nouns) for kind in SPLITS if fitted.splits[kind].folds]
+    parts = [_part(fitted, kind, nouns=nouns) for kind in SPLITS if fitted.splits[kind].folds]
     head = wording.hardest(parts, classes=len(manifest.classes))
     summary = {
         "format": FORMAT,
@@ -30,7 +30,7 @@ def summarize(fitted: Fitted, *, simulated: bool) -> Json:
         "model_version": manifest.model_version,
         "window": manifest.window,
         "nouns": asdict(nouns),
-        "headline": _headline(fitted, parts, head, nouns),
+        "headline": _headline(fitted, parts, head=head, nouns=nouns),
         "data": _data(fitted),
         "splits": parts,
         "refused": _refused(fitted, nouns),
@@ -44,11 +44,11 @@ def summarize(fitted: Fitted, *, simulated: bool) -> Json:
 def _nouns(fitted: Fitted) -> Nouns:
     window, group = fitted.model.manifest.window, fitted.experiment.group
     if window is not None:
-        return Nouns("captures" if window == "session" else f"{window} windows", "devices")
+        return Nouns("captures" if window == "session" else "windows", "devices")
     return Nouns("rows", "groups" if group else None)
 
 
-def _part(fitted: Fitted, kind: str, nouns: Nouns) -> Json:
+def _part(fitted: Fitted, kind: str, *, nouns: Nouns) -> Json:
     """Return the judgement of one split, numbers and sentences."""
     manifest, split = fitted.model.manifest, fitted.splits[kind]
     classes = sorted(manifest.classes, key=lambda name: (manifest.families[name].lower(), name.lower(), name))
@@ -65,7 +65,7 @@ def _part(fitted: Fitted, kind: str, nouns: Nouns) -> Json:
     }
     return {
         **part,
-        **wording.lines(part, nouns, rival=_rival_name(fitted), threshold=manifest.thresholds.unknown),
+        **wording.lines(part, nouns, rival=_rival_name(fitted), limit=manifest.thresholds.unknown),
     }
 
 
@@ -77,7 +77,7 @@ def _answers(fitted: Fitted, kind: str) -> Answers:
         raise ValueError(f"predictions of split {kind} must be its test rows in the order of its folds")
     X, y = _rival_features(fitted), fitted.dataset.y
     names = [
-        _rival(fitted).name(X[fold.train], y[fold.train], X[fold.test])
+        _rival(fitted).name(X[fold.train], y[fold.train], asked=X[fold.test])
         for fold in tqdm(folds, desc=f"fit rival, {kind}", unit="fold", delay=2, disable=None)
     ]
     return Answers(rows, np.concatenate(names), _clusters(rows, _cluster_column(fitted, kind)))
@@ -91,15 +91,20 @@ def _rival_features(fitted: Fitted) -> np.ndarray:
 
 def _rival(fitted: Fitted) -> rival.Forest:
     """Return the rival: one size of forest for every fold of every split."""
+    return rival.Forest(rival.trees_for(_most_rows(fitted)), fitted.experiment.seed)
+
+
+def _most_rows(fitted: Fitted) -> int:
     folds = [fold for split in fitted.splits.values() for fold in split.folds]
-    most = max((len(fold.train) for fold in folds), default=0)
-    return rival.Forest(rival.trees_for(most), fitted.experiment.seed)
+    return max((len(fold.train) for fold in folds), default=0)
 
 
 def _rival_name(fitted: Fitted) -> str:
     path = fitted.experiment.rival
     features = "the same features" if path is None else f"its own features, {path.name}"
-    return f"a random forest of {_rival(fitted).trees} trees on {features}"
+    most = rival.ROWS_PER_TREE
+    drawn = f", each learning from {most:,} of the rows" if _most_rows(fitted) > most else ""
+    return f"a random forest of {_rival(fitted).trees} trees on {features}{drawn}"
 
 
 def _cluster_column(fitted: Fitted, kind: str) -> str | None:
@@ -122,7 +127,7 @@ def _clusters_told(rows: pd.DataFrame, column: str | None) -> Json:
     return {"column": column, "count": len(rows) if column is None else int(rows[column].nunique())}
 
 
-def _headline(fitted: Fitted, parts: list[Json], head: str | None, nouns: Nouns) -> Json:
+def _headline(fitted: Fitted, parts: list[Json], *, head: str | None, nouns: Nouns) -> Json:
     part = next((part for part in parts if part["kind"] == head), None)
     if part is None:
         return {"split": None, "sentence": "The data allows no split, so nothing was judged.", "why": None}

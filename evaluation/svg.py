@@ -113,7 +113,7 @@ def text_width(text: str, size_pt: float = 9.0) -> float:
     return float(font.get_width_height()[0]) / 64  # FreeType counts in 1/64 pixel
 
 
-def axes_at(figure: "Figure", left: float, top: float, *, right: float, bottom: float) -> "Axes":
+def axes_at(figure: "Figure", *, left: float, top: float, right: float, bottom: float) -> "Axes":
     """Return axes with these margins, in points, from the edges of the figure."""
     width, height = figure.get_size_inches() * 72
     box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)

@@ -82,7 +82,7 @@ def hundred(share: float) -> str:
     return str(whole)
 
 
-def lines(part: Json, nouns: Nouns, *, rival: str, threshold: float) -> Json:
+def lines(part: Json, nouns: Nouns, *, rival: str, limit: float) -> Json:
     """Return every sentence about one split, by the part of the page that shows it."""
     return {
         "rows_line": rows_line(part, nouns),
@@ -90,7 +90,7 @@ def lines(part: Json, nouns: Nouns, *, rival: str, threshold: float) -> Json:
         "classes_line": about_classes(part, nouns),
         "confusion_line": about_confusion(part, nouns),
         "calibration_line": about_calibration(part, nouns),
-        "chosen_line": chosen_line(part, threshold),
+        "chosen_line": chosen_line(part, limit),
     }
 
 
@@ -167,13 +167,22 @@ def about_calibration(part: Json, nouns: Nouns) -> str:
     return f"{first} {told}"
 
 
-def chosen_line(part: Json, threshold: float) -> str:
+def threshold(value: float) -> str:
+    """Return a threshold to three decimals, never 1 for less than one.
+
+    >>> threshold(0.99987), threshold(0.8214), threshold(1.0)
+    ('0.999', '0.821', '1.000')
+    """
+    return "0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
+
+
+def chosen_line(part: Json, limit: float) -> str:
     """Return the lines beside the chosen point of the reject curve."""
     chosen = part["calibration"]["chosen"]
     if chosen["accuracy"]["value"] is None:
         return ""
     answered, kept = hundred(chosen["answered"]["value"]), hundred(chosen["accuracy"]["value"])
-    return f"threshold {threshold:.2f}:\n{answered} % answered,\n{kept} % of these right"
+    return f"threshold {threshold(limit)}:\n{answered} % answered,\n{kept} % of these right"
 
 
 def about_importance(rows: Sequence[Mapping[str, object]], share: float) -> str:

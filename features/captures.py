@@ -1,7 +1,8 @@
 """What lies in a pcap or pcapng file: whole records, up to the first break in their framing.
 
-libpcap tells nothing of a file that ends in mid-record, and after a damaged record its caller reads on out of step.
-So the framing is walked here and only whole records go on. Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
+libpcap tells nothing of a file that ends in mid-record, and after a damaged record nfstream reads on out of step.
+So the framing is walked here, and only whole records go on.
+Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
 """
 
 import gzip
@@ -34,7 +35,7 @@ ORDER_SLACK_S = 1.0  # cards with several queues and merged captures step back b
 class Contents:
     """What a capture held.
 
-    packets: whole packets handed on. link_type: of its first interface (tcpdump.org/linktypes), None without one.
+    packets: whole packets handed on. link_type: of its first interface, by tcpdump.org/linktypes.
     warnings: one sentence for each thing to know before the flows are trusted.
     """
 
@@ -53,14 +54,15 @@ def open_capture(path: Path) -> BinaryIO:
 def copy_records(capture: BinaryIO, write: Callable[[bytes], object]) -> Contents:
     """Hand the file header and each whole record of a capture to `write`, and return what it held.
 
-    Packets of a pcapng interface whose link type is not that of the first are left out, since libpcap refuses them.
-    Raises ValueError where the bytes are no capture at all, and what `write` raises.
+    Packets of a pcapng interface with another link type than the first are left out: libpcap refuses them.
+    Raises ValueError where the bytes are no capture or hold no whole packet though they should, and what `write`
+    raises.
     """
     tally, fault = _Tally(), None
     try:
         for record in _records(capture, tally):
             write(record)
-    except _BrokenFraming as error:
+    except _FramingError as error:
         if not tally.packets:
             raise ValueError(f"holds no whole packet: {error}") from error
         fault = f"{error}; the {tally.packets} packets before it are read"
@@ -68,7 +70,7 @@ def copy_records(capture: BinaryIO, write: Callable[[bytes], object]) -> Content
     return Contents(tally.packets, tally.first_link_type, tuple(filter(None, warnings)))
 
 
-class _BrokenFraming(Exception):
+class _FramingError(Exception):
     """No record can be found beyond this place; what was handed on before it stands."""
 
 
@@ -94,9 +96,7 @@ class _Tally:
     def add_packet(self, time_s: float) -> None:
         """Count one packet, and whether it lies before one that stands ahead of it in the file."""
         if not 0 <= time_s < MAX_TIME_S:
-            raise _BrokenFraming(
-                f"corrupt: the time of packet {self.packets + 1} is not between 1970 and 2106"
-            )
+            raise _FramingError(f"corrupt: packet {self.packets + 1} bears a time before 1970 or after 2106")
         self.packets += 1
         self.newest_s = max(self.newest_s, time_s)
         step_back_s = self.newest_s - time_s
@@ -110,8 +110,8 @@ class _Tally:
         if not self.foreign_packets:
             return None
         return (
-            f"{self.foreign_packets} packets are left out: their interface has another link type than the first one "
-            f"({self.first_link_type}); write one file per link type to read them"
+            f"{self.foreign_packets} packets are left out: their interface has another link type than the first "
+            f"one ({self.first_link_type}); write one file per link type to read them"
         )
 
     def order_warning(self) -> str | None:
@@ -120,8 +120,8 @@ class _Tally:
             return None
         return (
             f"{self.late_packets} packets, the first of them packet {self.first_late_packet}, are up to "
-            f"{self.largest_step_back_s:.0f} s older than a packet ahead of them and are taken as of its time, so starts, "
-            "ends and gaps are wrong there; sort the capture by time (reordercap) to mend them"
+            f"{self.largest_step_back_s:.0f} s older than a packet ahead of them and are taken as of its time, so "
+            "starts, ends and gaps are wrong there; sort the capture by time (reordercap) to mend them"
         )
 
 
@@ -140,23 +140,26 @@ def _records(capture: BinaryIO, tally: _Tally) -> Iterator[bytes]:
 
 
 def _read(capture: BinaryIO, size: int, what: str) -> bytes:
-    """Return the next `size` bytes. Raises _BrokenFraming where the file ends within them or before."""
+    """Return the next `size` bytes. Raises _FramingError where the file ends within them or before."""
     data = _read_or_end(capture, size, what)
     if len(data) < size:
-        raise _BrokenFraming(f"truncated: the file ends before {what}")
+        raise _FramingError(f"truncated: the file ends before {what}")
     return data
 
 
 def _read_or_end(capture: BinaryIO, size: int, what: str) -> bytes:
-    """Return the next `size` bytes, or none at the end of the file. Raises _BrokenFraming where it ends within them."""
+    """Return the next `size` bytes, or none at the end of the file.
+
+    Raises _FramingError where it ends within them.
+    """
     try:
         data = capture.read(size)
     except EOFError as error:
-        raise _BrokenFraming(f"truncated: the gzip stream ends within {what}") from error
+        raise _FramingError(f"truncated: the gzip stream ends within {what}") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise _BrokenFraming(f"corrupt: the gzip stream breaks within {what}") from error
+        raise _FramingError(f"corrupt: the gzip stream breaks within {what}") from error
     if 0 < len(data) < size:
-        raise _BrokenFraming(f"truncated: the file ends after {len(data)} of the {size} bytes of {what}")
+        raise _FramingError(f"truncated: the file ends after {len(data)} of the {size} bytes of {what}")
     return data
 
 
@@ -173,7 +176,7 @@ def _pcap_records(capture: BinaryIO, start: bytes, tally: _Tally) -> Iterator[by
     while header := _read_or_end(capture, 16, "a packet header"):
         seconds, ticks, length, _ = fields.unpack(header)
         if length > MAX_PACKET_BYTES or ticks >= ticks_per_s:
-            raise _BrokenFraming(f"corrupt: the header of packet {tally.packets + 1} is out of range")
+            raise _FramingError(f"corrupt: the header of packet {tally.packets + 1} is out of range")
         packet = _read(capture, length, "a packet")
         tally.add_packet(seconds + ticks / ticks_per_s)
         yield header + packet
@@ -212,10 +215,10 @@ def _blocks(capture: BinaryIO, start: bytes) -> Iterator[tuple[bytes, str]]:
             order = _section_order(head[8:12], order)
         length = struct.unpack_from(order + "I", head, 4)[0]
         if not 12 <= length <= MAX_BLOCK_BYTES or length % 4:
-            raise _BrokenFraming(f"corrupt: a block tells a length of {length} bytes")
+            raise _FramingError(f"corrupt: a block tells a length of {length} bytes")
         block = head + _read(capture, length - 12, "a block")
         if block[-4:] != head[4:8]:
-            raise _BrokenFraming("corrupt: a block tells two lengths")
+            raise _FramingError("corrupt: a block tells two lengths")
         yield block, order
         start = _read_or_end(capture, 4, "a block header")
 
@@ -223,9 +226,9 @@ def _blocks(capture: BinaryIO, start: bytes) -> Iterator[tuple[bytes, str]]:
 def _section_order(mark: bytes, before: str) -> str:
     order = _SECTION_ORDER.get(mark)
     if order is None:
-        raise _BrokenFraming(f"corrupt: a section header has the byte-order mark {mark.hex(' ')}")
+        raise _FramingError(f"corrupt: a section header has the byte-order mark {mark.hex(' ')}")
     if before and order != before:
-        raise _BrokenFraming("a section in another byte order than the first, which libpcap does not read")
+        raise _FramingError("a section in another byte order than the first, which libpcap does not read")
     return order
 
 
@@ -245,7 +248,10 @@ def _interface(block: bytes, order: str) -> _Interface:
 
 
 def _packet(block: bytes, order: str, kind: int, interfaces: list[_Interface]) -> tuple[_Interface, float]:
-    """Return the interface and the time (s since 1970) of a packet block; a simple one is of the first, at 0."""
+    """Return the interface and the time (s since 1970) of a packet block.
+
+    A simple packet block tells neither: it is of the first interface, at 0.
+    """
     number, ticks = 0, 0
     if kind != _SIMPLE_PACKET:
         _check_size(block, 32, "a packet block")
@@ -253,15 +259,13 @@ def _packet(block: bytes, order: str, kind: int, interfaces: list[_Interface]) -
         high, low, length = struct.unpack_from(order + "III", block, 12)
         ticks = high << 32 | low
         if length > min(MAX_PACKET_BYTES, len(block) - 32):
-            raise _BrokenFraming(f"corrupt: a packet of {length} bytes in a block of {len(block)}")
+            raise _FramingError(f"corrupt: a packet of {length} bytes in a block of {len(block)}")
     if number >= len(interfaces):
-        raise _BrokenFraming(
-            f"corrupt: a packet of interface {number}, where {len(interfaces)} are described"
-        )
+        raise _FramingError(f"corrupt: a packet of interface {number}, where {len(interfaces)} are described")
     interface = interfaces[number]
     return interface, interface.offset_s + ticks / interface.ticks_per_s
 
 
 def _check_size(block: bytes, least: int, what: str) -> None:
     if len(block) < least:
-        raise _BrokenFraming(f"corrupt: {what} of {len(block)} bytes, where {least} are the least")
+        raise _FramingError(f"corrupt: {what} of {len(block)} bytes, where {least} are the least")

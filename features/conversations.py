@@ -1,10 +1,10 @@
-"""Conversations: all flows of one 5-tuple, which the timeouts cut apart, and what the parts know of each other."""
+"""Conversations: the flows of one 5-tuple, which timeouts cut apart, and what the parts know of each other."""
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.owners import SIDES, text
+from features.owners import SIDES, strings
 
 _DEEP_INSPECTION, _FROM_MEMORY = 6, 5  # nDPI's NDPI_CONFIDENCE_DPI and NDPI_CONFIDENCE_DPI_CACHE
 
@@ -22,8 +22,8 @@ def initiated_by_src(raw: pa.Table) -> np.ndarray:
 def with_settled_applications(raw: pa.Table) -> pa.Table:
     """Return raw flows whose application_ columns also know what earlier parts of their conversation showed.
 
-    A protocol shows itself in the first packets, which a later part is without: the answer of the first part that deep
-    inspection settled holds for all parts after it. No part learns from a later one.
+    A protocol shows itself in the first packets, which a later part is without: the answer of the first part that
+    deep inspection settled holds for all parts after it. No part learns from a later one.
     """
     parts = _in_order(raw)
     settled = parts["application_confidence"] == _DEEP_INSPECTION
@@ -40,11 +40,9 @@ def with_settled_applications(raw: pa.Table) -> pa.Table:
 
 def _in_order(raw: pa.Table) -> pd.DataFrame:
     """Return the flows by their start (index: position in `raw`): conversation (a number), src, confidence."""
-    src, dst = (text(raw, f"{side}_ip") + " " + text(raw, f"{side}_port") for side in SIDES)
-    parts = raw.select(
-        ["protocol", "vlan_id", "tunnel_id", "bidirectional_first_seen_ms", "application_confidence"]
-    ).to_pandas()
+    src, dst = (strings(raw, f"{side}_ip") + " " + strings(raw, f"{side}_port") for side in SIDES)
+    alike = ["protocol", "vlan_id", "tunnel_id"]
+    parts = raw.select([*alike, "bidirectional_first_seen_ms", "application_confidence"]).to_pandas()
     parts["src"], parts["low"], parts["high"] = src, np.minimum(src, dst), np.maximum(src, dst)
-    alike = ["low", "high", "protocol", "vlan_id", "tunnel_id"]
-    parts["conversation"] = parts.groupby(alike, sort=False).ngroup()
+    parts["conversation"] = parts.groupby([*alike, "low", "high"], sort=False).ngroup()
     return parts.sort_values("bidirectional_first_seen_ms", kind="stable")

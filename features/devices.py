@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from features.conversations import initiated_by_src, with_settled_applications
-from features.device_map import ATTRIBUTES, DeviceMap, MapRow
+from features.device_map import DeviceMap
 from features.flows import FLAGS, FLOWS, STATISTICS
+from features.map_row import ATTRIBUTES, MapRow
 from features.owners import SIDES, local_owners, mapped_owners
 from features.table import Column, check_table, empty_table
 
@@ -18,33 +19,18 @@ DEVICES: tuple[Column, ...] = (
     Column("device_id", "string", "-", "the device, as the device map names it"),
     Column("source", "string", "-", "content id of the capture that it was seen in"),
     Column("label", "string", "-", "its type or application (leaf), by the map", empty=True),
-    Column(
-        "family",
-        "string",
-        "-",
-        "the group of near-identical ones that the label belongs to, by the map",
-        empty=True,
-    ),
+    Column("family", "string", "-", "the group of near-identical ones it belongs to, by the map", empty=True),
     Column("site", "string", "-", "where it stands, by the map", empty=True),
+    Column("valid_from", "timestamp", "UTC", "first moment that this holds; empty without", empty=True),
     Column(
-        "valid_from", "timestamp", "UTC", "since when the map says so, inclusive; empty for ever", empty=True
-    ),
-    Column(
-        "valid_to", "timestamp", "UTC", "until when the map says so, exclusive; empty for ever", empty=True
+        "valid_to", "timestamp", "UTC", "first moment that it does not any more; empty without", empty=True
     ),
 )
 
 _WAYS = {"src": ("src2dst", "dst2src"), "dst": ("dst2src", "src2dst")}  # side of the device: up, down
 _ORDER = [
-    "start",
-    "end",
-    "device_id",
-    "protocol",
-    "peer_ip",
-    "device_port",
-    "peer_port",
-    "vlan_id",
-    "initiated_by_device",
+    *("start", "end", "device_id", "protocol", "peer_ip"),
+    *("device_port", "peer_port", "vlan_id", "initiated_by_device"),
 ]
 
 
@@ -52,8 +38,8 @@ def orient(raw: pa.Table, devices: DeviceMap, source: str) -> tuple[pd.DataFrame
     """Return FLOWS (sorted by start), DEVICES, and how many raw flows are of no device.
 
     raw: flows of `flows.raw_schema`. devices: narrowed by `for_capture`. source: content id of the capture.
-    A flow with a device at each end gives two rows, each seen from its own device; one with the same device at both
-    ends gives one row, seen from the initiator.
+    A flow with a device at each end gives two rows, each seen from its own device; one with the same device at
+    both ends gives one row, seen from the initiator.
     """
     if not raw.num_rows:
         return empty_table(FLOWS), empty_table(DEVICES), 0
@@ -102,24 +88,18 @@ def _seen_from(raw: pa.Table, side: str, device_ids: np.ndarray, source: str) ->
 
 
 def _moments(raw: pa.Table, name: str) -> pd.Series:
-    return pd.Series(raw[name].to_numpy().astype("datetime64[ms]").astype("datetime64[us]")).dt.tz_localize(
-        "UTC"
-    )
+    return pd.Series(raw[name].to_numpy().astype("datetime64[ms]")).dt.tz_localize("UTC").dt.as_unit("us")
 
 
 def _one_way(raw: pa.Table, side: str, way: str) -> dict[str, np.ndarray]:
-    """Return the counts and statistics of one direction; nfstream's 0 for a statistic of too few packets goes."""
+    """Return counts and statistics of one direction; of too few packets a statistic is empty, not nfstream's 0."""
     packets = raw[f"{way}_packets"].to_numpy()
     columns = {f"{side}_packets": packets, f"{side}_bytes": raw[f"{way}_bytes"].to_numpy()}
-    for what, least in (
-        ("ps", 1),
-        ("piat_ms", 2),
-    ):  # packets that the statistic needs; a deviation needs one more
+    for what, least_packets in (("ps", 1), ("piat_ms", 2)):
         for stat in STATISTICS:
-            enough = packets >= least + (stat == "stddev")
-            columns[f"{side}_{stat}_{what}"] = np.where(
-                enough, raw[f"{way}_{stat}_{what}"].to_numpy(), np.nan
-            )
+            enough = packets >= least_packets + (stat == "stddev")
+            given = raw[f"{way}_{stat}_{what}"].to_numpy()
+            columns[f"{side}_{stat}_{what}"] = np.where(enough, given, np.nan)
     return columns | {f"{side}_{flag}_packets": raw[f"{way}_{flag}_packets"].to_numpy() for flag in FLAGS}
 
 
@@ -128,10 +108,8 @@ def _first_packets(raw: pa.Table, *, sign: int) -> dict[str, pd.Series]:
     direction, ps, piat_ms = (_rectangle(raw, name) for name in ("splt_direction", "splt_ps", "splt_piat_ms"))
     present = direction >= 0
     bounds = [0, *present.sum(axis=1).cumsum()]
-    lists = {
-        "first_ps": (np.where(direction == 0, ps, -ps) * sign)[present],
-        "first_piat_ms": piat_ms[present],
-    }
+    signed = np.where(direction == 0, ps, -ps) * sign
+    lists = {"first_ps": signed[present], "first_piat_ms": piat_ms[present]}
     return {
         name: pd.Series([values[begin:end] for begin, end in pairwise(bounds)], dtype=object)
         for name, values in lists.items()
@@ -145,15 +123,14 @@ def _rectangle(raw: pa.Table, name: str) -> np.ndarray:
 
 
 def _devices(owners: pd.DataFrame, devices: DeviceMap, source: str) -> pd.DataFrame:
-    """Return DEVICES: what the row that found a device tells of it; the most specific one, where several did."""
+    """Return DEVICES: what the map row that found a device tells of it; of several the most specific one."""
     found: dict[str, list[MapRow]] = {device_id: [] for device_id in sorted(owners["device_id"].unique())}
     if devices.rows is not None:
         for device_id, row in owners[["device_id", "row"]].drop_duplicates().itertuples(index=False):
             found[device_id].append(devices.rows[row])
     rows = [(device_id, source, *told) for device_id, found_by in found.items() for told in _told(found_by)]
-    return check_table(
-        pd.DataFrame(rows, columns=[column.name for column in DEVICES]), DEVICES, table="devices"
-    )
+    names = [column.name for column in DEVICES]
+    return check_table(pd.DataFrame(rows, columns=names), DEVICES, table="devices")
 
 
 def _told(found_by: Sequence[MapRow]) -> list[tuple[object, ...]]:

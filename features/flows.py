@@ -1,6 +1,7 @@
-"""FLOWS: one row per bidirectional flow, seen from the device; and nfstream, which meters captures into raw flows."""
+"""FLOWS: one row per bidirectional flow, seen from the device; and nfstream, which meters raw flows."""
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from features.captures import Contents, copy_records, open_capture
-from features.isolated import beat, watched
+from features.isolated import beat, usable_cores, watched
 from features.table import Column
 
 _SIDES = (("up", "from the device"), ("down", "to the device"))
@@ -23,7 +24,7 @@ FLAGS = ("syn", "cwr", "ece", "urg", "ack", "psh", "rst", "fin")
 STATISTICS = ("min", "mean", "stddev", "max")
 _DISSECTED_PACKETS = 20  # nfstream's default: nDPI looks at no more packets of a flow
 _MAX_CONFIDENCE = 9  # nDPI 5.0 NDPI_CONFIDENCE_CUSTOM_RULE, the highest of ndpi_confidence_t
-_FLOWS_PER_BATCH = 4096  # raw flows gathered before they go to disk; bounds the memory of a reader
+_FLOWS_PER_BATCH = 4096  # raw flows that are Python objects before they become Arrow
 _LAYER_IP = 1  # nfstream's accounting_mode for IP-layer sizes
 
 
@@ -32,9 +33,7 @@ class FlowSettings(BaseModel, frozen=True, extra="forbid"):
 
     idle_timeout_s: int = Field(120, ge=1, le=86_400, description="a silence this long ends a flow")
     active_timeout_s: int = Field(300, ge=1, le=86_400, description="a longer flow is cut here")
-    first_packets: int = Field(
-        32, ge=1, le=255, description="N of the first-packet lists; 255 is nfstream's most"
-    )
+    first_packets: int = Field(32, ge=1, le=255, description="N of the first-packet lists")
     decode_tunnels: bool = Field(True, description="look inside GTP-U, CAPWAP and TZSP")
 
 
@@ -115,7 +114,7 @@ FLOWS: tuple[Column, ...] = (
         "application_confidence",
         "int64",
         "1",
-        "nDPI ndpi_confidence_t: 0 unknown, 1 by port, 2-5 partial or cached, 6 deep inspection, 7 by address",
+        "nDPI ndpi_confidence_t: 0 unknown, 1 port, 3 in part, 5 from an earlier flow, 6 deep inspection, 7 address",
         low=0,
         high=_MAX_CONFIDENCE,
     ),
@@ -154,7 +153,7 @@ def raw_schema(first_packets: int) -> pa.Schema:
 
 @dataclass(frozen=True)
 class RawCapture:
-    """The unoriented flows of one capture. flows: as `raw_schema` has them. warnings: what to know first."""
+    """The unoriented flows of one capture, as `raw_schema` has them, and what to know before trusting them."""
 
     flows: pa.Table
     warnings: tuple[str, ...]
@@ -169,7 +168,7 @@ class UnreadCapture:
 
 
 def meter(path: Path, settings: FlowSettings) -> RawCapture:
-    """Return the raw flows of one capture, in this process: nfstream may crash it or hang, so call it in a worker.
+    """Return the raw flows of one capture. nfstream may crash or hang this process: call it in a worker.
 
     nfstream's own streamer forks a meter and waits for it without limit: one that dies hangs it, and one whose
     parent dies lives on. So the meter itself is called here; a test holds it against the streamer.
@@ -190,12 +189,10 @@ def meter(path: Path, settings: FlowSettings) -> RawCapture:
     if batches.refusal:
         raise ValueError(f"is refused by libpcap: {batches.refusal}")
     flows = batches.table()
-    unread = (
-        f"none of its {contents.packets} packets is IP that nfstream reads (link type {contents.link_type})"
-    )
-    return RawCapture(
-        flows, (*contents.warnings, *([unread] if contents.packets and not flows.num_rows else []))
-    )
+    if flows.num_rows or not contents.packets:
+        return RawCapture(flows, contents.warnings)
+    nothing = f"none of its {contents.packets} packets is IP that nfstream reads"
+    return RawCapture(flows, (*contents.warnings, f"{nothing} (link type {contents.link_type})"))
 
 
 def _copy(path: Path, outlet: int) -> Contents:
@@ -240,7 +237,7 @@ def _run_meter(source: str, settings: FlowSettings, channel: "_FlowBatches") -> 
 
 
 class _FlowBatches:
-    """The channel that nfstream's meter puts its flows into; they are kept as Arrow, which takes little memory."""
+    """The channel that nfstream's meter puts its flows into; they are kept as Arrow, which is small."""
 
     def __init__(self, first_packets: int) -> None:
         self.refusal = ""
@@ -248,7 +245,7 @@ class _FlowBatches:
         self._values = attrgetter(*self._schema.names)
         self._rows: list[tuple[Any, ...]] = []  # as nfstream gives them: str, int, float, list[int]
         self._batches: list[pa.RecordBatch] = []
-        self._cores = os.sched_getaffinity(0)
+        self._cores = usable_cores()
 
     def put(self, item: Any) -> None:  # nfstream is untyped: an NFlow, a state, an error, or None at the end
         """Take what the meter tells: a flow, that it runs, why it cannot, or that it is done."""
@@ -258,10 +255,12 @@ class _FlowBatches:
         if item is None:
             return
         if item.id == NFEvent.FLOW:
+            if not hasattr(item, "tunnel_id"):
+                item.tunnel_id = 0  # nfstream leaves it out where tunnels stay closed
             self._rows.append(self._values(item))
             if len(self._rows) == _FLOWS_PER_BATCH:
                 self._close_batch()
-        elif item.id == NFEvent.ALL_AFFINITY_SET:
+        elif item.id == NFEvent.ALL_AFFINITY_SET and sys.platform == "linux":
             os.sched_setaffinity(0, self._cores)  # the meter has just pinned this process to two cores
         elif item.id == NFEvent.ERROR:
             self.refusal = item.message

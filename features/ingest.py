@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from features.configuration import find_config, read_config
 from features.device_map import DeviceMap
 from features.devices import DEVICES, orient
 from features.flows import FLOWS, FlowSettings, UnreadCapture, meter
-from features.isolated import Failed, run_each
-from features.sources import Content, check_unchanged, find_captures, read_content
+from features.isolated import Failed, run_each, usable_cores
+from features.sources import Content, check_unchanged, find_captures, is_simulated, read_content
 from features.table import arrow_schema
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,8 @@ AUTO = "auto"  # stands for a map where there is none
 class CaptureFlows:
     """One capture as tables: FLOWS and DEVICES.
 
-    source: content id. packets: IP packets of all its flows. unmapped_flows: flows of no device; `flows` is without them.
+    source: content id. packets: IP packets of all its flows, each once. unmapped_flows: those of no device, which
+    `flows` is without.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class CaptureFlows:
 class IngestSummary:
     """What one call of `ingest` did: files = new + unchanged + replaced + failed.
 
-    flows, packets, unmapped_flows: of the sources of this call as they now lie in the lake, the unchanged ones too.
+    flows, packets, unmapped_flows: of the sources of this call as they now lie in the lake, unchanged ones too.
     failures, warnings: (path as given, reason), in the order of the files.
     """
 
@@ -65,12 +65,12 @@ class IngestSummary:
     warnings: tuple[tuple[str, str], ...]
 
     def text(self) -> str:
-        """Return the summary as a person reads it: two lines of counts, then one line for each failure and warning."""
+        """Return the summary as a person reads it: the counts, then a line for each failure and warning."""
+        kinds = ("new", "unchanged", "replaced", "failed")
         return "\n".join(
             [
-                f"{self.files:,} captures: {self.new:,} new, {self.unchanged:,} unchanged, {self.replaced:,} replaced, "
-                f"{self.failed:,} failed",
-                f"{self.flows:,} flows of devices, {self.unmapped_flows:,} flows of no device, {self.packets:,} packets",
+                f"{self.files:,} captures: {', '.join(f'{getattr(self, kind):,} {kind}' for kind in kinds)}",
+                f"{self.packets:,} packets: {self.flows:,} flows of devices, {self.unmapped_flows:,} of no device",
                 *(f"failed: {path}: {reason}" for path, reason in self.failures),
                 *(f"warning: {path}: {reason}" for path, reason in self.warnings),
             ]
@@ -83,7 +83,7 @@ def read_map(devices: str, *, each_address: bool = False) -> DeviceMap:
 
 
 def read_flows(path: Path, devices: DeviceMap, settings: FlowSettings) -> CaptureFlows:
-    """Return what `ingest` would put into a lake. Raises ValueError that names a capture which cannot be read."""
+    """Return what `ingest` would put into a lake. Raises ValueError that names an unreadable capture."""
     (capture,) = read_all_flows([path], devices, settings)
     if isinstance(capture, UnreadCapture):
         raise ValueError(f"{path} {capture.reason}")
@@ -104,7 +104,7 @@ def read_all_flows(
 
 @dataclass(frozen=True)
 class _Job:
-    """A capture to be read by a worker. devices: narrowed to this capture. content: None where it is not yet hashed."""
+    """A capture to be read by a worker. devices: narrowed to it. content: None where it is not yet hashed."""
 
     path: Path
     devices: DeviceMap
@@ -118,10 +118,12 @@ def _read(job: _Job) -> CaptureFlows:
     check_unchanged(job.path, content)
     flows, seen, unmapped = orient(raw.flows, job.devices, content.source)
     packets = sum(pc.sum(raw.flows[f"{way}_packets"]).as_py() or 0 for way in ("src2dst", "dst2src"))
-    astray = (
-        (f"none of its {unmapped} flows is of a device of the map",) if unmapped and not len(flows) else ()
-    )
+    astray = (f"none of its {unmapped} flows is of a device",) if unmapped and flows.empty else ()
     return CaptureFlows(job.path, content.source, flows, seen, packets, unmapped, (*raw.warnings, *astray))
+
+
+def _workers(jobs: int) -> int:
+    return max(1, min(jobs, len(usable_cores())))
 
 
 def ingest(
@@ -132,17 +134,20 @@ def ingest(
     each_address: bool = False,
     settings: FlowSettings | None = None,
 ) -> IngestSummary:
-    """Bring captures into the lake of a workspace; what lies there already, read with the same map and settings, stays.
+    """Bring captures into the lake of a workspace; what lies there, read with the same map and settings, stays.
 
-    sources: files, folders or globs (`find_captures`). devices: path of a MAP.csv, or `auto`. each_address: a map row
-    with a network makes one device of each of its addresses. settings: the workspace's flows.yaml unless given.
-    Each source is committed by itself: after an interruption the same call goes on where it was. A capture that cannot
-    be read is named in the summary, and the others go on.
-    Raises FileNotFoundError, ValueError (of the map) and TimeoutError (another process writes) before anything changed.
+    sources: files, folders or globs (`find_captures`). devices: path of a MAP.csv, or `auto`. each_address: a map
+    row with a network makes one device of each of its addresses. settings: flows.yaml of the workspace, unless given.
+    Each source is committed by itself: after an interruption the same call goes on where it was. A capture that
+    cannot be read is named in the summary, and the others go on.
+    Raises FileNotFoundError (of a source), ValueError (of the map or the settings) and TimeoutError (another process
+    writes) before anything has changed.
     """
     settings = settings or read_config(find_config("flows.yaml", workspace), FlowSettings)
     device_map, captures = read_map(devices, each_address=each_address), find_captures(sources)
     with lake.writing(workspace) as scratch:
+        if any(is_simulated(path) for path in captures):
+            lake.mark_simulated(workspace)
         contents = {path: _content(path) for path in tqdm(captures, desc="hash", delay=2, disable=None)}
         leaders = _leaders(contents, device_map)
         plan = _Plan(device_map, settings, lake.records(workspace), scratch)
@@ -152,9 +157,7 @@ def ingest(
         staged = run_each(_stage, readings, workers=_workers(len(readings)))
         for reading, result in tqdm(staged, total=len(readings), desc="flows", delay=2, disable=None):
             outcomes[reading.job.path] = _committed(workspace, reading, result)
-    return _summary(
-        {path: _shared(outcomes[leader], alone=path == leader) for path, leader in leaders.items()}
-    )
+    return _summary({path: _shared(outcomes[leader], path == leader) for path, leader in leaders.items()})
 
 
 @dataclass(frozen=True)
@@ -186,17 +189,16 @@ def _content(path: Path) -> Content | str:
 
 
 def _leaders(contents: Mapping[Path, Content | str], devices: DeviceMap) -> dict[Path, Path]:
-    """Return for each path the one that stands for all with its content: the path with the most specific map rows."""
-    leaders: dict[object, Path] = {}
-    for path, content in contents.items():
-        key = content.source if isinstance(content, Content) else path
+    """Return for each path the one that stands for all with its content: that with the most specific map rows."""
+    keys = {
+        path: content.source if isinstance(content, Content) else path for path, content in contents.items()
+    }
+    leaders: dict[str | Path, Path] = {}
+    for path, key in keys.items():
         leader = leaders.setdefault(key, path)
         if devices.for_capture(path).specificity > devices.for_capture(leader).specificity:
             leaders[key] = path
-    return {
-        path: leaders[content.source if isinstance(content, Content) else path]
-        for path, content in contents.items()
-    }
+    return {path: leaders[key] for path, key in keys.items()}
 
 
 @dataclass(frozen=True)
@@ -277,9 +279,9 @@ def _log(path: Path, outcome: _Outcome) -> _Outcome:
     return outcome
 
 
-def _shared(leader: _Outcome, *, alone: bool) -> _Outcome:
-    """Return the outcome of a path whose content another one stands for: failed as it did, or nothing new."""
-    return leader if alone or leader.kind == "failed" else _Outcome("unchanged", None)
+def _shared(outcome: _Outcome, is_its_own: bool) -> _Outcome:
+    """Return the outcome of a path; where another path stands for its content, it failed too or changed nothing."""
+    return outcome if is_its_own or outcome.kind == "failed" else _Outcome("unchanged", None)
 
 
 def _summary(outcomes: Mapping[Path, _Outcome]) -> IngestSummary:
@@ -298,7 +300,3 @@ def _summary(outcomes: Mapping[Path, _Outcome]) -> IngestSummary:
         failures=tuple(named for kind, named in told if kind == "failed"),
         warnings=tuple(named for kind, named in told if kind != "failed"),
     )
-
-
-def _workers(jobs: int) -> int:
-    return max(1, min(jobs, len(os.sched_getaffinity(0))))

@@ -1,16 +1,19 @@
-"""Run one function per item in worker processes that may die: an item that kills its worker is named, the others go on.
+"""Run one function per item in worker processes that may die; what kills its worker is named, the rest goes on.
 
-Why spawn: a forked worker would inherit the lake's lock and keep it after its parent was killed. Why pebble: the pools of
-the standard library break as a whole when one worker dies.
+Why spawn: a forked worker inherits the lake's lock and would keep it after its parent was killed. Why pebble: the
+pools of the standard library break as a whole when one worker dies.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,10 +21,12 @@ from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+logger = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-STALL_S = 60  # without a beat this long an item counts as hung; nfstream takes a packet in about 50 us
+STALL_S = 60.0  # without a beat this long an item counts as hung; nfstream takes a packet in about 50 us
 ITEMS_PER_WORKER = 200  # then a fresh process: what a C library leaks or corrupts does not add up
 _STALLED = 75  # exit status EX_TEMPFAIL of sysexits.h
 
@@ -36,10 +41,10 @@ class Failed:
 def run_each(
     task: Callable[[Item], Result], items: Iterable[Item], *, workers: int, stall_s: float = STALL_S
 ) -> Iterator[tuple[Item, Result | Failed]]:
-    """Yield every item with what `task` made of it, as they finish; at most `2 * workers` are begun and not yet taken.
+    """Yield every item with what `task` made of it, as they finish.
 
-    task: an importable function. Its ValueError or OSError, a crash, and a stall (see `watched`) of `stall_s` seconds
-    give a Failed for this item; any other error is a fault of ours and is raised here.
+    task: an importable function. An error in it, a crash, and a stall (see `watched`) of `stall_s` seconds give a
+    Failed for this item alone. At most `2 * workers` items are begun and not yet taken by the caller.
     Workers end with their parent, whatever ended it. items, results: must pickle.
     """
     todo = iter(items)
@@ -58,15 +63,21 @@ def run_each(
             if not waiting:
                 return
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), _outcome(future, stall_s)
+                error = future.exception()
+                yield waiting.pop(future), future.result() if error is None else _failure(error, stall_s)
     finally:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it so
         pool.join()
+
+
+def usable_cores() -> set[int]:
+    """Return the numbers of the cores that this process may run on."""
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set(range(os.cpu_count() or 1))
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Let the worker be ended if `beat` is not called for long within the block: for code that may hang."""
+    """Let the worker be ended where `beat` is not called for long within the block: for code that may hang."""
     beat()
     _heart.watched = True
     try:
@@ -76,22 +87,26 @@ def watched() -> Iterator[None]:
 
 
 def beat() -> None:
-    """Tell that the running item gets on. Costs nothing worth counting; outside a worker it does nothing."""
+    """Tell that the running item gets on. It costs nothing worth counting, and outside a worker does nothing."""
     _heart.beats += 1
 
 
-def _outcome(future: "Future[Result]", stall_s: float) -> Result | Failed:
-    try:
-        return future.result()
-    except ProcessExpired as error:  # an OSError, so it is asked for first
-        if error.exitcode == _STALLED:
-            return Failed(f"its reader made no progress for {stall_s:g} s and was ended")
-        cause = (
-            signal.Signals(-error.exitcode).name if error.exitcode < 0 else f"exit status {error.exitcode}"
-        )
-        return Failed(f"its reader crashed ({cause})")
-    except (ValueError, OSError) as error:
-        return Failed(str(error))
+def _failure(error: BaseException, stall_s: float) -> Failed:
+    if isinstance(error, BrokenProcessPool):
+        raise error
+    if isinstance(error, ProcessExpired):
+        return Failed(_death(error.exitcode, stall_s))
+    if not isinstance(error, ValueError | OSError):  # a fault of ours, and no reason to stop the other items
+        logger.error("a reader failed unexpectedly", exc_info=error)
+        return Failed(f"its reader failed: {type(error).__name__}: {error}")
+    return Failed(str(error))
+
+
+def _death(exit_status: int, stall_s: float) -> str:
+    if exit_status == _STALLED:
+        return f"its reader made no progress for {stall_s:g} s and was ended"
+    cause = signal.Signals(-exit_status).name if exit_status < 0 else f"exit status {exit_status}"
+    return f"its reader crashed ({cause})"
 
 
 @dataclass
@@ -119,7 +134,7 @@ def _end_with_parent() -> None:
 
 
 def _end_when_stalled(stall_s: float) -> None:
-    """End the process after `stall_s` without a beat; counted in short sleeps, so a suspended machine is no stall."""
+    """End the process after `stall_s` without a beat, counted in naps: a suspended machine is no stall."""
     nap_s = min(1.0, stall_s / 4)
     seen, idle_s = -1, 0.0
     while True:

@@ -1,8 +1,9 @@
 """The workspace's Parquet: atomic, idempotent, and what was read from where.
 
-A source exists for readers once its commit record `lake/sources/<source>.json` does; the record is written last and names
-its files. Their names bear the fingerprint of map and settings, so a source read anew stands beside its old files until
-one rename makes it the source. What no record names (of a killed writer, of an older reading) the next writer removes.
+A source exists for readers once its commit record `lake/sources/<source>.json` does; the record is written last and
+names the source's files. The files bear the fingerprint of map and settings in their names, so a source that is read
+anew stands beside its old files until one rename makes it the source. What no record names (what a killed writer or
+an older reading left) the next writer removes.
 """
 
 import json
@@ -23,9 +24,10 @@ from features.devices import DEVICES
 from features.flows import FLOWS
 from features.table import Column, arrow_schema, check_table, empty_table
 
+SIMULATED = "SIMULATED"  # an empty file beside simulated captures, and in a lake that holds some
 _LAKE = "lake"
 _WRITING = ".writing"  # where files are written before they are renamed into place; no reader looks there
-_LOCK_WAIT_S = 30  # a writer commits a source in well under a second, but holds the lock for a whole run
+_LOCK_WAIT_S = 30.0  # a short run of another process ends within it; for a long one the caller is told
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,19 @@ def writing(workspace: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[Path]:
                 _sweep(lake)
     except Timeout as error:
         raise TimeoutError(
-            f"one process writes a lake at a time, and another one has written {lake} for {wait_s:g} s; let it end first"
+            f"one process may write a lake at a time, and another one writes {lake} still after {wait_s:g} s; "
+            "let it end first"
         ) from error
+
+
+def mark_simulated(workspace: Path) -> None:
+    """Note for good that the lake holds simulated traffic: every report made from it says so."""
+    (workspace / _LAKE / SIMULATED).touch()
+
+
+def is_simulated(workspace: Path) -> bool:
+    """Tell whether the lake holds simulated traffic."""
+    return (workspace / _LAKE / SIMULATED).is_file()
 
 
 def _sweep(lake: Path) -> None:
@@ -96,27 +109,25 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def stage(scratch: Path, flows: pd.DataFrame, devices: pd.DataFrame) -> dict[str, Path]:
-    """Write the tables of one source into a folder of their own below `scratch`; return place in the lake -> file.
+    """Write the tables of one source into a folder of their own in `scratch`; return place in the lake -> file.
 
-    flows, devices: frames that keep FLOWS and DEVICES, in the order that they are to have. Any process may do this.
+    flows, devices: frames that keep FLOWS and DEVICES, in their final order. Any process may do this.
     """
     folder = scratch / uuid4().hex
     folder.mkdir()
-    parts = {
-        f"flows/date={date}": _arrow(part, FLOWS)
-        for date, part in flows.groupby(flows["start"].dt.strftime("%F"))
-    }
-    staged = {}
-    for number, (place, table) in enumerate({"devices": _arrow(devices, DEVICES), **parts}.items()):
-        staged[place] = folder / str(number)
+    tables = {"devices": _arrow(devices, DEVICES)}
+    for date, part in flows.groupby(flows["start"].dt.strftime("%Y-%m-%d")):
+        tables[f"flows/date={date}"] = _arrow(part, FLOWS)
+    staged = {place: folder / str(number) for number, place in enumerate(tables)}
+    for place, table in tables.items():
         _write(staged[place], table)
     return staged
 
 
 def commit_staged(workspace: Path, record: Source, staged: Mapping[str, Path]) -> Source:
-    """Make staged tables a source of the lake, or the new content of one, and return its record with the files named.
+    """Make staged tables a source of the lake, or all that one consists of; return its record with the files.
 
-    The lock must be held. Readers see the source as it was before or as it is now, at any moment of this.
+    The lock must be held. At any moment of this a reader sees the source as it was, or as it is then.
     """
     lake, name = workspace / _LAKE, f"{record.source}-{record.fingerprint[:8]}.parquet"
     for place, written in staged.items():
@@ -175,9 +186,8 @@ def records(workspace: Path) -> dict[str, Source]:
 def sources(workspace: Path) -> pd.DataFrame:
     """Return the commit records as a frame, one row per source, with `ingested`: when it was committed (UTC)."""
     found = records(workspace)
-    frame = pd.DataFrame(
-        [asdict(record) for record in found.values()], columns=list(Source.__dataclass_fields__)
-    )
+    rows = [asdict(record) for record in found.values()]
+    frame = pd.DataFrame(rows, columns=list(Source.__dataclass_fields__))
     times = [(workspace / _LAKE / "sources" / f"{source}.json").stat().st_mtime for source in found]
     return frame.assign(ingested=pd.to_datetime(pd.Series(times, dtype="float64"), unit="s", utc=True))
 
@@ -195,7 +205,8 @@ def devices(workspace: Path) -> pd.DataFrame:
     files = _files(workspace, "devices/")
     if not files:
         return empty_table(DEVICES)
-    table = pa.concat_tables(pq.read_table(file, partitioning=None) for file in files)
+    tables = (pq.read_table(file, partitioning=None) for file in files)
+    table = pa.concat_tables(tables, promote_options="default")
     return check_table(table.to_pandas(), DEVICES, table="devices")
 
 

@@ -2,49 +2,75 @@
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.device_map import Address, DeviceMap, MapRow, Network, plain_network
+from features.device_map import DeviceMap
+from features.map_row import Address, MapRow, Network, plain_network
 
 SIDES = ("src", "dst")  # nfstream's names of the two ends: src sent the first packet of the flow
-# Addresses that stand for one subscriber or appliance, not for a service on the internet.
-_LOCAL = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918
-            "100.64.0.0/10",  # RFC 6598: where an operator's subscribers are
-            *("169.254.0.0/16", "fe80::/10"),  # link-local
-            "fc00::/7",  # RFC 4193 unique local
-        ),
-    )
+_LOCAL = (  # addresses of subscribers and appliances, not of services on the internet
+    *map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),  # RFC 1918
+    ipaddress.ip_network("100.64.0.0/10"),  # RFC 6598: where an operator's subscribers are
+    *map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10")),  # link-local
+    ipaddress.ip_network("fc00::/7"),  # RFC 4193 unique local
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BROADCAST = ipaddress.ip_address("255.255.255.255")
-_BY_MAC, _BY_NETWORK = (
-    0,
-    1,
-)  # a MAC is the unit's own, an address is lent to it: of two devices the MAC's is right
+_BY_MAC, _BY_NETWORK = 0, 1  # a MAC is the unit's own, an address is lent to it: the MAC is asked first
 
 
-def text(raw: pa.Table, name: str) -> np.ndarray:
-    return raw[name].cast(pa.string()).to_numpy(zero_copy_only=False)
+def mapped_owners(raw: pa.Table, devices: DeviceMap) -> pd.DataFrame:
+    """Return the ends that are a device of the map: flow, side, device_id, row (position in `devices.rows`).
+
+    Of several rows for one end the one for the most specific capture counts, then a MAC before a network, then
+    the longest prefix.
+    """
+    ends, rows = _ends(raw), devices.rows or ()
+    by_mac = _claimed_by_mac(rows, set(ends["mac"]))
+    by_network = _claimed_by_network(rows, set(ends["ip"]), each_address=devices.each_address)
+    claims = _claims([*by_mac, *by_network], rows)
+    claimed = pd.concat(ends.merge(claims, left_on=key, right_on="end") for key in ("mac", "ip"))
+    valid = claimed[(claimed["valid_from"] <= claimed["start"]) & (claimed["start"] < claimed["valid_to"])]
+    ranked = valid.sort_values(["rank", "device_id"], kind="stable").drop_duplicates(["flow", "side"])
+    return ranked[["flow", "side", "device_id", "row"]]
+
+
+def local_owners(raw: pa.Table, from_src: np.ndarray) -> pd.DataFrame:
+    """Return the ends that are a device where no map says so: flow, side, device_id (the address), row (-1).
+
+    from_src: (flows,) bool, whether the src began the conversation; it counts where neither end is local.
+    """
+    ends = _ends(raw)
+    addresses = {ip: address for ip in ends["ip"].unique() if not (address := _address(ip)).is_unspecified}
+    ends = ends[ends["ip"].isin(list(addresses))]
+    is_local = ends["ip"].isin([ip for ip, address in addresses.items() if _is_local(address)])
+    has_local = ends["flow"].isin(ends["flow"][is_local])
+    initiates = from_src[ends["flow"]] == (ends["side"] == "src")
+    owners = ends[is_local | (~has_local & initiates)]
+    ids = owners["ip"].map({ip: str(address) for ip, address in addresses.items()})
+    return pd.DataFrame({"flow": owners["flow"], "side": owners["side"], "device_id": ids, "row": -1})
+
+
+def strings(raw: pa.Table, name: str) -> np.ndarray:
+    """Return a column of raw flows as text, (flows,) of str."""
+    return np.asarray(raw[name].cast(pa.string()).to_numpy(zero_copy_only=False))
 
 
 def _ends(raw: pa.Table) -> pd.DataFrame:
-    """Return the ends of the flows that can be a device: flow, side, mac, ip, start (us since 1970)."""
+    """Return the ends of the flows that are no group of them: flow, side, mac, ip, start (us since 1970)."""
     ends = pd.concat(
         pd.DataFrame(
             {
                 "flow": np.arange(raw.num_rows),
                 "side": side,
-                "mac": text(raw, f"{side}_mac"),
-                "ip": text(raw, f"{side}_ip"),
+                "mac": strings(raw, f"{side}_mac"),
+                "ip": strings(raw, f"{side}_ip"),
                 "start": raw["bidirectional_first_seen_ms"].to_numpy() * 1000,
             }
         )
@@ -55,45 +81,16 @@ def _ends(raw: pa.Table) -> pd.DataFrame:
     return ends[~ends["mac"].isin(group_macs) & ~ends["ip"].isin(group_ips)]
 
 
-def _address(text: str) -> Address:
-    return plain_network(ipaddress.ip_network(text)).network_address
+def _address(ip: str) -> Address:
+    return plain_network(ipaddress.ip_network(ip)).network_address
 
 
 def _is_group(address: Address) -> bool:
-    return address.is_multicast or address.is_unspecified or address == _BROADCAST
+    return address.is_multicast or address == _BROADCAST
 
 
-def local_owners(raw: pa.Table, from_src: np.ndarray) -> pd.DataFrame:
-    """Return the ends that are a device where no map says so: flow, side, device_id, row (-1)."""
-    ends = _ends(raw)
-    addresses = {ip: _address(ip) for ip in ends["ip"].unique()}
-    local = {ip for ip, address in addresses.items() if any(address in network for network in _LOCAL)}
-    is_local = ends["ip"].isin(local)
-    has_local = ends["flow"].isin(ends["flow"][is_local])
-    initiates = np.where(ends["side"] == "src", from_src[ends["flow"]], ~from_src[ends["flow"]])
-    owners = ends[is_local | (~has_local & initiates)]
-    ids = owners["ip"].map({ip: str(address) for ip, address in addresses.items()})
-    return pd.DataFrame({"flow": owners["flow"], "side": owners["side"], "device_id": ids, "row": -1})
-
-
-def mapped_owners(raw: pa.Table, devices: DeviceMap) -> pd.DataFrame:
-    """Return the ends that are a device of the map: flow, side, device_id, row (position in `devices.rows`).
-
-    Of several rows for one end that for the most specific capture counts, then a MAC before a network, then the
-    longest prefix.
-    """
-    ends, rows = _ends(raw), devices.rows or ()
-    claims = _claims(
-        [
-            *_claimed_by_mac(rows, set(ends["mac"])),
-            *_claimed_by_network(rows, set(ends["ip"]), each_address=devices.each_address),
-        ],
-        rows,
-    )
-    claimed = pd.concat(ends.merge(claims, left_on=key, right_on="end") for key in ("mac", "ip"))
-    valid = claimed[(claimed["valid_from"] <= claimed["start"]) & (claimed["start"] < claimed["valid_to"])]
-    ranked = valid.sort_values(["rank", "device_id"], kind="stable").drop_duplicates(["flow", "side"])
-    return ranked[["flow", "side", "device_id", "row"]]
+def _is_local(address: Address) -> bool:
+    return any(address in network for network in _LOCAL)
 
 
 @dataclass(frozen=True)
@@ -120,19 +117,18 @@ def _claimed_by_network(rows: Sequence[MapRow], ips: set[str], *, each_address: 
     lengths = {(network.version, network.prefixlen) for network in positions}
     for ip in ips:
         address = _address(ip)
-        for version, length in lengths:
-            network = (
-                ipaddress.ip_network((address, length), strict=False) if version == address.version else None
-            )
-            for position in positions.get(network, ()) if network else ():
+        if address.is_unspecified:  # who asks for an address by DHCP has none yet; its MAC tells
+            continue
+        for length in (length for version, length in lengths if version == address.version):
+            network = ipaddress.ip_network((address, length), strict=False)
+            for position in positions.get(network, ()):
                 row, own = rows[position], each_address and network.num_addresses > 1
                 device_id = f"{row.device_id}/{address}" if own else row.device_id
                 yield _Claim(ip, device_id, position, (-len(row.capture), _BY_NETWORK, -length))
 
 
-def _claims(claims: Iterable[_Claim], rows: Sequence[MapRow]) -> pd.DataFrame:
-    """Return the claims as a frame: end, device_id, row, rank (a number), valid_from, valid_to (us since 1970)."""
-    claims = list(claims)
+def _claims(claims: Sequence[_Claim], rows: Sequence[MapRow]) -> pd.DataFrame:
+    """Return a frame: end, device_id, row, rank (a number now), valid_from, valid_to (us since 1970)."""
     ranks = {rank: place for place, rank in enumerate(sorted({claim.rank for claim in claims}))}
     return pd.DataFrame(
         {
@@ -147,4 +143,4 @@ def _claims(claims: Iterable[_Claim], rows: Sequence[MapRow]) -> pd.DataFrame:
 
 
 def _us(moment: datetime) -> int:
-    return int(pd.Timestamp(moment).as_unit("us").value)
+    return (moment - _EPOCH) // timedelta(microseconds=1)

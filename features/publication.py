@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,35 +10,40 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Publication:
-    """The layout of the online rows, and a mark of each file of the lake whose rows are online.
+    """The layout of the online rows, a mark of each file of the lake they come from, and the devices they are of.
 
     Kept beside the rows, so that an online store that was lost or put back from a copy never counts as full.
     """
 
     layout: str = ""
     marks: frozenset[str] = frozenset()
+    devices: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, files: Sequence[Path], layout: str) -> "Publication":
-        """Return the publication of these files."""
-        return cls(layout, frozenset(_mark(file) for file in files))
+    def from_bytes(cls, told: bytes) -> "Publication":
+        """Return what `to_bytes` told; of b"", that nothing is online."""
+        if not told:
+            return cls()
+        layout, marks, devices = json.loads(zlib.decompress(told))
+        return cls(layout, frozenset(marks), frozenset(devices))
 
-    @classmethod
-    def from_json(cls, text: bytes) -> "Publication":
-        """Return what `to_json` told; of an empty text, that nothing is online."""
-        told = json.loads(text or b'{"layout": "", "files": []}')
-        return cls(told["layout"], frozenset(told["files"]))
+    def to_bytes(self) -> bytes:
+        """Return the publication as compressed JSON."""
+        return zlib.compress(json.dumps([self.layout, sorted(self.marks), sorted(self.devices)]).encode())
 
-    def to_json(self) -> bytes:
-        """Return the publication as JSON."""
-        return json.dumps({"layout": self.layout, "files": sorted(self.marks)}).encode()
+    def fresh(self, files: Sequence[Path], layout: str) -> list[Path]:
+        """Return the files whose rows are not online yet.
 
-    def lacks(self, files: Sequence[Path], layout: str) -> list[Path]:
-        """Return the files whose rows are not online yet in this layout."""
-        return [file for file in files if layout != self.layout or _mark(file) not in self.marks]
+        All of them where the layout is another one, and where a file is gone or was written anew: then rows may
+        have been taken out of the lake, and of every device the newest row may be another one, or none.
+        """
+        marks = {file: mark(file) for file in files}
+        if layout != self.layout or not self.marks <= set(marks.values()):
+            return list(files)
+        return [file for file in files if marks[file] not in self.marks]
 
 
-def _mark(file: Path) -> str:
+def mark(file: Path) -> str:
     """Return 64 bits that tell a file from any other, and from itself written anew."""
     facts = file.stat()
     told = f"{file.parent.name}/{file.name} {facts.st_size} {facts.st_mtime_ns}"

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from features.lake import SIMULATED
+
 SUFFIXES = (".pcap", ".pcapng", ".cap")
 _SOURCE_DIGITS = 16  # hex digits of the SHA-256 that name a source: 64 bits
 
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of a file when they were hashed. source: their id; changed_ns: the file's last change, as its system counts."""
+    """The bytes of a file as they were hashed. source: their id. changed_ns: when the file was last written."""
 
     source: str
     bytes: int
@@ -21,14 +23,14 @@ class Content:
 
 
 def find_captures(sources: Sequence[str]) -> list[Path]:
-    """Return the captures that files, folders (and folders below) and globs name, each once, in the order given.
+    """Return the captures that files, folders (and those below) and globs name, each once, in the order given.
 
-    In a folder a capture is what ends in one of `SUFFIXES`, or in one of them and .gz; a file named itself may end in
-    anything. Raises FileNotFoundError that names a source without any.
+    In a folder a capture is what ends in one of `SUFFIXES`, or in one of them and .gz; a file that is named
+    itself may end in anything. Raises FileNotFoundError that names a source without any.
     """
     found: dict[Path, Path] = {}
     for source in sources:
-        places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
+        places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))  # noqa: PTH207
         captures = [capture for place in places for capture in _captures(Path(place))]
         if not captures:
             raise FileNotFoundError(
@@ -55,7 +57,7 @@ def _is_capture(name: str) -> bool:
 
 
 def read_content(path: Path) -> Content:
-    """Return the id of a file's bytes. Raises ValueError that tells what is wrong with the file, as a sentence part."""
+    """Return the id of a file's bytes. Raises ValueError: what is wrong with the file, to follow its name."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -72,7 +74,12 @@ def read_content(path: Path) -> Content:
 
 
 def check_unchanged(path: Path, content: Content) -> None:
-    """Raise ValueError where a file is no longer what was hashed: a capture that is still being written, perhaps."""
+    """Raise ValueError where a file is no longer what was hashed; its capture may still be going on."""
     state = path.stat()
     if (state.st_size, state.st_mtime_ns) != (content.bytes, content.changed_ns):
         raise ValueError("changed while it was read; read it again when it is complete")
+
+
+def is_simulated(path: Path) -> bool:
+    """Tell whether a capture lies in a folder that `iotlens simulate` wrote: the mark is beside or above it."""
+    return any((folder / SIMULATED).is_file() for folder in path.resolve().parents)

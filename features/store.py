@@ -20,7 +20,7 @@ from features.configuration import find_config, read_config
 from features.one_writer import changed_whole, one_writer
 from features.online_row import Layout, unpack
 from features.point_in_time import as_of, newest
-from features.publication import Publication
+from features.publication import Publication, mark
 from features.service import FeatureService, feature_service_name, pick, still_made
 from features.store_settings import StoreSettings, project_name
 from features.table import Column
@@ -165,22 +165,35 @@ class Store:
     def _publish(self, window: str) -> int:
         layout, files = Layout.of(self.features), self._files(window)
         (told,) = self._read(_LEDGER, {"entry": [f"window {window}"]})
-        fresh = Publication.from_json(told).lacks(files, layout.tag)
-        if not fresh:
+        before = Publication.from_bytes(told)
+        marks = frozenset(map(mark, files))
+        fresh = before.fresh(files, layout.tag)
+        if marks == before.marks and not fresh:
             return 0
-        done = Publication.of(files, layout.tag)
         self._enter(f"layout {layout.tag}", layout.to_json())
-        written = 0
+        written: set[str] = set()
         with tqdm(desc=f"publish {window}", unit=" devices", delay=2, disable=None) as progress:
             for rows in newest(files, fresh, features=self.features, batch_rows=_WRITE_ROWS):
-                keys = rows[["device_id", "window_end", "created"]]
-                packed = keys.assign(packed=layout.pack(rows))
-                self._feast_store.write_to_online_store(_online(window), packed)
+                self._write(_online(window), rows, layout.pack(rows))
+                written.update(rows["device_id"])
                 progress.update(len(rows))
-                written += len(rows)
+        gone = before.devices - written if fresh == files else frozenset()
+        self._withdraw(window, sorted(gone))
         # Last, so that a publish that does not come this far is done again.
-        self._enter(f"window {window}", done.to_json())
-        return written
+        devices = before.devices - gone | written
+        self._enter(f"window {window}", Publication(layout.tag, marks, devices).to_bytes())
+        return len(written) + len(gone)
+
+    def _withdraw(self, window: str, devices: Sequence[str]) -> None:
+        """Make devices missing online. Feast cannot delete a row, but an empty value is none."""
+        for start in range(0, len(devices), _WRITE_ROWS):
+            part = list(devices[start : start + _WRITE_ROWS])
+            self._write(_online(window), _now(device_id=part), [b""] * len(part))
+
+    def _write(self, view: str, rows: pd.DataFrame, packed: Sequence[bytes]) -> None:
+        """Write the one value of each row's entity. rows: the join key, window_end, created; more is not read."""
+        keys = [name for name in ("device_id", "entry", "window_end", "created") if name in rows]
+        self._feast_store.write_to_online_store(view, rows[keys].assign(packed=packed))
 
     def _read(self, view: str, asked: Mapping[str, Sequence[str]]) -> list[bytes]:
         """Return the online value of each entity of a view, b"" where there is none. asked: {key: values}."""
@@ -195,9 +208,7 @@ class Store:
 
     def _enter(self, entry: str, content: bytes) -> None:
         """Write one entry of the ledger."""
-        now = pd.Timestamp.now("UTC")
-        row = {"entry": [entry], "packed": [content], "window_end": [now], "created": [now]}
-        self._feast_store.write_to_online_store(_LEDGER, pd.DataFrame(row))
+        self._write(_LEDGER, _now(entry=[entry]), [content])
 
     def _layout(self, tag: str) -> Layout:
         """Return the layout with this tag, which this or another version of the program published."""
@@ -295,6 +306,12 @@ def _online(window: str) -> str:
     return f"device_{window}_online"
 
 
+def _now(**key: list[str]) -> pd.DataFrame:
+    """Return rows of a join key that end, and are made, now."""
+    now = pd.Timestamp.now("UTC")
+    return pd.DataFrame({**key, "window_end": now, "created": now})
+
+
 def _entity(name: str, key: str) -> Any:
     return _feast().Entity(name=name, join_keys=[key], value_type=_feast().ValueType.STRING)
 
@@ -354,6 +371,7 @@ def _feast() -> Any:
             warnings.simplefilter("ignore")
             import feast
             import feast.data_format
+            import feast.infra.online_stores.sqlite  # here, for later it would take `timestamp` over again
             import feast.types
     finally:
         typeguard.typechecked = instrument

@@ -1,6 +1,8 @@
 """WINDOWS: what is told of a device over a stretch of time, computed from its flows by one function for every road."""
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Self
 
@@ -10,6 +12,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
 from features.feature import KEY, Group
@@ -50,6 +53,8 @@ _IBIS = {
     "int32[]": "array<int32>",
     "int64[]": "array<int64>",
 }
+_VIEW = "seen"
+_AT_ONCE = 24  # features of one statement: DuckDB's time for a statement grows with the square of their number
 _local = threading.local()
 
 
@@ -105,18 +110,22 @@ def device_windows(flows: pd.DataFrame, window: Window) -> pd.DataFrame:
     """Return one row under WINDOWS per device and window (per device and source, for a session).
 
     flows: under FLOWS, in any order; not changed. A flow counts in the windows in which it ends, so that no row knows
-    what came after its window_end. The same flows give the same row, alone or among others; sums of real numbers are
-    exact to about 1e-12. Rows come ordered by device_id, source, window_end.
+    what came after its window_end. The same flows give the same row, to the bit, alone or among others: whatever is
+    summed is summed as whole numbers. Rows come ordered by device_id, source, window_end.
     """
     connection = _connection()
     checked = check_table(flows, FLOWS, table="flows")
-    connection.register(
-        "flows", pa.Table.from_pandas(checked, schema=arrow_schema(FLOWS), preserve_index=False)
-    )
+    connection.register("flows", pa.Table.from_pandas(checked, schema=arrow_schema(FLOWS), preserve_index=False))
     try:
-        return check_table(compute(connection, window).to_pandas(), WINDOWS, table="windows")
+        return as_frame(compute(connection, window), WINDOWS)
     finally:
         connection.unregister("flows")
+
+
+def as_frame(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
+    """Return an Arrow table of ours as a frame with the dtypes of its contract."""
+    frame = table.select([column.name for column in columns]).to_pandas()
+    return frame.astype({column.name: "string" for column in columns if column.dtype == "string"})
 
 
 def connect(*, threads: int) -> duckdb.DuckDBPyConnection:
@@ -133,19 +142,35 @@ def compute(connection: duckdb.DuckDBPyConnection, window: Window, *, touched: s
     touched: a relation (device_id, window_end in us) of the only windows wanted.
     """
     only = f" SEMI JOIN {touched} USING (device_id, window_end)" if touched else ""
-    number = f"CAST(dense_rank() OVER (ORDER BY {', '.join(KEYS)}) AS INTEGER) AS {KEY}"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE placed AS SELECT *, {number} FROM ({placing(window)}){only}"
-    )
-    for name, statement in statements(window):
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE group_{name} AS {statement}")
-    return connection.execute(_joined()).to_arrow_table().cast(arrow_schema(WINDOWS))
+    keys = ", ".join(KEYS)
+    number = f"CAST(dense_rank() OVER (ORDER BY {keys}) AS INTEGER) AS {KEY}"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS SELECT *, {number} FROM ({placing(window)}){only}")
+    windows = connection.execute(f"SELECT DISTINCT {KEY}, {keys} FROM placed ORDER BY {KEY}").to_arrow_table()
+    columns = {name: windows[name] for name in KEYS}
+    columns["source"] = pc.if_else(pc.equal(windows["source"], ""), None, windows["source"])
+    for step in steps(window):
+        if step.view:
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE {_VIEW} AS {step.view}")
+        for aggregate in step.aggregates:
+            columns |= _aligned(connection.execute(aggregate).to_arrow_table(), windows[KEY])
+    return pa.table([_filled(columns[column.name], column) for column in WINDOWS], schema=arrow_schema(WINDOWS))
+
+
+def _aligned(found: pa.Table, keys: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    """Return the columns of a group in the order of the windows; a window it says nothing of is empty there."""
+    places = pc.index_in(keys, found[KEY].combine_chunks())
+    return {name: found[name].take(places) for name in found.column_names if name != KEY}
+
+
+def _filled(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+    typed = values.cast(column.arrow)
+    return pc.fill_null(typed, 0) if column.dtype == "int64" else typed
 
 
 @cache
 def placing(window: Window) -> str:
     """Return the SQL that puts each row of `flows` into its windows: their keys, in us, beside the flow."""
-    return str(ibis.to_sql(_placed(window), dialect="duckdb"))
+    return _sql(_placed(window))
 
 
 def _placed(window: Window) -> ir.Table:
@@ -157,7 +182,7 @@ def _placed(window: Window) -> ir.Table:
             window_start=flows.start_us.min().over(capture), window_end=flows.end_us.max().over(capture)
         )
     step_us, length_us = window.step_s * 1_000_000, window.length_s * 1_000_000
-    first_end = (flows.end_us // step_us + 1) * step_us
+    first_end = flows.end_us - flows.end_us % step_us + step_us  # `//` of Ibis would divide as real numbers
     later = ibis.range(0, length_us, step_us).unnest() if length_us > step_us else 0
     flows = flows.mutate(window_end=first_end + later, source=ibis.literal(""))
     return flows.mutate(window_start=flows.window_end - length_us)
@@ -167,31 +192,36 @@ def _placed(window: Window) -> ir.Table:
 def _epoch_us(moment): ...  # type: ignore[no-untyped-def]  # DuckDB's own function, by its name
 
 
+@dataclass(frozen=True)
+class Step:
+    """SQL of one group. view: what fills the table `seen`; None where `placed` is aggregated. aggregates: by KEY."""
+
+    view: str | None
+    aggregates: tuple[str, ...]
+
+
 @cache
-def statements(window: Window) -> tuple[tuple[str, str], ...]:
-    """Return the SQL of each group, over the table `placed`; compiled once, since a REST call runs it."""
+def steps(window: Window) -> tuple[Step, ...]:
+    """Return the SQL of each group over the table `placed`; compiled once, since a REST call runs it."""
     placed = ibis.table({**_placed(window).schema(), KEY: "int32"}, name="placed")
-    made = []
-    for group in GROUPS:
-        view = group.view(placed)
-        features = {feature.column.name: feature.expression(view) for feature in group.features}
-        made.append(
-            (group.name, str(ibis.to_sql(view.group_by(KEY).aggregate(**features), dialect="duckdb")))
-        )
-    return tuple(made)
+    return tuple(_step(group, placed) for group in GROUPS)
 
 
-@cache
-def _joined() -> str:
-    joins = " ".join(f"LEFT JOIN group_{group.name} USING ({KEY})" for group in GROUPS)
-    values = {"int64": "COALESCE(CAST({0} AS BIGINT), 0) AS {0}", "float64": "CAST({0} AS DOUBLE) AS {0}"}
-    columns = [values[feature.column.dtype].format(f'"{feature.column.name}"') for feature in FEATURES]
-    windows = f"(SELECT DISTINCT {KEY}, {', '.join(KEYS)} FROM placed)"
-    keys = (
-        "device_id, nullif(source, '') AS source,"
-        " make_timestamptz(window_start) AS window_start, make_timestamptz(window_end) AS window_end"
+def _step(group: Group, placed: ir.Table) -> Step:
+    view = group.view(placed)
+    rows = placed if view.equals(placed) else ibis.table(view.schema(), name=_VIEW)
+    features = [(feature.column.name, feature.expression(rows)) for feature in group.features]
+    return Step(
+        view=None if rows is placed else _sql(view),
+        aggregates=tuple(
+            _sql(rows.group_by(KEY).aggregate(**dict(features[at : at + _AT_ONCE])))
+            for at in range(0, len(features), _AT_ONCE)
+        ),
     )
-    return f"SELECT {keys}, {', '.join(columns)} FROM {windows} {joins} ORDER BY {KEY}"
+
+
+def _sql(table: ir.Table) -> str:
+    return str(ibis.to_sql(table, dialect="duckdb"))
 
 
 def _connection() -> duckdb.DuckDBPyConnection:

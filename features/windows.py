@@ -39,6 +39,7 @@ from features.windowing import (
     connect,
     device_windows,
     placing,
+    steps,
 )
 
 __all__ = [
@@ -262,10 +263,8 @@ def _append(job: _Job, table: pa.Table) -> int:
 
 def _recipe(settings: WindowSettings) -> str:
     """Return a hash of all that decides the rows: the windows, and each feature's declaration and SQL."""
-    from features.windowing import statements
-
     told = [settings.model_dump_json(), *(repr(column) for column in WINDOWS)]
-    told += [sql for window in settings.windows for _, sql in statements(window)]
+    told += [repr(part) for window in settings.windows for part in (placing(window), *steps(window))]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 

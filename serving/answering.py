@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -39,8 +39,13 @@ class Answering:
     def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
         """Return one answer per id, in order, from the newest window of each device that is online."""
         latest = self.store.latest(list(device_ids), self.service)
-        there = latest["status"].ne("missing").to_numpy()
-        answers = iter(self._answers(latest[there].assign(source=None)))
+        status = latest["status"].tolist()
+        there = [one != "missing" for one in status]
+        found = latest if all(there) else latest[there]
+        nowhere = [None] * len(found)
+        answers = iter(
+            self._answers(found, status=[one for one in status if one != "missing"], source=nowhere)
+        )
         return [
             next(answers) if known else _missing(device_id, self.service)
             for device_id, known in zip(device_ids, there, strict=True)
@@ -51,24 +56,30 @@ class Answering:
 
         Raises Problem unless the model looks at sessions.
         """
-        from features.flows import FLOWS
-        from features.table import check_table
         from features.windows import SESSION, device_windows
 
         manifest = self.model.manifest
         if manifest.window != SESSION.name:
             rule = f"it looks at windows of {manifest.window}; ask by device_ids"
             raise Problem("no-inline-flows", f"{manifest.model_version} reads no inline flows: {rule}")
-        frame = check_table(pd.DataFrame([flow.model_dump() for flow in flows]), FLOWS, table="flows")
-        return self._answers(device_windows(frame, SESSION).assign(status="known"))
+        windows = device_windows(pd.DataFrame([flow.model_dump() for flow in flows]), SESSION)
+        return self._answers(windows, status=["known"] * len(windows), source=windows["source"].tolist())
 
-    def _answers(self, windows: pd.DataFrame) -> list[Answer]:
+    def _answers(
+        self, windows: pd.DataFrame, *, status: list[str], source: Sequence[str | None]
+    ) -> list[Answer]:
+        """Return the answer for each window row. Lists, not rows of frames: for one device pandas would cost most."""
         manifest = self.model.manifest
-        proba = self.model.predict_proba(self.model.matrix(windows, table=self.service))
-        facts = _records(windows[["device_id", "status", "source", "window_end"]])
-        judged = _records(decision.answer(self.model, proba))
-        made_by = {"how": "model", "model_version": manifest.model_version, "feature_service": self.service}
-        return [_answer({**fact, **row, **made_by}) for fact, row in zip(facts, judged, strict=True)]
+        judged = decision.answer(
+            self.model, self.model.predict_proba(self.model.matrix(windows, table=self.service))
+        )
+        columns: dict[str, Sequence[Any]] = {str(name): judged[name].tolist() for name in judged}
+        columns["top"] = [_candidates(top) for top in columns["top"]]
+        columns |= {"device_id": windows["device_id"].tolist(), "window_end": windows["window_end"].tolist()}
+        columns |= {"status": status, "source": source}
+        same = {"how": "model", "model_version": manifest.model_version, "feature_service": self.service}
+        rows = zip(*columns.values(), strict=True)
+        return [Answer(**dict(zip(columns, row, strict=True)), **same) for row in rows]
 
 
 def load(workspace: Path, run_directory: Path) -> Answering:
@@ -139,13 +150,8 @@ class AnsweringThread:
         self._thread.shutdown(cancel_futures=True)
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return cast(list[dict[str, Any]], frame.to_dict("records"))
-
-
-def _answer(row: dict[str, Any]) -> Answer:  # Any: one row of two frames
-    top = [Candidate(label=label, probability=probability) for label, probability in row.pop("top")]
-    return Answer(**row, top=top)
+def _candidates(top: Sequence[tuple[str, float]]) -> list[Candidate]:
+    return [Candidate(label=label, probability=probability) for label, probability in top]
 
 
 def _missing(device_id: str, service: str) -> Missing:

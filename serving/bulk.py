@@ -1,9 +1,10 @@
 """`iotlens identify`: the answers of a session model for many captures, as one CSV; no store."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 from tqdm import tqdm
@@ -22,6 +23,7 @@ COLUMNS = (
     "model_version",
 )
 BY_MODEL, NO_FLOWS = "model", "no-flows"
+FLOWS_AT_ONCE = 20_000  # about 50 MB with their first packets
 
 Row = dict[str, str | float | bool | None]  # of COLUMNS
 
@@ -84,27 +86,56 @@ def session_model(run_directory: Path) -> artifact.Model:
 def _outcomes(
     model: artifact.Model, paths: Sequence[Path], devices: DeviceMap, settings: FlowSettings
 ) -> Iterator[tuple[Path, _Outcome]]:
-    reading = read_all_flows(paths, devices, settings)
-    for capture in tqdm(reading, total=len(paths), unit="capture", delay=2, disable=None):
-        if isinstance(capture, UnreadCapture):
-            yield capture.path, _Outcome([], failure=capture.reason)
-            continue
-        rows = answers(model, capture)
-        seen = {str(row["device_id"]) for row in rows}
-        silent = _without_flows(devices.for_capture(capture.path), seen)
-        rows += [_silent(capture.path, device_id, model) for device_id in silent]
-        yield capture.path, _Outcome(rows, warnings=capture.warnings)
+    reading = tqdm(
+        read_all_flows(paths, devices, settings), total=len(paths), unit="capture", delay=2, disable=None
+    )
+    for some in _gathered(reading):
+        read = [capture for capture in some if isinstance(capture, CaptureFlows)]
+        for capture, rows in zip(read, answers(model, read), strict=True):
+            seen = {str(row["device_id"]) for row in rows}
+            silent = _without_flows(devices.for_capture(capture.path), seen)
+            rows += [_silent(capture.path, device_id, model) for device_id in silent]
+            yield capture.path, _Outcome(rows, warnings=capture.warnings)
+        unread = [capture for capture in some if isinstance(capture, UnreadCapture)]
+        yield from ((capture.path, _Outcome([], failure=capture.reason)) for capture in unread)
 
 
-def answers(model: artifact.Model, capture: CaptureFlows) -> list[Row]:
-    """Return one row per device that has flows in the capture, sorted by device."""
-    windows = device_windows(capture.flows, SESSION)
-    judged = decision.answer(model, model.predict_proba(model.matrix(windows, table=str(capture.path))))
-    packets = capture.flows["up_packets"] + capture.flows["down_packets"]
-    counts = packets.groupby(capture.flows["device_id"]).agg(flows="size", packets="sum")
-    facts = windows[["device_id"]].join(counts, on="device_id").join(judged)
-    same: Row = {"capture": str(capture.path), "how": BY_MODEL, "model_version": model.manifest.model_version}
-    return [{**row, **_runners_up(row["top"]), **same} for row in facts.to_dict("records")]
+def _gathered(
+    captures: Iterable[CaptureFlows | UnreadCapture],
+) -> Iterator[list[CaptureFlows | UnreadCapture]]:
+    """Yield the captures in lists of about FLOWS_AT_ONCE flows: a query costs far more than a capture in it."""
+    some: list[CaptureFlows | UnreadCapture] = []
+    flows = 0
+    for capture in captures:
+        some.append(capture)
+        flows += len(capture.flows) if isinstance(capture, CaptureFlows) else 0
+        if flows >= FLOWS_AT_ONCE:
+            yield some
+            some, flows = [], 0
+    yield some
+
+
+def answers(model: artifact.Model, captures: Sequence[CaptureFlows]) -> list[list[Row]]:
+    """Return for each capture one row per device that has flows in it, sorted by device."""
+    found: list[list[Row]] = [[] for _ in captures]
+    numbered = [
+        capture.flows.assign(source=str(i)) for i, capture in enumerate(captures) if len(capture.flows)
+    ]
+    if not numbered:
+        return found
+    flows = pd.concat(numbered)  # a number instead of the content's id: copies of a capture are captures too
+    windows = device_windows(flows, SESSION)
+    judged = decision.answer(model, model.predict_proba(model.matrix(windows, table="flows of the captures")))
+    packets = flows["up_packets"] + flows["down_packets"]
+    counts = packets.groupby([flows["device_id"], flows["source"]]).agg(flows="size", packets="sum")
+    facts = windows[["device_id", "source"]].join(counts, on=["device_id", "source"]).join(judged)
+    same: Row = {"how": BY_MODEL, "model_version": model.manifest.model_version}
+    for row in cast(list[dict[str, Any]], facts.to_dict("records")):
+        number = int(row.pop("source"))
+        found[number].append(
+            {**row, **_runners_up(row["top"]), **same, "capture": str(captures[number].path)}
+        )
+    return found
 
 
 def _runners_up(top: Sequence[tuple[str, float]]) -> Row:

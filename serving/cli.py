@@ -68,12 +68,9 @@ def ingest(
     each_address: EachAddress = False,
 ) -> None:
     """Read captures into flows, seen from the devices, and append them to the workspace's lake."""
-    from features import configuration, flows
     from features import ingest as captures
 
-    path = configuration.find_config("flows.yaml", workspace)
-    settings = configuration.read_config(path, flows.FlowSettings)
-    done = captures.ingest(sources, workspace, devices=devices, settings=settings, each_address=each_address)
+    done = captures.ingest(sources, workspace, devices=devices, each_address=each_address)
     typer.echo(
         f"{done.files:,} captures: {done.new:,} new, {done.replaced:,} replaced, {done.unchanged:,} as before,"
         f" {done.failed:,} failed; {done.flows:,} flows of {done.packets:,} packets; "

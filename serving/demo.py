@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import typer
 
-EXPERIMENT = "experiments/app_identification.yaml"
+EXPERIMENT = "experiments/device_type.yaml"
 WINDOW = "1h"  # holds a few heartbeats; nine days give every device many of them
 SEED, DEVICES_PER_TYPE, DAYS = 7, 8, 9
 
@@ -56,11 +56,9 @@ def _simulate(fleet: Fleet, captures: Path) -> None:
 
 
 def _ingest(captures: Path, workspace: Path) -> None:
-    from features import configuration, flows, ingest
+    from features import ingest
 
-    path = configuration.find_config("flows.yaml", workspace)
-    settings = configuration.read_config(path, flows.FlowSettings)
-    done = ingest.ingest([str(captures)], workspace, devices=str(captures / "devices.csv"), settings=settings)
+    done = ingest.ingest([str(captures)], workspace, devices=str(captures / "devices.csv"))
     _say("ingest", f"{done.flows:,} flows of {done.packets:,} packets (simulated)")
 
 
@@ -72,7 +70,7 @@ def _build(workspace: Path) -> str:
     published = store.open(workspace).publish()
     _say("features", f"{built.text()}; {published:,} published online (simulated)")
     rows = windows.rows(workspace, WINDOW)
-    return str(rows.loc[rows["window_end"].idxmax(), "device_id"])
+    return str(rows["device_id"].iloc[int(rows["window_end"].argmax())])
 
 
 def _train(workspace: Path) -> Path:

@@ -36,7 +36,7 @@ class _File(BaseModel):
     keys: tuple[Key, ...] = ()
 
 
-def add(workspace: Path, name: str, *, scopes: Sequence[Scope] = ("identify",)) -> str:
+def add(workspace: Path, name: str, *, scopes: Sequence[str] = ("identify",)) -> str:
     """Return a new key, the one time it is shown; keys.json keeps its hash.
 
     Raises ValueError when the name is taken or not a name, or a scope is not known.
@@ -87,12 +87,13 @@ def find(workspace: Path, presented: str) -> Key | None:
     return found
 
 
-def _checked(name: str, scopes: Sequence[Scope], key: str) -> Key:
+def _checked(name: str, scopes: Sequence[str], key: str) -> Key:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise ValueError(f"scopes must be some of {list(SCOPES)}, however: {unknown or 'none given'}")
     try:
-        return Key(name=name, scopes=tuple(scopes), sha256=_digest(key), created=datetime.now(UTC))
+        told = {"name": name, "scopes": tuple(scopes), "sha256": _digest(key), "created": datetime.now(UTC)}
+        return Key.model_validate(told)
     except ValidationError as error:
         raise ValueError(
             f"a key's name must be 1 to 64 letters, digits, dots, dashes or underscores, however: {name!r}"

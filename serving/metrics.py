@@ -26,9 +26,11 @@ class Metrics:
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram
+        from prometheus_client.values import MutexValue, ValueClass
 
-        # Asked now, not when shown: feast sets the variable too, in a process that has no other workers.
-        self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        # Decided when prometheus_client was imported; feast sets the variable too, perhaps after that.
+        alone = ValueClass is MutexValue
+        self._shared = None if alone else os.environ["PROMETHEUS_MULTIPROC_DIR"]
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "iotlens_requests", "HTTP requests", ("route", "status"), registry=self._registry

@@ -1,7 +1,8 @@
 """What a client may send and what it gets back. The flow of a request is made from FLOWS."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -21,16 +22,13 @@ from training.artifact import Manifest
 MAX_DEVICES = 100  # of one /identify: a question, not a job
 MAX_BATCH = 10_000  # devices of one /identify_batch
 MAX_FLOWS = 10_000  # inline flows of one /identify
+LONGEST_SESSION_D = 30  # the spread of flow times is summed in whole microseconds, squared
 LARGEST = 2**48  # bytes, packets or ms of one flow; so that the sums over MAX_FLOWS stay inside int64
 MAX_FIRST_PACKETS = 255  # nfstream gives no more
 INLINE_SOURCE = "inline"
 TCP = 6  # IANA protocol number
 
-_FLAG_COUNTS = tuple(
-    f"{side}_{flag}_packets"
-    for side in ("up", "down")
-    for flag in FLAGS
-)
+_FLAG_COUNTS = tuple(f"{side}_{flag}_packets" for side in ("up", "down") for flag in FLAGS)
 _NOT_GIVEN: Mapping[str, int | str] = {
     "source": INLINE_SOURCE,
     "vlan_id": 0,
@@ -61,6 +59,16 @@ def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _encodable(value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("must be Unicode without lone surrogates") from error
+    return value
+
+
+Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
 Instant = Annotated[datetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
 
 
@@ -87,7 +95,7 @@ def _field(column: Column) -> Any:
     high = LARGEST if column.high is None else int(column.high)
     number = Field(strict=True, ge=low, le=high)
     kinds: dict[str, Any] = {
-        "string": Annotated[str, Field(strict=True, min_length=None if column.empty else 1)],
+        "string": Annotated[Text, Field(min_length=None if column.empty else 1)],
         "bool": Annotated[bool, Field(strict=True)],
         "int64": Annotated[int, number],
         "float64": Annotated[float, number],
@@ -118,7 +126,7 @@ class Question(BaseModel):
         json_schema_extra={"oneOf": [{"required": ["device_ids"]}, {"required": ["flows"]}]},
     )
 
-    device_ids: list[str] | None = Field(None, min_length=1, max_length=MAX_DEVICES)
+    device_ids: list[Text] | None = Field(None, min_length=1, max_length=MAX_DEVICES)
     flows: list[Flow] | None = Field(
         None, min_length=1, max_length=MAX_FLOWS, description="flows of one device and source are one session"
     )
@@ -129,11 +137,21 @@ class Question(BaseModel):
             raise ValueError("the body must have device_ids or flows, and not both")
         return self
 
+    @model_validator(mode="after")
+    def _sessions_are_short(self) -> Self:
+        first: dict[tuple[str, str], datetime] = {}
+        flows: list[Any] = sorted(self.flows or (), key=attrgetter("start"))  # Any: as in _FlowRules
+        for flow in flows:
+            began = first.setdefault((flow.device_id, flow.source), flow.start)
+            if flow.end - began > timedelta(days=LONGEST_SESSION_D):
+                raise ValueError(f"flows of one device and source must lie within {LONGEST_SESSION_D} days")
+        return self
+
 
 class BatchQuestion(BaseModel, frozen=True, extra="forbid"):
     """Which devices, many at once, by name."""
 
-    device_ids: list[str] = Field(min_length=1, max_length=MAX_BATCH)
+    device_ids: list[Text] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class Candidate(BaseModel, frozen=True):

@@ -1,14 +1,20 @@
-"""One tiny fleet for the tests of every door: flows in a lake, windows online, two sealed runs."""
+"""What many tests share: one tiny fleet (flows in a lake, windows online, two sealed runs), and small captures."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
+import dpkt
 import numpy as np
 import pandas as pd
 import pytest
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+WINDOWS = (
+    "windows: [{name: session}, {name: 1h, length_s: 3600}]\n"  # two of the four: half the time to build
+)
+SOURCE = "0123456789abcdef"
+LAST_HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 TYPES = {  # bytes of a message up, bytes of its answer, seconds between messages, port, protocol
     "smart_meter": (130, 36, 900, 5683, 17),
     "street_light": (80, 90, 300, 1883, 6),
@@ -27,20 +33,18 @@ class Fleet:
     session_run: Path
     hour_run: Path
     flows: pd.DataFrame
-    labels: dict[str, str]
     old: str = "smart_meter-old"
 
 
-def tiny_flows(device_id: str, kind: str, *, source: str, end: datetime, count: int = 12) -> pd.DataFrame:
+def tiny_flows(device_id: str, *, end: datetime, count: int = 12) -> pd.DataFrame:
     """`count` request-answer flows of one device, the last ending at `end`; its name seeds them."""
-    up, down, period_s, port, protocol = TYPES[kind]
-    seed = np.frombuffer(f"{device_id}/{source}".encode(), dtype=np.uint8)
-    random = np.random.default_rng(seed)
+    up, down, period_s, port, protocol = TYPES[device_id.rpartition("-")[0]]
+    random = np.random.default_rng(list(device_id.encode()))
     ends = [end - timedelta(seconds=period_s * i + float(random.uniform(0, 3))) for i in range(count)][::-1]
     sizes = random.integers(up - 5, up + 6, size=count)
     rows = {
         "device_id": device_id,
-        "source": source,
+        "source": SOURCE,
         "start": [moment - timedelta(seconds=1) for moment in ends],
         "end": ends,
         "initiated_by_device": True,
@@ -75,19 +79,19 @@ def tiny_flows(device_id: str, kind: str, *, source: str, end: datetime, count: 
     return pd.DataFrame(rows)
 
 
-def _commit(workspace: Path, flows: pd.DataFrame, *, kind: str) -> None:
-    """Bring the flows of one device and capture into the lake, as an ingest would."""
+def _commit(workspace: Path, flows: pd.DataFrame) -> None:
+    """Bring the flows of a capture into the lake, as an ingest would; a device's name tells its label."""
     from features import lake
     from features.devices import DEVICES
     from features.flows import FLOWS
     from features.table import check_table
 
-    device_id, source = flows["device_id"].iloc[0], flows["source"].iloc[0]
-    devices = pd.DataFrame(
-        {"device_id": [device_id], "source": source, "label": kind, "family": kind.split("_")[-1]}
+    devices = (
+        flows[["device_id", "source"]].drop_duplicates().reindex(columns=[column.name for column in DEVICES])
     )
-    devices = devices.reindex(columns=[column.name for column in DEVICES])
-    record = lake.Source(source, f"{device_id}.pcap", 0, "0" * 64, len(flows), 0, 0, (), ())
+    labels = devices["device_id"].str.rpartition("-")[0]
+    devices = devices.assign(label=labels, family=labels.str.rpartition("_")[2])
+    record = lake.Source(SOURCE, "fleet.pcap", 0, "0" * 64, len(flows), 0, 0, (), ())
     with lake.writing(workspace):
         lake.commit(
             workspace,
@@ -101,23 +105,70 @@ def _run(workspace: Path, window: str) -> Path:
     from training import run
     from training.experiment import Experiment, TreeSettings
 
-    trees = TreeSettings(rounds=15, min_data_in_leaf=2)
+    trees = TreeSettings(rounds=10, learning_rate=0.3, min_data_in_leaf=2)
     return run.seal(run.fit(Experiment(name="tiny", window=window, trees=trees), workspace).directory)
 
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """Three types of eight devices, last heard of a minute ago, and one of long ago; all online."""
+    """Three types of eight devices, heard of until the last full hour, and one of long ago; all online."""
     from features import store, windows
 
     workspace = tmp_path_factory.mktemp("fleet")
-    labels = {f"{kind}-{i}": kind for kind in TYPES for i in range(8)}
-    ends = dict.fromkeys(labels, NOW - timedelta(minutes=1)) | {Fleet.old: NOW - timedelta(days=400)}
-    parts = []
-    for i, (device_id, end) in enumerate(ends.items()):
-        kind = device_id.rpartition("-")[0]
-        parts.append(tiny_flows(device_id, kind, source=f"{i:016x}", end=end))
-        _commit(workspace, parts[-1], kind=kind)
+    ids = [f"{kind}-{i}" for kind in TYPES for i in range(8)]
+    ends = dict.fromkeys(ids, LAST_HOUR - timedelta(minutes=1)) | {Fleet.old: LAST_HOUR - timedelta(days=400)}
+    flows = pd.concat(tiny_flows(device_id, end=end) for device_id, end in ends.items())
+    (workspace / "configs").mkdir()
+    (workspace / "configs" / "windows.yaml").write_text(WINDOWS, encoding="utf-8")
+    _commit(workspace, flows)
     windows.build(workspace)
     store.open(workspace).publish()
-    return Fleet(workspace, _run(workspace, "session"), _run(workspace, "1h"), pd.concat(parts), labels)
+    return Fleet(workspace, _run(workspace, "session"), _run(workspace, "1h"), flows)
+
+
+@dataclass(frozen=True)
+class Packets:
+    """Frames of small conversations, and captures of them. A frame's ends are (address, port)."""
+
+    device_mac: str = "02:00:00:00:00:01"
+    peer_mac: str = "02:00:00:00:00:02"
+
+    def udp(self, source: tuple[str, int], target: tuple[str, int], payload: bytes = b"x") -> bytes:
+        """Return the IP packet of a datagram."""
+        datagram = dpkt.udp.UDP(sport=source[1], dport=target[1], ulen=8 + len(payload), data=payload)
+        return self._ip(source[0], target[0], dpkt.ip.IP_PROTO_UDP, datagram)
+
+    def tcp(
+        self, source: tuple[str, int], target: tuple[str, int], payload: bytes = b"", *, flags: int = 0x10
+    ) -> bytes:
+        """Return the IP packet of a segment; flags: an ACK unless told."""
+        segment = dpkt.tcp.TCP(sport=source[1], dport=target[1], flags=flags, data=payload)
+        return self._ip(source[0], target[0], dpkt.ip.IP_PROTO_TCP, segment)
+
+    def _ip(self, source: str, target: str, protocol: int, data: dpkt.Packet) -> bytes:
+        ends = {"src": ip_address(source).packed, "dst": ip_address(target).packed, "data": data}
+        if ip_address(source).version == 6:
+            return bytes(dpkt.ip6.IP6(nxt=protocol, plen=len(data), **ends))
+        return bytes(dpkt.ip.IP(p=protocol, len=20 + len(data), **ends))
+
+    def frame(self, packet: bytes, *, macs: tuple[str, str] | None = None, vlan: int | None = None) -> bytes:
+        """Return the Ethernet frame of an IP packet; macs: (source, target)."""
+        source, target = macs or (self.device_mac, self.peer_mac)
+        kind = b"\x86\xdd" if packet[0] >> 4 == 6 else b"\x08\x00"
+        tag = b"" if vlan is None else b"\x81\x00" + vlan.to_bytes(2, "big")
+        return bytes.fromhex((target + source).replace(":", "")) + tag + kind + packet
+
+    def write(self, path: Path, packets: list[tuple[float, bytes]], *, link_type: int = 1) -> Path:
+        """Write a pcap of (s since 1970, frame) and return its path, whose folder is made."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            writer = dpkt.pcap.Writer(file, snaplen=65_535, linktype=link_type)
+            for at, frame in packets:
+                writer.writepkt(frame, ts=at)
+        return path
+
+
+@pytest.fixture(scope="session")
+def packets() -> Packets:
+    """What writes the captures of a test."""
+    return Packets()

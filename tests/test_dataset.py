@@ -8,8 +8,11 @@ import numpy.testing as npt
 import pandas as pd
 import pytest
 
+from features.devices import DEVICES
+from features.table import check_table
+from features.windows import rows as window_rows
 from training import dataset
-from training.dataset import Dataset
+from training.dataset import Dataset, learnable, truth
 from training.experiment import Experiment
 
 TABLE = pd.DataFrame(
@@ -141,3 +144,141 @@ def test_a_time_is_never_a_feature(tmp_path: Path) -> None:
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no table .*gone.csv"):
         dataset.load(Experiment(name="t", table=tmp_path / "gone.csv"), tmp_path)
+
+
+def moment(hour: int) -> pd.Timestamp:
+    return pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(hours=hour)
+
+
+def windows(*rows: tuple[str, str | None, int, int]) -> pd.DataFrame:
+    """(device_id, source, first hour, last hour)"""
+    frame = pd.DataFrame(rows, columns=["device_id", "source", "window_start", "window_end"])
+    return frame.assign(**{name: frame[name].map(moment) for name in ("window_start", "window_end")})
+
+
+def devices(*rows: dict[str, Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows).reindex(columns=[column.name for column in DEVICES])
+    hours = {name: pd.to_datetime(frame[name].map(moment, na_action="ignore"), utc=True) for name in VALIDITY}
+    return check_table(frame.assign(**hours), DEVICES, table="devices")
+
+
+VALIDITY = ("valid_from", "valid_to")
+
+
+def test_a_session_takes_the_label_of_its_own_source() -> None:
+    said = devices(
+        {"device_id": "hub", "source": "s1", "label": "bridge", "family": "Hue"},
+        {"device_id": "hub", "source": "s2", "label": "switch", "family": "Hue"},
+    )
+    asked = windows(("hub", "s2", 0, 1), ("hub", "s1", 1, 2), ("hub", "s3", 2, 3))
+    found = truth(asked, said, target="label", window="session")
+    assert found["y"].fillna("-").tolist() == ["switch", "bridge", "-"]
+    assert truth(asked, said, target="family", window="session")["y"].fillna("-").tolist() == [
+        "Hue",
+        "Hue",
+        "-",
+    ]
+
+
+def test_a_label_holds_for_the_windows_that_share_time_with_it() -> None:
+    said = devices(
+        {"device_id": "bike", "source": "s1", "label": "lock", "valid_to": 5},
+        {"device_id": "bike", "source": "s1", "label": "siren", "valid_from": 5},
+    )
+    asked = windows(("bike", None, 0, 4), ("bike", None, 4, 5), ("bike", None, 4, 6), ("bike", None, 5, 6))
+    found = truth(asked, said, target="label", window="1h")
+    assert found["conflict"].tolist() == [False, False, True, False]
+    assert found["y"][~found["conflict"]].tolist() == ["lock", "lock", "siren"]
+
+
+def test_a_session_of_one_packet_on_the_first_moment_of_a_label_has_it() -> None:
+    said = devices({"device_id": "lamp", "source": "s1", "label": "lamp", "valid_from": 5, "valid_to": 6})
+    asked = windows(("lamp", "s1", 5, 5), ("lamp", "s1", 6, 6))
+    assert truth(asked, said, target="label", window="session")["y"].fillna("-").tolist() == ["lamp", "-"]
+
+
+def test_one_label_told_by_many_sources_is_no_conflict_and_a_family_not_given_is_the_label() -> None:
+    said = devices(*({"device_id": "lamp", "source": f"s{i}", "label": "lamp"} for i in range(3)))
+    found = truth(windows(("lamp", None, 0, 1)), said, target="label", window="1h")
+    assert found[["y", "family", "conflict"]].to_numpy().tolist() == [["lamp", "lamp", False]]
+
+
+def test_two_labels_of_one_family_are_no_conflict_for_the_family() -> None:
+    said = devices(
+        {"device_id": "plug", "source": "s1", "label": "hs100", "family": "TP-Link"},
+        {"device_id": "plug", "source": "s2", "label": "hs110", "family": "TP-Link"},
+    )
+    asked = windows(("plug", None, 0, 1))
+    assert truth(asked, said, target="label", window="1h")["conflict"].all()
+    assert not truth(asked, said, target="family", window="1h")["conflict"].any()
+
+
+def test_a_device_that_moved_within_a_window_stands_at_no_site() -> None:
+    said = devices(
+        {"device_id": "bike", "source": "s1", "label": "lock", "site": "north", "valid_to": 5},
+        {"device_id": "bike", "source": "s1", "label": "lock", "site": "south", "valid_from": 5},
+    )
+    found = truth(windows(("bike", None, 4, 5), ("bike", None, 4, 6)), said, target="label", window="1h")
+    assert found["site"].fillna("-").tolist() == ["north", "-"]
+    assert not found["conflict"].any()
+
+
+def said(*rows: tuple[str, str | None, int, str | None]) -> pd.DataFrame:
+    """(device_id, source, hour of window_end, y)"""
+    frame = pd.DataFrame(rows, columns=["device_id", "source", "window_end", "y"])
+    end = frame["window_end"].map(moment)
+    return frame.assign(
+        window_end=end, window_start=end - pd.Timedelta(hours=1), site=None, family=frame["y"]
+    )
+
+
+KINDS = [
+    ("lamp", "s1", 1, "lamp"),
+    ("lamp", "s2", 2, "lamp"),
+    ("lock", "s3", 1, "lock"),
+    ("lock", "s4", 2, "lock"),
+]
+TWO = Experiment(name="t")
+
+
+def test_a_device_that_ends_at_one_instant_in_two_sources_is_learnt_once() -> None:
+    rows, left_out = learnable(said(*KINDS, ("lock", "s5", 2, "lock")), TWO)
+    assert left_out["simultaneous_sources"] == 1
+    assert rows["source"].tolist() == ["s1", "s2", "s3", "s5"]
+
+
+def test_an_instant_of_a_device_with_two_labels_is_learnt_by_neither() -> None:
+    rows, left_out = learnable(
+        said(*KINDS, ("lock", "s5", 2, "siren")), Experiment(name="t", min_rows_per_class=1)
+    )
+    assert left_out["conflicting_labels"] == 2
+    assert rows["source"].tolist() == ["s1", "s2", "s3"]
+
+
+def test_windows_of_two_devices_that_end_together_are_both_learnt() -> None:
+    rows, left_out = learnable(said(*KINDS), TWO)
+    assert len(rows) == 4 and set(left_out.values()) == {0}
+
+
+def test_each_row_is_left_out_for_one_reason() -> None:
+    frame = said(*KINDS, ("lamp", "s6", 2, None), ("siren", "s7", 1, "siren"))
+    rows, left_out = learnable(frame.assign(conflict=frame["source"] == "s6"), TWO)
+    expected = {"unlabelled": 1, "conflicting_labels": 0, "simultaneous_sources": 0, "rare_class": 1}
+    assert left_out == expected and len(rows) == 4
+
+
+def test_the_windows_of_a_workspace_are_learnt_from_as_the_store_knows_them(fleet: Any) -> None:
+    data = dataset.load(Experiment(name="tiny", window="session"), fleet.workspace)
+    built = window_rows(fleet.workspace, "session")
+    assert len(data.y) == len(built) and set(data.left_out.values()) == {0}
+    keys = data.keys.merge(built, on=["device_id", "source", "window_end"], how="left", validate="1:1")
+    names = [feature.name for feature in data.features]
+    npt.assert_array_equal(data.X, keys[names].to_numpy(np.float64, na_value=np.nan))
+    assert (data.keys["device_id"].str.rpartition("-")[0] == data.y).all()
+    assert data.feature_service == "tiny_session_v1" and data.window == "session"
+    assert {feature.dtype for feature in data.features} <= {"int64", "float64", "bool"}
+
+
+def test_a_window_nobody_built_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="run iotlens ingest and features build"):
+        dataset.load(Experiment(name="tiny", window="session"), tmp_path)

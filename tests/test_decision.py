@@ -10,7 +10,7 @@ import pytest
 from training import decision, validation
 from training.artifact import InputFeature, Manifest, Model, SelfTest, Thresholds, WeightsFile
 from training.experiment import Experiment, RejectSettings
-from training.weights import Trees
+from training.weights import Trees, tempered
 
 CLASSES = ("aria", "hs100", "hs110", "kettle")
 FAMILIES = {"aria": "scale", "hs100": "plug", "hs110": "plug", "kettle": "kettle"}
@@ -161,10 +161,15 @@ def test_a_precision_that_no_threshold_reaches_makes_no_leaf() -> None:
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
 def test_the_temperature_undoes_overconfidence(sharpness: float) -> None:
     proba, codes = judged(4000)
-    from training.weights import tempered
-
     found = validation.temperature(tempered(proba, 1 / sharpness), codes)
     assert found == pytest.approx(sharpness, rel=0.1)
+
+
+def test_one_row_held_impossible_does_not_set_the_temperature() -> None:
+    proba, codes = judged(400)
+    calm = validation.temperature(proba, codes)
+    proba[0], codes[0] = [1.0, 0.0, 0.0, 0.0], 1
+    assert validation.temperature(proba, codes) == pytest.approx(calm, rel=0.1)
 
 
 def test_without_rows_nothing_is_calibrated_or_rejected() -> None:

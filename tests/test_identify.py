@@ -304,28 +304,30 @@ def series(client: TestClient) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def test_the_series_count_requests_answers_and_ages(fleet: Any) -> None:
-    with started(fleet.workspace, fleet.session_run) as client:
-        assert readiness(client) == 200
-        client.post("/identify", json={"device_ids": ["tracker-3", "street_light-1"]})
-        client.post("/identify_batch", json={"device_ids": [fleet.old, "nobody"]})
-        client.post("/identify", json=inline(fleet.flows[fleet.flows["device_id"] == "tracker-7"]))
-        client.post("/identify", json={})
-        for path in ("/nope", "/nope/2", "/nope/3"):
-            client.get(path)
-        found = series(client)
-    assert found['iotlens_requests_total{route="/identify",status="200"}'] == 2
-    assert found['iotlens_requests_total{route="/identify",status="422"}'] == 1
-    assert found['iotlens_requests_total{route="other",status="404"}'] == 3
-    assert found['iotlens_request_seconds_count{route="/identify_batch"}'] == 1
-    assert found['iotlens_answers_total{label="tracker",unknown="false"}'] == 2
-    assert sum(value for name, value in found.items() if name.startswith("iotlens_answers_total")) == 4
-    assert [
-        found[f'iotlens_devices_total{{status="{status}"}}'] for status in ("known", "stale", "missing")
-    ] == [2, 1, 1]
-    assert found["iotlens_feature_age_seconds_count"] == 3
-    assert found['iotlens_feature_age_seconds_bucket{le="3600.0"}'] == 2
-    assert not [name for name in found if "nope" in name]
+def test_the_series_count_requests_answers_and_ages(client: TestClient, fleet: Any) -> None:
+    before = series(client)
+    client.post("/identify", json={"device_ids": ["tracker-3", "street_light-1"]})
+    client.post("/identify_batch", json={"device_ids": [fleet.old, "nobody"]})
+    client.post("/identify", json=inline(fleet.flows[fleet.flows["device_id"] == "tracker-7"]))
+    client.post("/identify", json={})
+    for path in ("/nope", "/nope/2", "/nope/3"):
+        client.get(path)
+    after = series(client)
+    grown = {
+        name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)
+    }
+    assert grown['iotlens_requests_total{route="/identify",status="200"}'] == 2
+    assert grown['iotlens_requests_total{route="/identify",status="422"}'] == 1
+    assert grown['iotlens_requests_total{route="other",status="404"}'] == 3
+    assert grown['iotlens_request_seconds_count{route="/identify_batch"}'] == 1
+    assert grown['iotlens_answers_total{label="tracker",unknown="false"}'] == 2
+    assert sum(value for name, value in grown.items() if name.startswith("iotlens_answers_total")) == 4
+    assert grown['iotlens_devices_total{status="known"}'] == 2
+    assert grown['iotlens_devices_total{status="stale"}'] == 1
+    assert grown['iotlens_devices_total{status="missing"}'] == 1
+    assert grown["iotlens_feature_age_seconds_count"] == 3
+    assert grown['iotlens_feature_age_seconds_bucket{le="86400.0"}'] == 2
+    assert not [name for name in after if "nope" in name]
 
 
 def test_openapi_shows_every_route_error_and_example(client: TestClient) -> None:

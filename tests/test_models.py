@@ -7,7 +7,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from training import network, trees
+from training import forest, network, trees
 from training.artifact import InputFeature
 from training.experiment import NetworkSettings, TreeSettings
 from training.weights import Network, Trees, Weights, network_inputs, softmax, tempered
@@ -35,10 +35,20 @@ def descend(
     return network.fit(X, codes, features=features, settings=settings, seed=seed)
 
 
-both = pytest.mark.parametrize("fit", [grow, descend])
+def plant(
+    X: np.ndarray, codes: np.ndarray, *, features: tuple[InputFeature, ...] = FEATURES, seed: int = 1
+) -> Trees:
+    settings = TreeSettings(
+        boosting="extra_trees", rounds=40, min_data_in_leaf=1, feature_fraction_bynode=0.5
+    )
+    return forest.fit(X, codes, features=features, settings=settings, seed=seed)
 
 
-@pytest.fixture(scope="module", params=[grow, descend])
+KINDS = [grow, plant, descend]
+every = pytest.mark.parametrize("fit", KINDS)
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def fitted(request: pytest.FixtureRequest) -> Weights:
     weights: Weights = request.param(*devices(seed=1))
     return weights
@@ -72,13 +82,13 @@ def test_probabilities_of_a_row_sum_to_one(fitted: Weights) -> None:
     npt.assert_allclose(proba.sum(axis=1), 1.0, atol=1e-12)
 
 
-@both
+@every
 def test_two_classes_have_two_columns(fit: Fit) -> None:
     X, codes = devices(seed=1)
     assert fit(X[codes < 2], codes[codes < 2]).predict_proba(X).shape == (120, 2)
 
 
-@both
+@every
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(fit: Fit) -> None:
     X, codes = devices(seed=1, rows=30)
     first, again, other = (fit(X, codes, seed=seed).to_bytes() for seed in (1, 1, 2))
@@ -104,7 +114,7 @@ def test_a_row_of_nothing_but_missing_values_has_an_answer(fitted: Weights) -> N
     assert np.isfinite(proba).all()
 
 
-@both
+@every
 def test_empty_and_constant_columns_do_no_harm(fit: Fit) -> None:
     X, codes = devices(seed=1)
     X[:, 1], X[:, 2] = np.nan, 7.0
@@ -115,7 +125,7 @@ def test_empty_and_constant_columns_do_no_harm(fit: Fit) -> None:
     assert np.isfinite(weights.predict_proba(seen)).all()
 
 
-@both
+@every
 def test_rows_that_differ_in_nothing_are_answered_by_the_share_of_classes(fit: Fit) -> None:
     codes = np.array([0] * 90 + [1] * 30)
     npt.assert_allclose(
@@ -123,7 +133,7 @@ def test_rows_that_differ_in_nothing_are_answered_by_the_share_of_classes(fit: F
     )
 
 
-@both
+@every
 def test_fitting_does_not_change_its_input(fit: Fit) -> None:
     X, codes = devices(seed=1, rows=30)
     kept = X.copy(), codes.copy()
@@ -162,6 +172,24 @@ def test_balanced_classes_lend_a_rare_one_weight() -> None:
 def test_a_forest_without_drawn_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="needs bagging_freq > 0 and bagging_fraction < 1"):
         TreeSettings(boosting="rf")
+
+
+@pytest.mark.parametrize("depth", [-1, 1, 4])
+def test_a_forest_written_as_lightgbm_text_answers_as_scikit_learn_does(depth: int) -> None:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    X, codes = devices(seed=1)
+    asked = np.vstack([devices(seed=2)[0], np.full((1, 4), np.nan)])
+    settings = TreeSettings(
+        boosting="extra_trees", rounds=25, max_depth=depth, min_data_in_leaf=2, feature_fraction_bynode=0.5
+    )
+    grown = forest.fit(X, codes, features=FEATURES, settings=settings, seed=3)
+    rival = ExtraTreesClassifier(
+        25, max_features=0.5, min_samples_leaf=2, max_depth=None if depth < 0 else depth, random_state=3
+    )
+    rival.fit(np.where(np.isnan(X), forest.MISSING, X), codes)
+    expected = rival.predict_proba(np.where(np.isnan(asked), forest.MISSING, asked))
+    npt.assert_allclose(grown.predict_proba(asked), expected, rtol=0, atol=1e-12)
 
 
 def test_the_numpy_network_answers_as_torch_does() -> None:

@@ -183,6 +183,11 @@ def test_entities_that_cannot_be_joined_are_refused(
         as_of(asked([("bike-1", 1)]).assign(**change), files, features=FEATURES, ttl=TTL)
 
 
+def test_a_file_that_is_gone_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="must not lose files while it is read"):
+        as_of(asked([("bike-1", 1)]), [tmp_path / "gone.parquet"], features=FEATURES, ttl=TTL)
+
+
 def test_entities_without_a_moment_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="once each, but not so"):
         as_of(pd.DataFrame({"device_id": ["bike-1"]}), [tmp_path], features=FEATURES, ttl=TTL)

@@ -17,6 +17,7 @@ import pytest
 from evaluation import judgement, report, wording
 from evaluation.judgement import Answers
 from evaluation.summary import _leaks, summarize
+from features import lake
 from training import run
 from training.experiment import Experiment
 from training.splits import Leak
@@ -230,9 +231,9 @@ def test_simulated_stands_beside_every_figure_and_table(summary: dict[str, Any])
 def test_a_lake_marked_as_simulated_makes_a_simulated_report(fitted: run.Fitted) -> None:
     of_windows = fitted.experiment.model_copy(update={"table": None})
     assert not report._simulated(dataclasses.replace(fitted, experiment=of_windows))
-    lake = fitted.directory.parents[2] / "lake"
-    lake.mkdir()
-    (lake / "SIMULATED").touch()
+    workspace = fitted.directory.parents[2]
+    (workspace / "lake").mkdir()
+    lake.mark_simulated(workspace)
     assert report._simulated(dataclasses.replace(fitted, experiment=of_windows))
     assert not report._simulated(fitted)  # a plain table does not come from the lake
 

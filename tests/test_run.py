@@ -15,15 +15,15 @@ from training.experiment import Experiment
 from training.run import Fitted
 
 
-def table(rows: int = 160, seed: int = 0) -> pd.DataFrame:
-    """Lamps and locks, four units of each, one row an hour; bytes tell them apart, not quite."""
+def table(rows: int = 800, seed: int = 0) -> pd.DataFrame:
+    """Lamps and locks, four units of each, a row an hour; bytes tell them apart, not quite."""
     rng = np.random.default_rng(seed)
     unit = np.arange(rows) % 8
     return pd.DataFrame(
         {
             "unit": [f"unit-{number}" for number in unit],
             "at": pd.date_range("2026-01-01", periods=rows, freq="h", tz="UTC"),
-            "up_bytes": np.where(unit % 2 == 0, 100, 200) + rng.normal(0, 40, rows).round(),
+            "up_bytes": np.where(unit % 2 == 0, 100, 200) + rng.normal(0, 40, rows),
             "protocol": rng.choice(["coap", "mqtt"], rows),
             "kind": np.where(unit % 2 == 0, "lamp", "lock"),
         }
@@ -98,7 +98,7 @@ def test_thresholds_come_from_later_rows_outside_training(fitted: Fitted) -> Non
 
 
 def test_few_later_rows_leave_the_thresholds_to_the_random_split(tmp_path: Path) -> None:
-    table(rows=64).to_csv(tmp_path / "few.csv", index=False)  # 16 later rows: one is 6 %
+    table(rows=400).to_csv(tmp_path / "few.csv", index=False)  # 100 later rows: 5 % are 5
     assert run.fit(config(tmp_path / "few.csv"), tmp_path).model.manifest.thresholds.split == "random"
 
 
@@ -126,14 +126,14 @@ def test_the_manifest_tells_where_the_model_came_from(fitted: Fitted) -> None:
     assert told["feature_service"] is None and told["window"] is None
     assert [feature["name"] for feature in told["features"]] == ["protocol", "up_bytes"]
     assert told["features"][0]["categories"] == ["coap", "mqtt"]
-    assert (told["classes"], told["rows"], told["seed"]) == (["lamp", "lock"], 160, 0)
+    assert (told["classes"], told["rows"], told["seed"]) == (["lamp", "lock"], 800, 0)
     assert told["experiment"]["trees"]["rounds"] == 10
     assert {"python", "lightgbm", "numpy"} <= set(told["libraries"])
 
 
 def test_a_held_out_device_is_not_in_the_model(kinds: Path, fitted: Fitted, tmp_path: Path) -> None:
     held = run.fit(config(kinds, split={"hold_out_devices": ["unit-7"]}), tmp_path)
-    assert held.model.manifest.rows == 140
+    assert held.model.manifest.rows == 700
     without = table().query("unit != 'unit-7'")
     without.to_csv(tmp_path / "without.csv", index=False)
     alone = run.fit(config(tmp_path / "without.csv"), tmp_path)
@@ -205,7 +205,7 @@ def test_every_row_of_a_table_is_answered_in_order(fitted: Fitted, tmp_path: Pat
     asked = table(seed=3).drop(columns="kind").sample(frac=1, random_state=0)
     given, out = tmp_path / f"asked.{suffix}", tmp_path / f"answers.{suffix}"
     asked.to_csv(given, index=False) if suffix == "csv" else asked.to_parquet(given)
-    assert run.predict_table(given, fitted.directory, out) == 160
+    assert run.predict_table(given, fitted.directory, out) == 800
     answers = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
     assert list(answers.columns) == ["label", "probability", "unknown", "p_lamp", "p_lock"]
     model = artifact.load(fitted.directory)
@@ -273,10 +273,10 @@ def test_holding_out_all_of_a_class_but_one_leaves_nothing_to_learn(kinds: Path,
 
 def test_the_network_is_chosen_by_one_word(kinds: Path, tmp_path: Path) -> None:
     (tmp_path / "kinds.yaml").write_text("name: kinds\nnetwork: {hidden: [8], epochs: 2}\n")
-    words = [f"table={kinds}", "target=kind", "model=network"]
+    words = [f"table={kinds}", "target=kind", "time=at", "features=[up_bytes]", "model=network"]
     fitted = run.fit(experiment.read(tmp_path / "kinds.yaml", words), tmp_path)
     assert (fitted.directory / "weights.safetensors").is_file()
-    assert run.predict_table(kinds, run.seal(fitted.directory), tmp_path / "out.csv") == 160
+    assert run.predict_table(kinds, run.seal(fitted.directory), tmp_path / "out.csv") == 800
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,13 @@ def test_a_question_is_by_name_or_by_flows() -> None:
             Question.model_validate(body)
 
 
+def test_the_flows_of_a_session_lie_within_a_month() -> None:
+    later = SHORTEST | {"end": "2025-04-15T00:00:00Z", "start": "2025-04-15T00:00:00Z"}
+    Question.model_validate({"flows": [later, SHORTEST | {"source": "another"}]})
+    with pytest.raises(ValidationError, match="must lie within 30 days"):
+        Question.model_validate({"flows": [later, SHORTEST]})
+
+
 def test_the_examples_keep_the_schema() -> None:
     for question in examples.QUESTIONS.values():
         Question.model_validate(question["value"])

@@ -1,5 +1,6 @@
 """What each split promises: who learns, who judges, and that nothing is on both sides unseen."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def rows(*given: dict[str, Any], window: str | None = "session", length: pd.Time
     )
     X = frame[["value"]].fillna(pd.Series(frame.index, name="value").to_frame() + 1000.0).to_numpy(float)
     y = frame["y"].to_numpy(dtype=object)
-    return Dataset(X, y, keys[KEYS], FEATURES, {name: name for name in y}, {}, window, "service", "hash")
+    return Dataset(X, y, keys[KEYS], FEATURES, {name: name for name in y}, {}, window, "service")
 
 
 def fleet(units: dict[str, list[str]], sessions: int = 8) -> Dataset:
@@ -142,7 +143,7 @@ def test_a_window_that_reaches_into_the_later_ones_is_dropped_and_counted() -> N
 
 def test_a_table_without_times_has_no_split_by_time() -> None:
     data = fleet(LAMPS)
-    timeless = Dataset(**{**vars(data), "keys": data.keys.assign(window_end=pd.NaT, window_start=pd.NaT)})
+    timeless = replace(data, keys=data.keys.assign(window_end=pd.NaT, window_start=pd.NaT))
     assert "time=COL" in str(split(timeless, "time").refused)
 
 

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ class Dataset:
     X: float64 (n, f), columns as features, NaN where missing. y: (n,) class of each row, str.
     keys: (n, 5) KEYS on a RangeIndex; empty where the data does not tell.
     families: family of each class. left_out: rows not taken, by reason.
-    window, feature_service: None for a plain table. data_hash: SHA-256 of all rows, names and truths.
+    window, feature_service: None for a plain table.
     """
 
     X: np.ndarray
@@ -37,7 +38,16 @@ class Dataset:
     left_out: Mapping[str, int]
     window: str | None
     feature_service: str | None
-    data_hash: str
+
+    @cached_property
+    def data_hash(self) -> str:
+        """SHA-256 of all rows, names and truths."""
+        features = [feature.model_dump() for feature in self.features]
+        named = [features, dict(self.families), self.window, self.y.tolist()]
+        digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
+        digest.update(self.keys.to_csv().encode())
+        digest.update((np.where(np.isnan(self.X), np.nan, self.X) + 0.0).astype("<f8").tobytes())
+        return digest.hexdigest()
 
 
 def load(experiment: Experiment, workspace: Path) -> Dataset:
@@ -54,12 +64,10 @@ def _of_table(experiment: Experiment, path: Path) -> Dataset:
     special = [name for name in (experiment.target, experiment.group, experiment.time) if name is not None]
     frame = tables.read_table(path, texts=[name for name in special if name != experiment.time])
     names = _table_features(experiment, path, list(frame.columns), special)
-    rows, left_out = _taken(_table_truth(frame, experiment, path), experiment)
+    rows, left_out = learnable(_table_truth(frame, experiment, path), experiment)
     features = tables.input_features(frame.loc[rows.index, names], table=str(path))
-    X = matrix(frame, features, table=str(path))[
-        rows.index
-    ]  # of all rows, so that an error names the file's row
-    return _dataset(rows, X, features, left_out=left_out, window=None)
+    X = matrix(frame, features, table=str(path))  # of all rows, so that an error names the file's row
+    return Dataset(X[rows.index], *_told(rows), features, _families(rows), left_out, None, None)
 
 
 def _table_features(experiment: Experiment, path: Path, columns: list[str], special: list[str]) -> list[str]:
@@ -92,7 +100,8 @@ def _of_windows(experiment: Experiment, workspace: Path) -> Dataset:
         raise LookupError(
             f"no {experiment.window} window in {workspace}; run iotlens ingest and features build"
         )
-    rows, left_out = _taken(_truth(built, lake.devices(workspace), experiment), experiment)
+    said = truth(built, lake.devices(workspace), target=experiment.target, window=experiment.window)
+    rows, left_out = learnable(said, experiment)
     rows = rows.sort_values(["device_id", "source", "window_end"], na_position="first", ignore_index=True)
     history = store.open(workspace)
     service = history.register(experiment.name, experiment.window, experiment.features)
@@ -101,7 +110,7 @@ def _of_windows(experiment: Experiment, workspace: Path) -> Dataset:
     known = history.history(rows[["device_id"]].assign(event_timestamp=rows["window_end"]), service)
     _check_moments(rows, known)
     X = matrix(known, features, table=service)
-    return _dataset(rows, X, features, left_out=left_out, window=experiment.window, feature_service=service)
+    return Dataset(X, *_told(rows), features, _families(rows), left_out, experiment.window, service)
 
 
 def _check_moments(rows: pd.DataFrame, known: pd.DataFrame) -> None:
@@ -115,51 +124,40 @@ def _check_moments(rows: pd.DataFrame, known: pd.DataFrame) -> None:
         )
 
 
-def _truth(windows: pd.DataFrame, devices: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """Return the windows' keys with y, family and site of the device map, as valid in the window.
+def truth(windows: pd.DataFrame, devices: pd.DataFrame, *, target: str, window: str) -> pd.DataFrame:
+    """Return KEYS of each window, with y, family and `conflict`, as the device map says of it; windows' order.
 
-    A session takes what its own source says, another window what any source says of its device. `conflict`
-    marks the windows of which two things are said; two sites make none.
+    windows: its keys at least. devices: DEVICES of the lake. target: label or family (where empty, the label).
+    A session takes what is said of its own source, another window what any source says of its device, each
+    while it is valid for part of the window. `conflict`: two things are said. A window at two sites has none.
     """
-    on = ["device_id", "source"] if experiment.window == "session" else ["device_id"]
+    on = ["device_id", "source"] if window == "session" else ["device_id"]
     said = devices.assign(family=devices["family"].fillna(devices["label"]))
-    said = said.assign(y=said[experiment.target])[[*on, "y", "family", "site", "valid_from", "valid_to"]]
+    said = said.assign(y=said[target])[[*on, "y", "family", "site", "valid_from", "valid_to"]]
     asked = windows[["device_id", "source", "window_start", "window_end"]].reset_index(drop=True)
     pairs = asked.rename_axis("row").reset_index().merge(said.drop_duplicates(), on=on)
     begun = pairs["valid_from"].isna() | (pairs["valid_from"] < pairs["window_end"])
     begun |= pairs["valid_from"] <= pairs["window_start"]  # a session of one packet ends as it starts
-    valid = pairs[begun & (pairs["valid_to"].isna() | (pairs["valid_to"] > pairs["window_start"]))]
-    per_row = valid.groupby("row")
+    lasting = pairs["valid_to"].isna() | (pairs["valid_to"] > pairs["window_start"])
+    per_row = pairs[begun & lasting].groupby("row")
     found = per_row[["y", "family", "site"]].first().reindex(asked.index)
-    conflict = (per_row["y"].nunique() > 1).reindex(asked.index, fill_value=False)
-    moved = (per_row["site"].nunique() > 1).reindex(asked.index, fill_value=False)
-    return asked.join(found.assign(site=found["site"].mask(moved))).assign(conflict=conflict)
+    several = (per_row[["y", "site"]].nunique() > 1).reindex(asked.index, fill_value=False)
+    found["site"] = found["site"].mask(several["site"])
+    return asked.join(found).assign(conflict=several["y"])
 
 
-def _taken(truth: pd.DataFrame, experiment: Experiment) -> tuple[pd.DataFrame, dict[str, int]]:
+def learnable(said: pd.DataFrame, experiment: Experiment) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the rows that can be learnt from, and how many are left out for which reason.
 
-    truth: KEYS, y, family, and for windows `conflict`. Raises ValueError where nothing or one class is left.
+    said: KEYS, y, family, and for windows `conflict`. Raises ValueError where fewer than two classes are left.
     """
-    conflict = truth.get("conflict", pd.Series(False, index=truth.index)).astype(bool)
-    # Two sources of one device that end in the same instant are one moment to the store.
-    twin = truth.duplicated(["device_id", "window_end"], keep=False) & truth["source"].notna()
-    unlabelled = truth["y"].isna()
-    counts = truth["y"].mask(conflict | twin).value_counts()
-    rare = truth["y"].isin(counts[counts < experiment.min_rows_per_class].index)
-    left_out, kept = {}, pd.Series(True, index=truth.index)
-    reasons = {
-        "unlabelled": unlabelled,
-        "conflicting_labels": conflict,
-        "simultaneous_sources": twin,
-        "rare_class": rare,
-    }
-    for reason, hit in reasons.items():
-        left_out[reason] = int((hit & kept).sum())
-        kept &= ~hit
+    rows, left_out = said, dict[str, int]()
+    for reason, hits in _REASONS.items():
+        hit = hits(rows, experiment)
+        left_out[reason] = int(hit.sum())
         if left_out[reason]:
-            log.warning("%d of %d rows are left out: %s", left_out[reason], len(truth), reason)
-    rows = truth[kept]
+            log.warning("%d of %d rows are left out: %s", left_out[reason], len(said), reason)
+        rows = rows[~hit]
     if rows["y"].nunique() < 2:
         raise ValueError(
             f"a model needs two classes of {experiment.target!r}, but has {sorted(rows['y'].unique())} after"
@@ -168,22 +166,38 @@ def _taken(truth: pd.DataFrame, experiment: Experiment) -> tuple[pd.DataFrame, d
     return rows, left_out
 
 
-def _dataset(
-    rows: pd.DataFrame,
-    X: np.ndarray,
-    features: tuple[InputFeature, ...],
-    *,
-    left_out: Mapping[str, int],
-    window: str | None,
-    feature_service: str | None = None,
-) -> Dataset:
-    keys, y = rows[KEYS].reset_index(drop=True), rows["y"].to_numpy(dtype=object)
-    families = _families(rows)
-    named = [[feature.model_dump() for feature in features], families, window, y.tolist()]
-    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode())
-    digest.update(keys.to_csv().encode())
-    digest.update((np.where(np.isnan(X), np.nan, X) + 0.0).astype("<f8").tobytes())
-    return Dataset(X, y, keys, features, families, left_out, window, feature_service, digest.hexdigest())
+def _unlabelled(rows: pd.DataFrame, _: Experiment) -> "pd.Series[bool]":
+    return rows["y"].isna()
+
+
+def _conflicting(rows: pd.DataFrame, _: Experiment) -> "pd.Series[bool]":
+    """Tell where two labels are given to one window, or to one moment of a device in two sources."""
+    said_twice = rows.get("conflict", pd.Series(False, index=rows.index)).astype(bool)
+    labels = rows.groupby(["device_id", "window_end"])["y"].transform("nunique")
+    return said_twice | (rows["source"].notna() & (labels > 1))
+
+
+def _simultaneous(rows: pd.DataFrame, _: Experiment) -> "pd.Series[bool]":
+    """Tell all but one of the sources in which a device ends at one instant: a moment has one row in the store."""
+    return rows["source"].notna() & rows.duplicated(["device_id", "window_end"], keep="last")
+
+
+def _rare(rows: pd.DataFrame, experiment: Experiment) -> "pd.Series[bool]":
+    counts = rows["y"].value_counts()
+    return rows["y"].isin(counts[counts < experiment.min_rows_per_class].index)
+
+
+_REASONS: Mapping[str, Callable[[pd.DataFrame, Experiment], "pd.Series[bool]"]] = {
+    "unlabelled": _unlabelled,
+    "conflicting_labels": _conflicting,
+    "simultaneous_sources": _simultaneous,
+    "rare_class": _rare,
+}
+
+
+def _told(rows: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the class of each row, (n,), and its KEYS."""
+    return rows["y"].to_numpy(dtype=object), rows[KEYS].reset_index(drop=True)
 
 
 def _families(rows: pd.DataFrame) -> dict[str, str]:

@@ -14,12 +14,15 @@ WINDOW_TARGETS = ("label", "family")  # what the device map can teach
 class TreeSettings(BaseModel, frozen=True, extra="forbid"):
     """LightGBM, by its own parameter names. The defaults are LightGBM's, except where the reason is given."""
 
-    boosting: Literal["gbdt", "rf", "dart"] = "gbdt"
-    rounds: int = Field(300, ge=1, description="boosting rounds; each grows one tree per class")
+    boosting: Literal["gbdt", "rf", "dart", "extra_trees"] = Field(
+        "gbdt", description="extra_trees: no boosting but a forest of scikit-learn's, kept as LightGBM text"
+    )
+    rounds: int = Field(300, ge=1, description="boosting rounds, each one tree per class; trees of a forest")
     learning_rate: float = Field(0.05, gt=0, description="0.05: twice the rounds at half the step")
     num_leaves: int = Field(31, ge=2)
     max_depth: int = Field(-1, ge=-1)
     min_data_in_leaf: int = Field(20, ge=1)
+    min_data_in_bin: int = Field(3, ge=1)
     min_sum_hessian_in_leaf: float = Field(1e-3, ge=0)
     bagging_fraction: float = Field(1.0, gt=0, le=1)
     bagging_freq: int = Field(0, ge=0, description="draw new rows every so many rounds; 0 never")

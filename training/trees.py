@@ -36,7 +36,7 @@ def fit(
         label=codes,
         weight=_balanced(codes) if settings.class_weight == "balanced" else None,
         categorical_feature=[i for i, feature in enumerate(features) if feature.categories],
-        params={"verbosity": -1},
+        params=params,
     )
     return Trees(lightgbm.train(params, data, num_boost_round=settings.rounds).model_to_string())
 

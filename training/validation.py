@@ -8,11 +8,13 @@ from training.experiment import RejectSettings
 from training.weights import tempered
 
 TEMPERATURES = (0.05, 20.0)  # beyond these a model says nothing, or everything
+DOUBTED = 0.01  # share of rows whose label may be wrong: a forest gives some true class probability 0
 
 
 def temperature(proba: np.ndarray, codes: np.ndarray) -> float:
     """Return the temperature under which these probabilities (n, k) explain the true classes (n,) best.
 
+    One row that the model holds impossible does not outweigh all others: each label is doubted a little.
     1.0 without a row. Source: Guo et al. 2017, arXiv:1706.04599.
     """
     from scipy.optimize import minimize_scalar
@@ -22,7 +24,7 @@ def temperature(proba: np.ndarray, codes: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         chances = tempered(proba, float(np.exp(log_temperature)))[np.arange(len(codes)), codes]
-        return -float(np.log(np.maximum(chances, np.finfo(np.float64).tiny)).mean())
+        return -float(np.log((1 - DOUBTED) * chances + DOUBTED / proba.shape[1]).mean())
 
     low, high = np.log(TEMPERATURES)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trees:
-    """Gradient-boosted trees, as the text that LightGBM writes.
+    """Trees as LightGBM text: boosted ones, or a forest whose trees are averaged.
 
     text: one multiclass booster, also for two classes. `booster` is what evaluation asks for contributions.
     """
@@ -28,6 +28,11 @@ class Trees:
         import lightgbm
 
         return lightgbm.Booster(model_str=self.text)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the trees give probabilities that are averaged, not scores that are summed."""
+        return "\naverage_output\n" in self.text[: self.text.index("feature_names=")]
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return uncalibrated class probabilities, (n, k), of rows (n, f); NaN is a missing value."""

@@ -8,40 +8,51 @@ from evaluation.simulation.timeline import power_cuts, spells
 from evaluation.simulation.wire.conversation import Line, UdpConversation
 from evaluation.simulation.wire.media import RtpSource, RtspRecording, SipCamera
 from evaluation.simulation.wire.session import thought
-from evaluation.simulation.wire.tap import Packet
+from evaluation.simulation.wire.tap import Packet, noise
+
+Film = Callable[[float], None]  # sends a clip of that many seconds; of 0 seconds, a sign of life
 
 _RTP_PORTS = (15060, 15060, 20000, 30000)  # media ports that GB/T 28181 servers offer; judgement
-_GAP_S = (
-    0.015,
-    0.03,
-)  # between packets of a clip: the slow end of the profile's range, so that a clip is small
+_PLATFORM = "34020000002000000001"  # GB/T 28181 identity of a SIP server
+_GAP_S = (0.015, 0.03)  # between packets of a clip: the slow end of the profile, so that a clip is small
+_LARGE = 0.85  # share of packets as large as the camera makes them; the rest ends frames or is sound
 _RECEIVER_REPORT_S = 1.0
 _SIGNS = 5  # a sign of life every so many keep-alive intervals; diluted as the clips are
 
 
 def live(device: Device, *, days: int) -> Iterator[list[Packet]]:
-    """Yield keep-alives and clips in time order."""
+    """Yield signs of life and clips in time order."""
     line = device.line(0)
-    rng = line.link.rng
-    clips = spells(device, rng, days=days)
-    cuts = list(power_cuts(rng, days=days))
-    beats = _beats(device, float(rng.random()), days=days)
-    film = {"rtsp": _rtsp, "sip": _sip, "web": _upload}[device.service.kind.stack](device, line)
-    moments = sorted([(at, 0.0) for at in beats] + [(start, end - start) for start, end in clips])
-    for at, length in moments:
-        if any(start < at < end for start, end in cuts) or at < (device.beat.joins_s or 0.0):
-            continue
+    film = _film(device, line)
+    for at, seconds in _moments(device, line, days):
         line.tap.wait_until(at)
-        film(length)
+        film(seconds)
         yield line.tap.take()
 
 
-Film = Callable[[float], None]  # a clip of that many seconds; 0 for a sign of life
+def _moments(device: Device, line: Line, days: int) -> list[tuple[float, float]]:
+    """Return (start, seconds) of signs of life and clips, without those before service and in power cuts."""
+    rng, period = line.link.rng, _SIGNS * device.beat.keepalive_s
+    phase = float(rng.random())
+    signs = [((number + phase) * period, 0.0) for number in range(int(days * DAY_S / period))]
+    clips = [(start, end - start) for start, end in spells(device, rng, days=days)]
+    off = [(0.0, device.beat.joins_s or 0.0), *power_cuts(rng, days=days)]
+    return sorted(
+        (at, seconds) for at, seconds in signs + clips if not any(start <= at < end for start, end in off)
+    )
 
 
-def _beats(device: Device, phase: float, *, days: int) -> Iterator[float]:
-    period = _SIGNS * device.beat.keepalive_s
-    return ((number + phase) * period for number in range(int(days * DAY_S / period)))
+def _film(device: Device, line: Line) -> Film:
+    stack = device.service.kind.stack
+    if stack == "rtsp":
+        return lambda seconds: _record(device, line, seconds)
+    if stack == "web":
+        return lambda seconds: _upload(device, line, seconds)
+    if stack == "sip":
+        return _invited(device, line)
+    raise ValueError(
+        f"{device.profile.id}.server_ports must be of stack rtsp, web or sip, but one is {stack}"
+    )
 
 
 def _look_up(device: Device, line: Line) -> None:
@@ -49,73 +60,66 @@ def _look_up(device: Device, line: Line) -> None:
         resolve(device, line, device.service.name, device.service.address)
 
 
-def _packets(line: Line, device: Device, seconds: float) -> Iterator[tuple[int, float]]:
-    """Yield (bytes, gap to the next) of the packets of a clip: the device's size, with small ones between."""
+def _packets(device: Device, line: Line, seconds: float) -> Iterator[tuple[int, float]]:
+    """Yield (bytes, seconds to the next) of the packets of a clip."""
     rng, gone = line.link.rng, 0.0
     while gone < seconds:
+        size = device.up.draw(rng) if rng.random() < _LARGE else int(rng.integers(60, 900))
         gap = float(rng.uniform(*_GAP_S))
-        yield (min(device.up.draw(rng), 1400) if rng.random() < 0.85 else int(rng.integers(60, 900))), gap
+        yield min(size, device.profile.payload_up_bytes[1]), gap
         gone += gap
 
 
-def _rtsp(device: Device, line: Line) -> Film:
-    """A connection per clip, RTP interleaved in it."""
+def _record(device: Device, line: Line, seconds: float) -> None:
+    """RTSP: a connection per contact, the RTP of a clip interleaved in it."""
+    _look_up(device, line)
+    recording, source = RtspRecording(dial(device, line), device.service.name), RtpSource(line)
+    recording.start()
+    for size, gap in _packets(device, line, seconds):
+        recording.media(source.packet(size, line.tap.now))
+        line.tap.now += gap
+    recording.stop()
+
+
+def _upload(device: Device, line: Line, seconds: float) -> None:
+    """HTTPS: a connection per contact, a clip as one long request."""
+    _look_up(device, line)
+    rng, stream = line.link.rng, dial(device, line)
+    stream.open()
+    size = int(rng.integers(200, 400)) + sum(size for size, _ in _packets(device, line, seconds))
+    stream.exchange(True, noise(rng, size), noise(rng, int(rng.integers(150, 400))), after=thought(line))
+    stream.close(up=True)
+
+
+def _invited(device: Device, line: Line) -> Film:
+    """GB/T 28181: registered over UDP; a clip is invited by the server and sent as RTP to a port of its own."""
+    service, registered = device.service, False
+    udp = UdpConversation(line, device.ends(line, service.address, service.port))
+    camera = SipCamera(udp, f"34020000001320{int(device.address) % 1_000_000:06d}", _PLATFORM)
 
     def film(seconds: float) -> None:
-        _look_up(device, line)
-        recording, source = RtspRecording(dial(device, line), device.service.name), RtpSource(line)
-        recording.start()
-        for size, gap in _packets(line, device, seconds):
-            recording.media(source.packet(size, line.tap.now))
-            line.tap.now += gap
-        recording.stop()
-
-    return film
-
-
-def _upload(device: Device, line: Line) -> Film:
-    """HTTPS: a session per contact, a clip as one long request."""
-
-    def film(seconds: float) -> None:
-        _look_up(device, line)
-        stream = dial(device, line)
-        stream.open()
-        rng = line.link.rng
-        size = sum(size for size, _ in _packets(line, device, seconds)) + int(rng.integers(200, 400))
-        stream.exchange(True, rng.bytes(size), rng.bytes(int(rng.integers(150, 400))), after=thought(line))
-        stream.close(up=True)
-
-    return film
-
-
-def _sip(device: Device, line: Line) -> Film:
-    """Registered over UDP; a clip is invited by the server and sent as RTP to a port of its own."""
-    service = device.service
-    signalling = UdpConversation(line, device.ends(line, service.address, service.port))
-    camera = SipCamera(
-        signalling, f"34020000001320{int(device.address) % 1_000_000:06d}", "34020000002000000001"
-    )
-    registered: list[bool] = []
-
-    def film(seconds: float) -> None:
+        nonlocal registered
         if not registered:
             _look_up(device, line)
             camera.start()
-            registered.append(True)
-        if not seconds:
+            registered = True
+        if seconds:
+            port = int(line.link.rng.choice(_RTP_PORTS))
+            camera.invite(port)
+            _stream(device, line, seconds, port=port)
+            camera.stop()
+        else:
             camera.keep_alive()
-            return
-        rng = line.link.rng
-        port = int(rng.choice(_RTP_PORTS))
-        camera.invite(port)
-        media, source = UdpConversation(line, device.ends(line, service.address, port)), RtpSource(line)
-        told = line.tap.now
-        for size, gap in _packets(line, device, seconds):
-            media.send(True, source.packet(size, line.tap.now), at=line.tap.now)
-            line.tap.now += gap
-            if line.tap.now - told > _RECEIVER_REPORT_S:
-                media.send(False, rng.bytes(32), at=line.tap.now)
-                told = line.tap.now
-        camera.stop()
 
     return film
+
+
+def _stream(device: Device, line: Line, seconds: float, *, port: int) -> None:
+    media, source = UdpConversation(line, device.ends(line, device.service.address, port)), RtpSource(line)
+    tap, told = line.tap, line.tap.now
+    for size, gap in _packets(device, line, seconds):
+        media.send(True, source.packet(size, tap.now), at=tap.now)
+        tap.now += gap
+        if tap.now - told > _RECEIVER_REPORT_S:
+            media.send(False, noise(line.link.rng, 32), at=tap.now)
+            told = tap.now

@@ -210,7 +210,7 @@ def _beat(rng: np.random.Generator, birth: _Birth) -> Beat:
     period_s, active_s, phase_s = DAY_S, 60.0, float(rng.random())
     if isinstance(rule, Periodic):
         period_s = float(rng.choice(rule.values, p=_weights(site.period_weight[: len(rule.values)])))
-        phase_s *= rule.jitter_s if rule.clock_grid else period_s
+        phase_s *= rule.jitter_s if rule.clock_grid else period_s - min(rule.jitter_s, period_s / 2)
     elif isinstance(rule, Mixture):
         period_s = rule.idle_s * float(rng.choice((1.0, 0.5, 2.0), p=_weights(site.period_weight)))
         active_s = _log_uniform(rng, rule.active_s)

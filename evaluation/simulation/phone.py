@@ -1,6 +1,7 @@
 """The life of a phone: sessions of a few flows to many names, and one push channel that lasts."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,28 +10,42 @@ from evaluation.simulation.fleet import DAY_S, Device, server_address
 from evaluation.simulation.timeline import spells
 from evaluation.simulation.wire.conversation import Line, TcpConversation, UdpConversation
 from evaluation.simulation.wire.hello import Offer
-from evaluation.simulation.wire.names import HTTP_PORT, get_page
+from evaluation.simulation.wire.names import HTTP_PORT, HTTPS_PORT, get_page
 from evaluation.simulation.wire.private import StreamSession, plain
 from evaluation.simulation.wire.quic import QuicConversation
 from evaluation.simulation.wire.session import thought
-from evaluation.simulation.wire.tap import Packet
+from evaluation.simulation.wire.tap import Packet, noise
 from evaluation.simulation.wire.tls import TlsStream
 
-HTTPS_PORT = 443
 _KINDS = ("api", "img", "cdn", "video", "social", "maps", "mail", "news", "shop", "ads", "stats", "music")
+_NAMES = 240  # how many servers the applications of all phones have
+_CACHED = 0.2  # share of flows whose name the phone still knows; judgement
 _PUSH_S = 1740.0  # 29 minutes at most between the pings of a push channel; judgement
 _LONGEST_ANSWER = 25_000  # byte; keeps a flow below about 50 packets
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What one flow is for. up, down: bytes of request and answer."""
+
+    name: str
+    address: bytes
+    up: int
+    down: int
 
 
 def browse(device: Device, *, days: int) -> Iterator[list[Packet]]:
     """Yield the flows of the sessions: look-up, then HTTPS, QUIC or HTTP."""
     line = device.line(0)
     rng = line.link.rng
+    kinds = [port for port in device.profile.server_ports if port.stack != "dns"]
+    shares = np.array([port.share for port in kinds])
     for start, end in spells(device, rng, days=days):
-        flows = int(rng.integers(2, 7))
-        for moment in sorted(rng.uniform(start, end, flows)):
+        for moment in sorted(rng.uniform(start, end, int(rng.integers(2, 7)))):
             line.tap.wait_until(float(moment))
-            _flow(device, line)
+            kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+            fetch = _quic if kind.stack == "quic" else _https if kind.secure else _http
+            fetch(device, line, _wanted(device, line))
             yield line.tap.take()
 
 
@@ -38,14 +53,14 @@ def push(device: Device, *, days: int) -> Iterator[list[Packet]]:
     """Yield the push channel: one TLS connection, pinged, sometimes with news from the network."""
     line = device.line(1)
     tap, rng = line.tap, line.link.rng
-    tap.now = float(rng.uniform(0, _PUSH_S))
-    name = f"push{int(rng.integers(4))}.{device.site.name}.apps.example"
-    session = _push_session(device, line, name)
+    tap.now = (device.beat.joins_s or 0.0) + float(rng.uniform(0, _PUSH_S))
+    server = int(rng.integers(4))
+    session = _push_session(device, line, server)
     while tap.now < days * DAY_S:
         chance = float(rng.random())
         if chance < 0.02:
             session.lose()
-            session = _push_session(device, line, name)
+            session = _push_session(device, line, server)
         elif chance < 0.25:
             session.command(int(rng.integers(80, 900)), 30)
         else:
@@ -54,54 +69,53 @@ def push(device: Device, *, days: int) -> Iterator[list[Packet]]:
         tap.now += _PUSH_S * float(rng.uniform(0.8, 1.0))
 
 
-def _push_session(device: Device, line: Line, name: str) -> StreamSession:
-    address = server_address(device.site, "push", len(name), version=4)
+def _push_session(device: Device, line: Line, server: int) -> StreamSession:
+    name, address = f"push{server}.apps.example", server_address(device.site, "push", server, version=4)
     resolve(device, line, name, address)
-    tcp = TcpConversation(line, device.ends(line, address, HTTPS_PORT))
-    session = StreamSession(
-        TlsStream(tcp, Offer(name), version="1.3", tickets=device.tickets), plain, login_bytes=200
-    )
+    session = StreamSession(_tls(device, line, _Page(name, address, 0, 0)), plain, login_bytes=200)
     session.start()
     return session
 
 
-def _flow(device: Device, line: Line) -> None:
+def _wanted(device: Device, line: Line) -> _Page:
+    """Choose a server and sizes, and look the server up."""
     rng = line.link.rng
-    number = int(rng.integers(240))
-    name = f"{_KINDS[number % len(_KINDS)]}{number}.apps.example"
-    address = server_address(device.site, "apps", number, version=6 if device.prefix else 4)
-    if rng.random() < 0.8:  # the rest is cached
-        resolve(device, line, name, address)
-    kinds = [port for port in device.profile.server_ports if port.stack != "dns"]
-    shares = np.array([port.share for port in kinds])
-    kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
-    up = int(rng.lognormal(6.3, 0.5))  # median 540 byte
-    down = min(int(rng.lognormal(8.7, 1.1)), _LONGEST_ANSWER)  # median 6 kB
-    if kind.stack == "quic":
-        _quic(device, line, name, address=address, sizes=(up, down))
-    else:
-        _tcp(device, line, name, address=address, sizes=(up, down) if kind.secure else (0, down))
+    number = int(rng.integers(_NAMES))
+    page = _Page(
+        name=f"{_KINDS[number % len(_KINDS)]}{number}.apps.example",
+        address=server_address(device.site, "apps", number, version=6 if device.prefix else 4),
+        up=int(rng.lognormal(6.3, 0.5)),  # median 540 byte
+        down=min(int(rng.lognormal(8.7, 1.1)), _LONGEST_ANSWER),  # median 6 kB
+    )
+    if rng.random() > _CACHED:
+        resolve(device, line, page.name, page.address)
+    return page
 
 
-def _quic(device: Device, line: Line, name: str, *, address: bytes, sizes: tuple[int, int]) -> None:
-    connection = QuicConversation(UdpConversation(line, device.ends(line, address, HTTPS_PORT)), name)
+def _quic(device: Device, line: Line, page: _Page) -> None:
+    udp = UdpConversation(line, device.ends(line, page.address, HTTPS_PORT))
+    connection = QuicConversation(udp, page.name)
     connection.open()
-    connection.exchange(*sizes)
+    connection.exchange(page.up, page.down)
 
 
-def _tcp(device: Device, line: Line, name: str, *, address: bytes, sizes: tuple[int, int]) -> None:
-    up, down = sizes
-    if not up:
-        plainly = TcpConversation(line, device.ends(line, address, HTTP_PORT))
-        plainly.open()
-        get_page(plainly, name, path=f"/{down:x}", size=down)
-        plainly.close(up=True)
-        return
-    rng = line.link.rng
-    tcp = TcpConversation(line, device.ends(line, address, HTTPS_PORT))
-    stream = TlsStream(tcp, Offer(name, ("h2", "http/1.1")), version="1.3", tickets=device.tickets)
+def _https(device: Device, line: Line, page: _Page) -> None:
+    rng, stream = line.link.rng, _tls(device, line, page, "h2", "http/1.1")
     stream.open()
     for _ in range(int(rng.integers(1, 4))):
-        stream.exchange(True, rng.bytes(up), rng.bytes(max(down // 2, 200)), after=thought(line))
+        answer = noise(rng, max(page.down // 2, 200))
+        stream.exchange(True, noise(rng, page.up), answer, after=thought(line))
         line.tap.now += float(rng.exponential(2.0))
     stream.close(up=True)
+
+
+def _http(device: Device, line: Line, page: _Page) -> None:
+    tcp = TcpConversation(line, device.ends(line, page.address, HTTP_PORT))
+    tcp.open()
+    get_page(tcp, page.name, path=f"/{page.down:x}", size=page.down)
+    tcp.close(up=True)
+
+
+def _tls(device: Device, line: Line, page: _Page, *protocols: str) -> TlsStream:
+    tcp = TcpConversation(line, device.ends(line, page.address, HTTPS_PORT))
+    return TlsStream(tcp, Offer(page.name, protocols), version="1.3", tickets=device.tickets)

@@ -5,14 +5,11 @@ from itertools import zip_longest
 
 from evaluation.simulation.dialling import open_session, resolve
 from evaluation.simulation.fleet import DAY_S, Device
-from evaluation.simulation.timeline import Event, power_cuts, timeline
+from evaluation.simulation.timeline import Event, timeline
 from evaluation.simulation.wire.tap import Packet
 
 _KNOWN_BEFORE = 0.6  # share of lasting sessions that were open before the first capture; judgement
-_LOSSES = {
-    "tcp": 1.0,
-    "udp": 0.2,
-}  # factor on the site's reconnects: a registration outlives a mapping; judgement
+_LOSSES = {"tcp": 1.0, "udp": 0.2}  # factor on reconnects: a registration outlives a mapping; judgement
 _LINGERS_S = 75.0  # a session is left after an event when nothing follows within; judgement
 
 
@@ -20,12 +17,8 @@ def live(device: Device, *, days: int) -> Iterator[list[Packet]]:
     """Yield what the tap sees of a device: chunks of packets, each in time order, starting in time order."""
     life = _Life(device)
     rng = life.line.link.rng
-    cuts = list(power_cuts(rng, days=days))
     events = timeline(device, rng, days=days)
     for event, following in zip_longest(events, events[1:]):
-        if any(start < event.at < end for start, end in cuts):
-            life.connected = False
-            continue
         yield from life.keep_until(event.at)
         yield life.play(event, alone=following is None or following.at - event.at > _LINGERS_S)
     yield from life.keep_until(days * DAY_S)
@@ -62,6 +55,9 @@ class _Life:
         alone: no other event follows soon.
         """
         self.line.tap.wait_until(event.at)
+        if event.act == "off":
+            self.connected = False
+            return []
         self._connect()
         if event.act == "report":
             self.session.report(event.up, event.down)

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from evaluation.simulation.dialling import resolve, secured
 from evaluation.simulation.fleet import DAY_S, Device, server_address
 from evaluation.simulation.wire.conversation import TcpConversation, UdpConversation
-from evaluation.simulation.wire.names import HTTP_PORT, NTP_PORT, get_page, read_clock
+from evaluation.simulation.wire.names import HTTP_PORT, HTTPS_PORT, NTP_PORT, get_page, read_clock
 from evaluation.simulation.wire.tap import Packet
 
-HTTPS_PORT = 443
 _NTP_SHARE = 0.5  # of devices that are no NB-IoT modules, which take the time from the network; judgement
 _CLOCK = "0.pool.time.example"
 

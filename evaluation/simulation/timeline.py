@@ -18,21 +18,33 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class Event:
-    """One exchange: a report (device first), a command (platform first), or the smallest sign of life."""
+    """A report (device first), a command (platform first), the smallest sign of life, or the loss of power."""
 
     at: float
-    act: Literal["report", "command", "beat"]
+    act: Literal["report", "command", "beat", "off"]
     up: int = 0
     down: int = 0
 
 
 def timeline(device: Device, rng: np.random.Generator, *, days: int) -> list[Event]:
-    """Return the events of a device in time order, from the day it was put into service."""
-    events = [event for event in _TYPES[device.profile.id](_Diary(device, rng, days)) if event.at >= 1.0]
+    """Return the events of a device in time order, from the day it was put into service.
+
+    A device without power is silent; one that keeps a session gives a sign of life when the power is back.
+    Raises LookupError for a type that no behaviour is written for.
+    """
+    if device.profile.id not in _TYPES:
+        raise LookupError(
+            f"no behaviour is written for type {device.profile.id!r}; known are {sorted(_TYPES)}"
+        )
+    events = list(_TYPES[device.profile.id](_Diary(device, rng, days)))
     joins = device.beat.joins_s
     if joins is not None:
         first = Event(joins, "report", device.up.draw(rng), device.down.draw(rng))
         events = [first, *(event for event in events if event.at > joins)]
+    cuts = [cut for cut in power_cuts(rng, days=days) if cut[0] > (joins or 0.0)]
+    events = [event for event in events if not any(start < event.at < end for start, end in cuts)]
+    events += [Event(start, "off") for start, _ in cuts]
+    events += [Event(end, "beat") for _, end in cuts if device.beat.lasting]
     return sorted((event for event in events if event.at < days * DAY_S), key=attrgetter("at"))
 
 
@@ -45,7 +57,7 @@ def power_cuts(rng: np.random.Generator, *, days: int) -> Iterator[tuple[float, 
 
 
 def spells(device: Device, rng: np.random.Generator, *, days: int) -> list[tuple[float, float]]:
-    """Return (start, end) of the device's spells of activity, by the hours of its profile."""
+    """Return (start, end) of the device's spells of activity in service, by the hours of its profile."""
     activity = device.profile.activity
     weights = np.ones(24) if device.beat.flat else np.asarray(activity.hour_weight)
     found = []
@@ -53,7 +65,7 @@ def spells(device: Device, rng: np.random.Generator, *, days: int) -> list[tuple
         for hour in rng.choice(24, rng.poisson(activity.per_day), p=weights / weights.sum()):
             start = day * DAY_S + (hour + rng.random()) * HOUR_S
             found.append((start, start + float(rng.uniform(*activity.duration_s))))
-    return sorted(found)
+    return sorted(spell for spell in found if spell[0] >= (device.beat.joins_s or 0.0))
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class _Diary:
         beat, rule = self.device.beat, self.device.profile.flow_period_s
         jitter = getattr(rule, "jitter_s", 0.0)
         for number in range(int(self.days * DAY_S / beat.period_s) + 1):
-            yield number * beat.period_s + beat.phase_s + float(self.rng.uniform(-jitter, jitter))
+            yield abs(number * beat.period_s + beat.phase_s + float(self.rng.uniform(-jitter, jitter)))
 
     def inside(self, start: float, end: float) -> Iterator[float]:
         """The fast beat inside a spell."""

@@ -4,7 +4,6 @@ import datetime as dt
 import logging
 import multiprocessing
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,7 @@ from evaluation.simulation.fleet import Device, population, write_map
 from evaluation.simulation.profiles import FlowProfiles, Site, read_profiles
 from evaluation.simulation.wire.tap import Packet
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 MARK = "SIMULATED"  # an empty file beside the captures; what is made from them must say so
 
 
@@ -57,27 +56,23 @@ class _Plan:
 def simulate(out: Path, *, profiles: Path, seed: int, devices_per_type: int, days: int) -> Simulated:
     """Write `out/<site>/<date>.pcap` for every site and day, and `out/devices.csv`, the device map.
 
-    The same arguments give the same bytes, on any number of cores. `out` appears whole or not at all: work goes
-    on in a hidden folder beside it. Raises FileExistsError when `out` holds something, ValueError on a bad
+    The same arguments give the same bytes, on any number of cores. `out` appears whole or not at all: work
+    goes on in a hidden folder beside it. Raises FileExistsError when `out` holds something, ValueError on a bad
     argument or profile.
     """
     for name, value in (("devices_per_type", devices_per_type), ("days", days)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, but is {value}")
     if out.exists() and any(out.iterdir()):
-        raise FileExistsError(
-            f"{out} must be a new or empty folder, but holds files; remove it or name another"
-        )
+        raise FileExistsError(f"{out} must be new or empty, but holds files; remove it or name another")
     plan = _Plan(read_profiles(profiles), seed, devices_per_type, days)
     out.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        captures, packets, count = _write(plan, hidden)
-        hidden.replace(out)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
-    LOG.info("simulated %d devices, %d packets, %d captures in %s", count, packets, len(captures), out)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as hidden:
+        folder = Path(hidden) / out.name
+        folder.mkdir()
+        captures, packets, count = _write(plan, folder)
+        folder.replace(out)
+    logger.info("simulated %d devices, %d packets, %d captures in %s", count, packets, len(captures), out)
     return Simulated(tuple(out / name for name in captures), out / "devices.csv", count, packets)
 
 
@@ -88,9 +83,8 @@ def _write(plan: _Plan, folder: Path) -> tuple[list[Path], int, int]:
     (folder / MARK).touch()
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the caller's threads' locks
     with ProcessPoolExecutor(min(len(sites), os.cpu_count() or 1), mp_context=spawn) as pool:
-        written = list(
-            pool.map(_write_site, *zip(*((plan, folder, place) for place in range(len(sites))), strict=True))
-        )
+        jobs = [pool.submit(_write_site, plan, folder, place) for place in range(len(sites))]
+        written = [job.result() for job in jobs]
     captures = [path.relative_to(folder) for site in written for path, _ in site]
     return captures, sum(count for site in written for _, count in site), len(devices)
 
@@ -102,20 +96,17 @@ def _write_site(plan: _Plan, folder: Path, place: int) -> list[tuple[Path, int]]
     names = [f"{plan.start + dt.timedelta(days=day):%F}" for day in range(plan.days)]
     packets = site_packets(plan, site)
     days = write_days(packets, folder / site.name, names=names, epoch_s=int(plan.start.timestamp()))
-    bar = tqdm(
-        days, desc=f"simulate {site.name}", total=plan.days, unit="day", position=place, delay=2, disable=None
-    )
-    return list(bar)
+    told = f"simulate {site.name}"
+    return list(tqdm(days, desc=told, total=plan.days, unit="day", position=place, delay=2, disable=None))
 
 
 def site_packets(plan: _Plan, site: Site) -> Iterator[Packet]:
     """Yield what the tap of a site sees, in time order."""
     devices = plan.fleet(site)
     epoch_s = plan.start.timestamp()
-    streams = [
-        stream for device in devices for stream in _activities(device, days=plan.days, epoch_s=epoch_s)
-    ]
-    streams.append(strangers.scans(site, devices, seed=plan.seed, days=plan.days))
+    streams = [strangers.scans(site, devices, seed=plan.seed, days=plan.days)]
+    for device in devices:
+        streams += _activities(device, days=plan.days, epoch_s=epoch_s)
     return merged(in_order(stream) for stream in streams)
 
 

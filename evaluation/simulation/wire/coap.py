@@ -5,6 +5,7 @@ from typing import Literal
 from aiocoap import ACK, CON, Code, Message
 
 from evaluation.simulation.wire.conversation import Datagrams, Line
+from evaluation.simulation.wire.tap import noise
 
 ACK_TIMEOUT_S, MAX_RETRANSMIT = 2.0, 4  # RFC 7252 section 4.8
 _ACK_RANDOM = 1.5
@@ -24,8 +25,8 @@ class Lwm2mSession:
         self._query = (f"ep={endpoint}", f"lt={lifetime_s:.0f}", "lwm2m=1.1", "b=U")
         rng = self.line.link.rng
         self._ids = [int(n) for n in rng.integers(0, 2**16, 2)]
-        self._location = rng.bytes(5).hex()
-        self._token, self._observe = rng.bytes(int(rng.choice((2, 4, 8)))), int(rng.integers(100))
+        self._location = noise(rng, 5).hex()
+        self._token, self._observe = noise(rng, int(rng.choice((2, 4, 8)))), int(rng.integers(100))
 
     def start(self) -> None:
         """Register, then let the server observe some resources and read the device object."""
@@ -39,7 +40,7 @@ class Lwm2mSession:
         for path in _OBSERVED[: int(rng.integers(2, 5))]:
             observe = Message(code=Code.GET)
             observe.opt.observe, observe.opt.uri_path = 0, path
-            first = Message(code=Code.CONTENT, payload=rng.bytes(int(rng.integers(3, 16))))
+            first = Message(code=Code.CONTENT, payload=noise(rng, int(rng.integers(3, 16))))
             first.opt.observe, first.opt.content_format = 0, TLV
             self._confirm(False, observe, first)
 
@@ -85,7 +86,7 @@ class Lwm2mSession:
     def _filled(self, message: Message, size: int) -> Message:
         """Pad the payload so that the whole message is about `size` bytes."""
         head = 4 + len(self._token) + len(message.opt.encode()) + 1
-        message.payload = self.line.link.rng.bytes(max(size - head, 0))
+        message.payload = noise(self.line.link.rng, max(size - head, 0))
         return message
 
     def _encoded(self, up: bool, message: Message) -> bytes:

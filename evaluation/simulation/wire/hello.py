@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from evaluation.simulation.wire.tap import noise
+
 ECDHE_AES128_GCM = 0xC02B  # TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, RFC 5289
 PSK_AES128_CCM8 = 0xC0A8  # TLS_PSK_WITH_AES_128_CCM_8, RFC 6655; mandatory in LwM2M
 AES128_GCM = 0x1301  # TLS_AES_128_GCM_SHA256, RFC 8446
@@ -41,13 +43,15 @@ class Offer:
 
 def client_hello(rng: np.random.Generator, offer: Offer) -> bytes:
     """Return a ClientHello with its 4-byte header; a ticket is offered as a TLS 1.3 pre-shared key."""
-    keys = [(X25519, rng.bytes(32))] if TLS13 in offer.versions else []
+    keys = [(X25519, noise(rng, 32))] if TLS13 in offer.versions else []
     psk = (
-        tls.OfferedPsks([(offer.ticket, int(rng.integers(2**32)))], [rng.bytes(32)]) if offer.ticket else None
+        tls.OfferedPsks([(offer.ticket, int(rng.integers(2**32)))], [noise(rng, 32)])
+        if offer.ticket
+        else None
     )
     hello = tls.ClientHello(
-        random=rng.bytes(32),
-        legacy_session_id=rng.bytes(32) if TLS12 in offer.versions else b"",
+        random=noise(rng, 32),
+        legacy_session_id=noise(rng, 32) if TLS12 in offer.versions else b"",
         cipher_suites=list(offer.suites),
         legacy_compression_methods=[0],
         alpn_protocols=list(offer.protocols) or None,
@@ -67,11 +71,11 @@ def server_hello(rng: np.random.Generator, suite: int, *, resumed: bool = False)
     """Return a ServerHello: TLS 1.3 when the suite is of 1.3, else 1.2."""
     modern = suite == AES128_GCM
     hello = tls.ServerHello(
-        random=rng.bytes(32),
-        legacy_session_id=rng.bytes(32),
+        random=noise(rng, 32),
+        legacy_session_id=noise(rng, 32),
         cipher_suite=suite,
         compression_method=0,
-        key_share=(X25519, rng.bytes(32)) if modern else None,
+        key_share=(X25519, noise(rng, 32)) if modern else None,
         pre_shared_key=0 if modern and resumed else None,
         supported_version=TLS13 if modern else None,
         other_extensions=[] if modern else [(0xFF01, b"\0"), (0x17, b"")],
@@ -96,9 +100,9 @@ def server_key_exchange(rng: np.random.Generator) -> bytes:
     def body(buffer: Buffer) -> None:
         buffer.push_uint8(3)
         buffer.push_uint16(X25519)
-        tls.push_opaque(buffer, 1, rng.bytes(32))
+        tls.push_opaque(buffer, 1, noise(rng, 32))
         buffer.push_uint16(0x0403)
-        tls.push_opaque(buffer, 2, rng.bytes(71))
+        tls.push_opaque(buffer, 2, noise(rng, 71))
 
     return message(12, body)
 

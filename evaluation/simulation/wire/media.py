@@ -4,6 +4,7 @@ import dpkt
 
 from evaluation.simulation.wire.conversation import Datagrams, Line, Stream
 from evaluation.simulation.wire.session import thought
+from evaluation.simulation.wire.tap import noise
 
 _H264_CLOCK_HZ = 90_000  # RFC 6184
 _PAYLOAD_TYPE = 96  # first dynamic type, RFC 3551
@@ -22,7 +23,7 @@ class RtpSource:
         self._number = (self._number + 1) & 0xFFFF
         stamp = (self._start + round(at * _H264_CLOCK_HZ)) & 0xFFFFFFFF
         rtp = dpkt.rtp.RTP(
-            seq=self._number, ts=stamp, ssrc=self._source, data=self._rng.bytes(max(size - 12, 1))
+            seq=self._number, ts=stamp, ssrc=self._source, data=noise(self._rng, max(size - 12, 1))
         )
         rtp.pt = _PAYLOAD_TYPE
         return bytes(rtp)

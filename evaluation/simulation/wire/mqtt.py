@@ -15,6 +15,7 @@ from gmqtt.mqtt.package import (
 
 from evaluation.simulation.wire.conversation import Line, Stream
 from evaluation.simulation.wire.session import lose, thought
+from evaluation.simulation.wire.tap import noise
 
 _LEVEL = 4  # protocol level of MQTT 3.1.1
 
@@ -61,7 +62,7 @@ class MqttSession:
         login = LoginPackageFactor.build_package(
             client.name,
             client.user,
-            self.line.link.rng.bytes(8).hex(),
+            noise(self.line.link.rng, 8).hex(),
             True,
             int(client.keepalive_s),
             self._ids[True],
@@ -107,7 +108,7 @@ class MqttSession:
 
     def _published(self, up: bool, size: int, qos: int) -> tuple[int | None, bytes]:
         topic = f"{self._client.topic}/{'up' if up else 'down'}"
-        payload = self.line.link.rng.bytes(max(size - len(topic) - 6, 1))
+        payload = noise(self.line.link.rng, max(size - len(topic) - 6, 1))
         number, packet = PublishPacket.build_package(Message(topic, payload, qos=qos), self._ids[up])
         return number, bytes(packet)
 

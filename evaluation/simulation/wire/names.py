@@ -5,8 +5,9 @@ import struct
 import dpkt
 
 from evaluation.simulation.wire.conversation import Line, Stream, UdpConversation
+from evaluation.simulation.wire.tap import noise
 
-NTP_PORT, DNS_PORT, HTTP_PORT = 123, 53, 80
+NTP_PORT, DNS_PORT, HTTP_PORT, HTTPS_PORT = 123, 53, 80, 443
 _NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970, RFC 5905
 _DNS_TIMEOUT_S = 5.0  # resolv.conf(5)
 
@@ -40,7 +41,7 @@ def read_clock(line: Line, server: UdpConversation, *, epoch_s: float) -> None:
     there = _timestamp(epoch_s + tap.now)
     told = _times(update_time=there, originate_time=sent, receive_time=there, transmit_time=there)
     answer = dpkt.ntp.NTP(
-        v=4, mode=dpkt.ntp.SERVER, stratum=2, interval=6, precision=0xE9, id=link.rng.bytes(4), **told
+        v=4, mode=dpkt.ntp.SERVER, stratum=2, interval=6, precision=0xE9, id=noise(link.rng, 4), **told
     )
     server.send(False, bytes(answer), at=tap.now)
     tap.now += link.turnaround(up=False)
@@ -52,7 +53,7 @@ def get_page(stream: Stream, host: str, *, path: str, size: int) -> None:
     request = dpkt.http.Request(method="GET", uri=path, version="1.1", headers=headers)
     kind = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
     rng = stream.line.link.rng
-    answer = dpkt.http.Response(version="1.1", status="200", reason="OK", headers=kind, body=rng.bytes(size))
+    answer = dpkt.http.Response(version="1.1", status="200", reason="OK", headers=kind, body=noise(rng, size))
     stream.exchange(True, bytes(request), bytes(answer), after=float(rng.uniform(0.003, 0.1)))
 
 

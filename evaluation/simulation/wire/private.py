@@ -13,6 +13,7 @@ import numpy as np
 
 from evaluation.simulation.wire.conversation import Datagrams, Line, Stream
 from evaluation.simulation.wire.session import lose, thought
+from evaluation.simulation.wire.tap import noise
 
 Framer = Callable[[np.random.Generator, int, int], bytes]  # (rng, message number, size of the frame) -> frame
 
@@ -27,7 +28,7 @@ _PHONE, _METER, _VIN = b"\1\x38\0\x12\x34\x56", b"\5\x10\x20\x30\x40\x50\x60", b
 
 def jtt808(rng: np.random.Generator, number: int, size: int) -> bytes:
     """Return one JT/T 808 message between its 0x7e marks, escaped, with its XOR check."""
-    body = rng.bytes(max(size - 15, 0))
+    body = noise(rng, max(size - 15, 0))
     inner = _JTT808.pack(0x0200, len(body), _PHONE, number & 0xFFFF) + body
     inner += bytes([reduce(xor, inner)])
     return b"\x7e" + inner.replace(b"\x7d", b"\x7d\x01").replace(b"\x7e", b"\x7d\x02") + b"\x7e"
@@ -35,7 +36,7 @@ def jtt808(rng: np.random.Generator, number: int, size: int) -> bytes:
 
 def dlt698(rng: np.random.Generator, _number: int, size: int) -> bytes:
     """Return one DL/T 698.45 frame with its two checks and end mark; frames carry no number."""
-    body = rng.bytes(max(size - 17, 0))
+    body = noise(rng, max(size - 17, 0))
     head = _DLT698.pack(0x68, len(body) + 15, 0x43, _METER, 0)
     checked = head + struct.pack("<H", binascii.crc_hqx(head[1:], 0xFFFF)) + body
     return checked + struct.pack("<HB", binascii.crc_hqx(checked[1:], 0xFFFF), 0x16)
@@ -43,20 +44,20 @@ def dlt698(rng: np.random.Generator, _number: int, size: int) -> bytes:
 
 def dlms(rng: np.random.Generator, _number: int, size: int) -> bytes:
     """Return one DLMS/COSEM wrapper frame; frames carry no number."""
-    body = rng.bytes(max(size - _DLMS.size, 1))
+    body = noise(rng, max(size - _DLMS.size, 1))
     return _DLMS.pack(1, 16, 1, len(body)) + body
 
 
 def gbt32960(rng: np.random.Generator, _number: int, size: int) -> bytes:
     """Return one GB/T 32960 record with its XOR check; records carry no number."""
-    body = rng.bytes(max(size - 25, 0))
+    body = noise(rng, max(size - 25, 0))
     record = _GBT32960.pack(b"##", 2, 0xFE, _VIN, 1, len(body)) + body
     return record + bytes([reduce(xor, record[2:])])
 
 
 def plain(rng: np.random.Generator, number: int, size: int) -> bytes:
     """Return one frame of a maker's own protocol, with a CRC."""
-    body = rng.bytes(max(size - _PLAIN.size - 4, 0))
+    body = noise(rng, max(size - _PLAIN.size - 4, 0))
     frame = _PLAIN.pack(len(body) + 7, 1, number & 0xFFFF) + body
     return frame + struct.pack("!I", binascii.crc32(frame))
 

@@ -15,6 +15,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 
 from evaluation.simulation.wire import hello
 from evaluation.simulation.wire.conversation import BACKBONE_GAP_S, INITIAL_WINDOW, UdpConversation
+from evaluation.simulation.wire.tap import noise
 
 _VERSION = QuicProtocolVersion.VERSION_1
 _DATAGRAM = 1200  # RFC 9000 section 14.1
@@ -28,7 +29,7 @@ class QuicConversation:
     def __init__(self, udp: UdpConversation, name: str) -> None:
         self._udp, self._name = udp, name
         rng = udp.line.link.rng
-        self._server_id, self._client_id = rng.bytes(8), rng.bytes(8)
+        self._server_id, self._client_id = noise(rng, 8), noise(rng, 8)
 
     def open(self) -> None:
         """Shake hands: Initial up, Initial and Handshake down, Handshake up."""
@@ -98,7 +99,7 @@ class QuicConversation:
         return (
             b"\x40"
             + (self._server_id if up else self._client_id)
-            + self._udp.line.link.rng.bytes(max(size - 9, 16))
+            + noise(self._udp.line.link.rng, max(size - 9, 16))
         )
 
 

@@ -10,6 +10,7 @@ from aioquic.tls import push_opaque
 
 from evaluation.simulation.wire import hello
 from evaluation.simulation.wire.conversation import Line, TcpConversation, UdpConversation
+from evaluation.simulation.wire.tap import noise
 
 Tickets = dict[str, bytes]  # what a device holds, by server name; with one it resumes its session
 DtlsContent = tuple[int, bytes, int]  # type, content and epoch of a record
@@ -98,7 +99,7 @@ class TlsStream:
         return float(self.line.link.rng.uniform(0.002, 0.03))
 
     def _random(self, size: int) -> bytes:
-        return self.line.link.rng.bytes(size)
+        return noise(self.line.link.rng, size)
 
 
 class DtlsDatagrams:
@@ -116,7 +117,7 @@ class DtlsDatagrams:
             at = self._handshake(at)
         if up:
             self._last_up = at
-        sealed = self.line.link.rng.bytes(len(payload) + _DTLS_OVERHEAD)
+        sealed = noise(self.line.link.rng, len(payload) + _DTLS_OVERHEAD)
         self._udp.send(up, self._record(up, (_DATA, sealed, 1)), at=at)
 
     def _handshake(self, at: float) -> float:
@@ -132,8 +133,8 @@ class DtlsDatagrams:
     def _flights(self) -> list[list[DtlsContent]]:
         """Return what each flight holds, the device's first."""
         rng = self.line.link.rng
-        offered, cookie = hello.client_hello(rng, _DTLS_OFFER), rng.bytes(16)
-        finish = [(_CHANGE, b"\1", 0), (_HANDSHAKE, rng.bytes(40), 1)]
+        offered, cookie = hello.client_hello(rng, _DTLS_OFFER), noise(rng, 16)
+        finish = [(_CHANGE, b"\1", 0), (_HANDSHAKE, noise(rng, 40), 1)]
         return [
             [self._message(True, _as_dtls(offered, b""))],
             [self._message(False, hello.message(3, lambda buffer: _push_cookie(buffer, cookie)))],
