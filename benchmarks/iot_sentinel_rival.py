@@ -88,7 +88,9 @@ def _moments(prefix: str, values: np.ndarray) -> dict[str, float]:
     names = ("min", "q25", "median", "q75", "max", "mean", "std")
     return {
         f"{prefix}_{name}": float(value)
-        for name, value in zip(names, (low, quarter, median, three, high, some.mean(), some.std()), strict=True)
+        for name, value in zip(
+            names, (low, quarter, median, three, high, some.mean(), some.std()), strict=True
+        )
     }
 
 
@@ -105,9 +107,14 @@ def features(capture: list[Frame]) -> dict[str, float]:
     flags = np.array([frame.flags for frame in capture])
     signed = np.where(up, size, -size)
     row = {"frames": len(size), "bytes": size.sum(), "duration_s": np.ptp(seconds), "up_share": up.mean()}
-    row |= {"up_bytes_share": size[up].sum() / size.sum(), "direction_changes": np.mean(up[1:] != up[:-1]) if len(up) > 1 else 0.0}
+    row |= {
+        "up_bytes_share": size[up].sum() / size.sum(),
+        "direction_changes": np.mean(up[1:] != up[:-1]) if len(up) > 1 else 0.0,
+    }
     for side, mask in (("up", up), ("down", ~up)):
-        bins = np.bincount(np.searchsorted(SIZE_EDGES, size[mask], side="right"), minlength=len(SIZE_EDGES) + 1)
+        bins = np.bincount(
+            np.searchsorted(SIZE_EDGES, size[mask], side="right"), minlength=len(SIZE_EDGES) + 1
+        )
         row |= _moments(f"{side}_size", size[mask]) | _moments(f"{side}_gap_s", np.diff(seconds[mask]))
         row |= {f"{side}_size_bin_{i}": count / max(mask.sum(), 1) for i, count in enumerate(bins)}
         row |= {f"{side}_sizes": len(np.unique(size[mask]))}
@@ -134,5 +141,8 @@ def table(data: Path) -> pd.DataFrame:
     """Return one row per capture: the index's columns, `source`, and the 124 features, oldest capture first."""
     index = pd.read_csv(data / "index.csv").sort_values("first_packet_epoch", ignore_index=True)
     sources = [hashlib.sha256((data / path).read_bytes()).hexdigest()[:16] for path in index["path"]]
-    rows = [features(list(frames(data / path, mac))) for path, mac in zip(index["path"], index["device_mac"], strict=True)]
+    rows = [
+        features(list(frames(data / path, mac)))
+        for path, mac in zip(index["path"], index["device_mac"], strict=True)
+    ]
     return pd.concat([index.assign(source=sources), pd.DataFrame(rows)], axis=1)

@@ -63,7 +63,7 @@ def strings(raw: pa.Table, name: str) -> np.ndarray:
 
 
 def _ends(raw: pa.Table) -> pd.DataFrame:
-    """Return the ends of the flows that are no group of them: flow, side, mac, ip, start (us since 1970)."""
+    """Return the ends of the flows that are one machine, not a group: flow, side, mac, ip, start (us)."""
     ends = pd.concat(
         pd.DataFrame(
             {

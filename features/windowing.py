@@ -54,7 +54,9 @@ _IBIS = {
     "int64[]": "array<int64>",
 }
 _VIEW = "seen"
-_AT_ONCE = 24  # features of one statement: DuckDB's time for a statement grows with the square of their number
+_AT_ONCE = (
+    24  # features of one statement: DuckDB's time for a statement grows with the square of their number
+)
 _local = threading.local()
 
 
@@ -115,7 +117,9 @@ def device_windows(flows: pd.DataFrame, window: Window) -> pd.DataFrame:
     """
     connection = _connection()
     checked = check_table(flows, FLOWS, table="flows")
-    connection.register("flows", pa.Table.from_pandas(checked, schema=arrow_schema(FLOWS), preserve_index=False))
+    connection.register(
+        "flows", pa.Table.from_pandas(checked, schema=arrow_schema(FLOWS), preserve_index=False)
+    )
     try:
         return as_frame(compute(connection, window), WINDOWS)
     finally:
@@ -144,7 +148,9 @@ def compute(connection: duckdb.DuckDBPyConnection, window: Window, *, touched: s
     only = f" SEMI JOIN {touched} USING (device_id, window_end)" if touched else ""
     keys = ", ".join(KEYS)
     number = f"CAST(dense_rank() OVER (ORDER BY {keys}) AS INTEGER) AS {KEY}"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS SELECT *, {number} FROM ({placing(window)}){only}")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE placed AS SELECT *, {number} FROM ({placing(window)}){only}"
+    )
     windows = connection.execute(f"SELECT DISTINCT {KEY}, {keys} FROM placed ORDER BY {KEY}").to_arrow_table()
     columns = {name: windows[name] for name in KEYS}
     columns["source"] = pc.if_else(pc.equal(windows["source"], ""), None, windows["source"])
@@ -153,7 +159,9 @@ def compute(connection: duckdb.DuckDBPyConnection, window: Window, *, touched: s
             connection.execute(f"CREATE OR REPLACE TEMP TABLE {_VIEW} AS {step.view}")
         for aggregate in step.aggregates:
             columns |= _aligned(connection.execute(aggregate).to_arrow_table(), windows[KEY])
-    return pa.table([_filled(columns[column.name], column) for column in WINDOWS], schema=arrow_schema(WINDOWS))
+    return pa.table(
+        [_filled(columns[column.name], column) for column in WINDOWS], schema=arrow_schema(WINDOWS)
+    )
 
 
 def _aligned(found: pa.Table, keys: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:

@@ -1,5 +1,6 @@
 """`iotlens identify`: the answers of a session model for many captures, as one CSV; no store."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from features.ingest import CaptureFlows, read_all_flows
 from features.sources import find_captures
 from features.windows import SESSION, device_windows
 from training import artifact, decision
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     *("capture", "device_id", "label", "family", "level", "probability", "family_probability", "unknown"),
@@ -63,6 +66,9 @@ def identify_captures(
     outcomes = dict(_outcomes(model, paths, devices, settings))
     rows = [row for path in paths for row in outcomes[path].rows]
     _write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), out)
+    for path in paths:
+        for told in outcomes[path].warnings:
+            log.warning("%s: %s", path, told)
     return BulkSummary(
         captures=len(paths),
         rows=len(rows),

@@ -163,7 +163,9 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=5):
                 return
-        except (urllib.error.URLError, OSError):
+        except urllib.error.HTTPError:
+            break  # a worker answers once it is loaded, or knows that it will never be
+        except OSError:
             time.sleep(0.2)
     said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
     raise RuntimeError(f"the service stopped or was not ready in {START_LIMIT_S:.0f} s; {log} ends:\n{said}")

@@ -174,24 +174,6 @@ def test_a_forest_without_drawn_rows_is_refused() -> None:
         TreeSettings(boosting="rf")
 
 
-@pytest.mark.parametrize("depth", [-1, 1, 4])
-def test_a_forest_written_as_lightgbm_text_answers_as_scikit_learn_does(depth: int) -> None:
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    X, codes = devices(seed=1)
-    asked = np.vstack([devices(seed=2)[0], np.full((1, 4), np.nan)])
-    settings = TreeSettings(
-        boosting="extra_trees", rounds=25, max_depth=depth, min_data_in_leaf=2, feature_fraction_bynode=0.5
-    )
-    grown = forest.fit(X, codes, features=FEATURES, settings=settings, seed=3)
-    rival = ExtraTreesClassifier(
-        25, max_features=0.5, min_samples_leaf=2, max_depth=None if depth < 0 else depth, random_state=3
-    )
-    rival.fit(np.where(np.isnan(X), forest.MISSING, X), codes)
-    expected = rival.predict_proba(np.where(np.isnan(asked), forest.MISSING, asked))
-    npt.assert_allclose(grown.predict_proba(asked), expected, rtol=0, atol=1e-12)
-
-
 def test_the_numpy_network_answers_as_torch_does() -> None:
     import torch
 

@@ -1,12 +1,10 @@
 """One window, three roads: built into the lake (history), published (latest), computed from inline flows."""
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -104,7 +104,7 @@ def _gain(tree: "Tree", inner: np.ndarray) -> np.ndarray:
     """Return how much each split lowers the Gini impurity, weighted by its rows."""
     weight = tree.weighted_n_node_samples * tree.impurity
     lowered = weight[inner] - weight[tree.children_left[inner]] - weight[tree.children_right[inner]]
-    return np.maximum(lowered, 0.0)
+    return np.asarray(np.maximum(lowered, 0.0))
 
 
 def _lines(**fields: "np.ndarray[Any, Any]") -> str:

@@ -30,11 +30,13 @@ def read_table(path: Path, *, texts: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write the rows, without an index, as Parquet where the name says so, else as CSV."""
+    """Write the rows, without an index, as Parquet where the name says so, else as CSV; all of them or none."""
+    partial = path.with_name(f".partial-{path.name}")  # its suffixes still tell the format
     if ".parquet" in path.suffixes:
-        frame.to_parquet(path, index=False)
+        frame.to_parquet(partial, index=False)
     else:
-        frame.to_csv(path, index=False)
+        frame.to_csv(partial, index=False)
+    partial.replace(path)
 
 
 def texts(values: "pd.Series[Any]") -> "pd.Series[str]":

@@ -44,7 +44,7 @@ class Stream(Protocol):
     def send(self, up: bool, payload: bytes, *, acked: bool = True) -> None:
         """Send one message; with `acked`, wait until the other side has acknowledged it."""
 
-    def exchange(self, up: bool, payload: bytes, answer: bytes, *, after: float) -> None:
+    def exchange(self, up: bool, payload: bytes, *, answer: bytes, after: float) -> None:
         """Send one message and get an answer that the other side takes `after` seconds to find."""
 
     def close(self, *, up: bool) -> None:
@@ -113,7 +113,7 @@ class TcpConversation:
                 window, burst = window * 2, 0
         tap.wait_until(acknowledged)
 
-    def exchange(self, up: bool, payload: bytes, answer: bytes, *, after: float) -> None:
+    def exchange(self, up: bool, payload: bytes, *, answer: bytes, after: float) -> None:
         """Send one message and, `after` seconds of thought later, its answer; a quick one carries the ACK."""
         quick = after < DELAYED_ACK_S
         self.send(up, payload, acked=not quick)

@@ -15,7 +15,7 @@ from evaluation.simulation.wire.conversation import Datagrams, Line, Stream
 from evaluation.simulation.wire.session import lose, thought
 from evaluation.simulation.wire.tap import noise
 
-Framer = Callable[[np.random.Generator, int, int], bytes]  # (rng, message number, size of the frame) -> frame
+Framer = Callable[[bytes, int], bytes]  # (body, message number) -> frame
 
 
 _JTT808 = struct.Struct("!HH6sH")  # JT/T 808-2013 4.4.3: message id, body attributes, phone as BCD, serial
@@ -26,40 +26,40 @@ _PLAIN = struct.Struct("!HBH")  # a maker's own: length, kind, number
 _PHONE, _METER, _VIN = b"\1\x38\0\x12\x34\x56", b"\5\x10\x20\x30\x40\x50\x60", b"LTEST000000000001"
 
 
-def jtt808(rng: np.random.Generator, number: int, size: int) -> bytes:
+def jtt808(body: bytes, number: int) -> bytes:
     """Return one JT/T 808 message between its 0x7e marks, escaped, with its XOR check."""
-    body = noise(rng, max(size - 15, 0))
     inner = _JTT808.pack(0x0200, len(body), _PHONE, number & 0xFFFF) + body
     inner += bytes([reduce(xor, inner)])
     return b"\x7e" + inner.replace(b"\x7d", b"\x7d\x01").replace(b"\x7e", b"\x7d\x02") + b"\x7e"
 
 
-def dlt698(rng: np.random.Generator, _number: int, size: int) -> bytes:
+def dlt698(body: bytes, _number: int) -> bytes:
     """Return one DL/T 698.45 frame with its two checks and end mark; frames carry no number."""
-    body = noise(rng, max(size - 17, 0))
     head = _DLT698.pack(0x68, len(body) + 15, 0x43, _METER, 0)
     checked = head + struct.pack("<H", binascii.crc_hqx(head[1:], 0xFFFF)) + body
     return checked + struct.pack("<HB", binascii.crc_hqx(checked[1:], 0xFFFF), 0x16)
 
 
-def dlms(rng: np.random.Generator, _number: int, size: int) -> bytes:
+def dlms(body: bytes, _number: int) -> bytes:
     """Return one DLMS/COSEM wrapper frame; frames carry no number."""
-    body = noise(rng, max(size - _DLMS.size, 1))
     return _DLMS.pack(1, 16, 1, len(body)) + body
 
 
-def gbt32960(rng: np.random.Generator, _number: int, size: int) -> bytes:
+def gbt32960(body: bytes, _number: int) -> bytes:
     """Return one GB/T 32960 record with its XOR check; records carry no number."""
-    body = noise(rng, max(size - 25, 0))
     record = _GBT32960.pack(b"##", 2, 0xFE, _VIN, 1, len(body)) + body
     return record + bytes([reduce(xor, record[2:])])
 
 
-def plain(rng: np.random.Generator, number: int, size: int) -> bytes:
+def plain(body: bytes, number: int) -> bytes:
     """Return one frame of a maker's own protocol, with a CRC."""
-    body = noise(rng, max(size - _PLAIN.size - 4, 0))
     frame = _PLAIN.pack(len(body) + 7, 1, number & 0xFFFF) + body
     return frame + struct.pack("!I", binascii.crc32(frame))
+
+
+def _framed(rng: np.random.Generator, framer: Framer, *, number: int, size: int) -> bytes:
+    """Return a frame of about `size` bytes around a random body."""
+    return framer(noise(rng, max(size - len(framer(b"", 0)), 0)), number)
 
 
 class StreamSession:
@@ -101,7 +101,7 @@ class StreamSession:
 
     def _frame(self, size: int) -> bytes:
         self._number += 1
-        return self._framer(self.line.link.rng, self._number, size)
+        return _framed(self.line.link.rng, self._framer, number=self._number, size=size)
 
 
 class DatagramSession:
@@ -113,19 +113,19 @@ class DatagramSession:
 
     def start(self) -> None:
         """Log in."""
-        self._ask(True, 40, 20)
+        self._ask(True, 40, answer=20)
 
     def report(self, up: int, down: int) -> None:
         """One datagram up, one down."""
-        self._ask(True, up, down)
+        self._ask(True, up, answer=down)
 
     def command(self, down: int, up: int) -> None:
         """One datagram down, one up."""
-        self._ask(False, down, up)
+        self._ask(False, down, answer=up)
 
     def keep_alive(self) -> None:
         """An empty frame each way."""
-        self._ask(True, 0, 0)
+        self._ask(True, 0, answer=0)
 
     def stop(self) -> None:
         """UDP needs no goodbye."""
@@ -133,15 +133,18 @@ class DatagramSession:
     def lose(self) -> None:
         """Nobody notices."""
 
-    def _ask(self, up: bool, size: int, answer: int) -> None:
+    def _ask(self, up: bool, size: int, *, answer: int) -> None:
         tap, link = self.line.tap, self.line.link
         self._number += 1
-        frame = self._framer(link.rng, self._number, size)
+        frame = self._frame(size)
         if link.loses():
             if link.coin():
                 self._datagrams.send(up, frame, at=tap.now)
             tap.now += 5 * link.round_trip()
         self._datagrams.send(up, frame, at=tap.now)
         tap.now += link.turnaround(up=up) + thought(self.line)
-        self._datagrams.send(not up, self._framer(link.rng, self._number, answer), at=tap.now)
+        self._datagrams.send(not up, self._frame(answer), at=tap.now)
         tap.now += link.turnaround(up=not up)
+
+    def _frame(self, size: int) -> bytes:
+        return _framed(self.line.link.rng, self._framer, number=self._number, size=size)

@@ -47,7 +47,7 @@ class TlsStream:
         """Send one message in a record."""
         self._tcp.send(up, self._sealed(payload), acked=acked)
 
-    def exchange(self, up: bool, payload: bytes, answer: bytes, *, after: float) -> None:
+    def exchange(self, up: bool, payload: bytes, *, answer: bytes, after: float) -> None:
         """Send one message and its answer, each in a record."""
         self._tcp.exchange(up, self._sealed(payload), self._sealed(answer), after=after)
 
