@@ -189,10 +189,11 @@ def run(method: str, workspace: Path, size: Size, runs: int) -> dict[str, Any]:
 
 def in_own_process(method: str, workspace: Path, arguments: list[str]) -> dict[str, Any]:
     """Return what `run` says, from a fresh process."""
-    quiet = ["-W", "ignore"]  # ibis and dask warn about duckdb and each other
-    command = [sys.executable, *quiet, __file__, *arguments, "--only", method, "--workspace", str(workspace)]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return dict(json.loads(told.splitlines()[-1]))
+    command = [sys.executable, __file__, *arguments, "--only", method, "--workspace", str(workspace)]
+    child = subprocess.run(command, capture_output=True, text=True)
+    if child.returncode != 0:
+        raise RuntimeError(f"{NAMES[method]} must end well, however:\n{child.stderr}")
+    return dict(json.loads(child.stdout.splitlines()[-1]))  # ibis and dask warn about duckdb and each other
 
 
 def difference(workspace: Path, method: str, size: Size) -> tuple[int, int]:

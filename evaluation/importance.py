@@ -15,12 +15,12 @@ from training.weights import Network, Trees
 TREE_STEPS = 2e9  # about ten seconds of one core
 NETWORK_CALLS = 2_000_000  # rows through the network: about ten seconds of one core
 FEWEST_ROWS, MOST_ROWS = 50, 1000
-FOREST_TREES, FOREST_ROWS = (
-    30,
-    100,
-)  # its trees are drawn alike: some stand for all; about ten seconds of one core
+FOREST_TREES = 30  # of each class: the trees of a forest are drawn alike, so that some stand for all
+FOREST_ROWS = 100  # with these trees of some hundred leaves, about ten seconds of one core
 BACKGROUND_ROWS = 50  # typical rows that stand in for a feature left out
 SERVED = 3  # how many classes are named beside a feature
+
+Unit = Literal["raw score", "probability"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Explanation:
     """SHAP values of sampled rows.
 
     values: (n, f) for two classes told by one score, or (n, f, k). rows: (n,) positions in the X given.
-    unit: of the values; a raw score is a logarithm of odds, before calibration.
+    unit: of the values, before calibration; a raw score is a logarithm of odds. trees: how many trees of each
+    class stand for the whole forest; None where all of the model is explained.
     """
 
     values: np.ndarray
     rows: np.ndarray
-    unit: Literal["raw score", "probability"]
+    unit: Unit
+    trees: int | None = None
 
 
 def explain(model: Model, X: np.ndarray, *, seed: int) -> Explanation:
@@ -46,16 +48,16 @@ def explain(model: Model, X: np.ndarray, *, seed: int) -> Explanation:
     shuffled = rng.permutation(len(X))
     if isinstance(model.weights, Trees) and model.weights.averaged:
         rows = np.sort(shuffled[:FOREST_ROWS])
-        values = _tree_values(model.weights, X[rows], trees=FOREST_TREES) / FOREST_TREES
-        return Explanation(values, rows, "probability")
+        trees = min(FOREST_TREES, model.weights.booster.current_iteration())
+        values = _tree_values(model.weights, X[rows], trees=trees) / trees
+        return Explanation(values, rows, "probability", trees)
     if isinstance(model.weights, Trees):
         rows = np.sort(shuffled[: _tree_rows(model.weights)])
         return Explanation(_tree_values(model.weights, X[rows]), rows, "raw score")
     background = X[shuffled[-BACKGROUND_ROWS:]]
     rows = np.sort(shuffled[: _network_rows(X.shape[1], len(background))])
-    return Explanation(
-        _network_values(model.weights, X[rows], background=background, seed=seed), rows, "probability"
-    )
+    values = _network_values(model.weights, X[rows], background=background, seed=seed)
+    return Explanation(values, rows, "probability")
 
 
 def mean_abs_shap(values: np.ndarray) -> np.ndarray:
@@ -113,19 +115,15 @@ def _tree_rows(trees: Trees) -> int:
     return int(np.clip(TREE_STEPS / max(steps, 1.0), FEWEST_ROWS, MOST_ROWS))
 
 
-def _tree_values(weights: Trees, X: np.ndarray, *, trees: int = -1) -> np.ndarray:
+def _tree_values(weights: Trees, X: np.ndarray, *, trees: int | None = None) -> np.ndarray:
     """Return (n, f, k) of a multiclass booster, (n, f) of a binary one, equal to shap.TreeExplainer's.
 
-    trees: how many of each class are asked, -1 for all; their values are summed.
+    trees: how many of each class are asked, None for all; their values are summed, also where LightGBM
+    averages what it predicts.
     """
-    features = X.shape[1]
-    asked = min(trees, weights.booster.current_iteration())
-    flat = np.asarray(
-        weights.booster.predict(X, pred_contrib=True, num_iteration=asked, num_threads=1), dtype="float64"
-    )
-    parts = flat.reshape(len(X), -1, features + 1)[
-        :, :, :features
-    ]  # the last of each class is its expectation
+    told = weights.booster.predict(X, pred_contrib=True, num_iteration=trees, num_threads=1)
+    flat = np.asarray(told, dtype="float64").reshape(len(X), -1, X.shape[1] + 1)
+    parts = flat[:, :, :-1]  # the last of each class is its expectation
     return parts.transpose(0, 2, 1) if parts.shape[1] > 1 else parts[:, 0, :]
 
 

@@ -202,6 +202,7 @@ def _importance(fitted: Fitted) -> Json:
     return {
         "unit": explained.unit,
         "explained_rows": len(explained.rows),
+        "explained_trees": explained.trees,
         "features": len(ranked),
         "share": share,
         "rows": rows,

@@ -45,4 +45,5 @@ def _in_order(raw: pa.Table) -> pd.DataFrame:
     parts = raw.select([*alike, "bidirectional_first_seen_ms", "application_confidence"]).to_pandas()
     parts["src"], parts["low"], parts["high"] = src, np.minimum(src, dst), np.maximum(src, dst)
     parts["conversation"] = parts.groupby([*alike, "low", "high"], sort=False).ngroup()
-    return parts.sort_values("bidirectional_first_seen_ms", kind="stable")
+    ordered: pd.DataFrame = parts.sort_values("bidirectional_first_seen_ms", kind="stable")
+    return ordered

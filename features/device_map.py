@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from features.map_row import ATTRIBUTES, MapRow, parse_rows
 
@@ -122,7 +123,7 @@ def _told_beside(rows: Sequence[MapRow], name: str) -> Iterator[tuple[MapRow, se
 def _sharing_attributes(rows: Sequence[MapRow]) -> Iterator[MapRow]:
     """Yield the rows, an empty label, family or site filled with what the device's rows beside it tell."""
     for _, own in _grouped((row.device_id, row) for row in rows):
-        told: dict[MapRow, dict[str, str]] = {row: {} for row in own}
+        told: dict[MapRow, dict[str, Any]] = {row: {} for row in own}  # of MapRow's fields
         for name in ATTRIBUTES:
             for row, values in _told_beside(own, name):
                 if values:

@@ -5,8 +5,8 @@ from features.windowing import GROUPS, KEY_COLUMNS
 _HEAD = """# Features of a window
 
 Made from `features/*_features.py` by `python -m features.feature_page`; a test keeps it current. A row describes one
-device over one window (of one capture, for `session`). A feature that may be empty is so where the window has nothing to
-measure it on. "First packets" are those of `first_ps`, at most 32 of each flow. No address and no absolute time is a
+device over one window (of one capture, for `session`). A feature that may be empty is so where the window has nothing
+to measure it on. "First packets" are those of `first_ps`, at most 32 of each flow. No address and no absolute time is a
 feature.
 """
 _TITLES = {
@@ -25,7 +25,9 @@ def page() -> str:
     keys = "\n".join(f"- `{column.name}`: {column.description}" for column in KEY_COLUMNS)
     parts = [_HEAD, f"\nKeys:\n\n{keys}\n"]
     for group in GROUPS:
-        parts.append(f"\n## {_TITLES[group.name]}\n\n| feature | unit | empty | meaning |\n|---|---|---|---|\n")
+        parts.append(
+            f"\n## {_TITLES[group.name]}\n\n| feature | unit | empty | meaning |\n|---|---|---|---|\n"
+        )
         for feature in group.features:
             column = feature.column
             may = "yes" if column.empty else "no"

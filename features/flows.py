@@ -28,6 +28,9 @@ _FLOWS_PER_BATCH = 4096  # raw flows that are Python objects before they become 
 _LAYER_IP = 1  # nfstream's accounting_mode for IP-layer sizes
 
 
+METER_MODULES = ("nfstream.meter",)  # what a process imports before it can meter
+
+
 class FlowSettings(BaseModel, frozen=True, extra="forbid"):
     """How packets become flows (configs/flows.yaml)."""
 

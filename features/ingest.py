@@ -18,7 +18,7 @@ from features import lake
 from features.configuration import find_config, read_config
 from features.device_map import DeviceMap
 from features.devices import DEVICES, orient
-from features.flows import FLOWS, FlowSettings, UnreadCapture, meter
+from features.flows import FLOWS, METER_MODULES, FlowSettings, UnreadCapture, meter
 from features.isolated import Failed, run_each, usable_cores
 from features.sources import Content, check_unchanged, find_captures, is_simulated, read_content
 from features.table import arrow_schema
@@ -26,6 +26,7 @@ from features.table import arrow_schema
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"  # stands for a map where there is none
+_PRELOADED = (__name__, *METER_MODULES)  # by the workers
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def read_all_flows(
     A capture that cannot be read, or that kills its reader, comes as UnreadCapture.
     """
     jobs = [_Job(path, devices.for_capture(path), settings) for path in paths]
-    for job, outcome in run_each(_read, jobs, workers=_workers(len(jobs))):
+    for job, outcome in run_each(_read, jobs, workers=_workers(len(jobs)), preload=_PRELOADED):
         yield UnreadCapture(job.path, outcome.reason) if isinstance(outcome, Failed) else outcome
 
 
@@ -151,10 +152,10 @@ def ingest(
         contents = {path: _content(path) for path in tqdm(captures, desc="hash", delay=2, disable=None)}
         leaders = _leaders(contents, device_map)
         plan = _Plan(device_map, settings, lake.records(workspace), scratch)
-        steps = {path: plan.step(path, contents[path]) for path in dict.fromkeys(leaders.values())}
+        steps = {path: _step(plan, path, contents[path]) for path in dict.fromkeys(leaders.values())}
         outcomes = {path: step for path, step in steps.items() if isinstance(step, _Outcome)}
         readings = [step for step in steps.values() if isinstance(step, _Reading)]
-        staged = run_each(_stage, readings, workers=_workers(len(readings)))
+        staged = run_each(_stage, readings, workers=_workers(len(readings)), preload=_PRELOADED)
         for reading, result in tqdm(staged, total=len(readings), desc="flows", delay=2, disable=None):
             outcomes[reading.job.path] = _committed(workspace, reading, result)
     return _summary({path: _shared(outcomes[leader], path == leader) for path, leader in leaders.items()})
@@ -203,31 +204,32 @@ def _leaders(contents: Mapping[Path, Content | str], devices: DeviceMap) -> dict
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to do with captures, given the map, the settings and what lies in the lake."""
+    """What decides how captures are read: the map, the settings, what lies in the lake."""
 
     devices: DeviceMap
     settings: FlowSettings
     committed: Mapping[str, lake.Source]
     scratch: Path
 
-    def step(self, path: Path, content: Content | str) -> _Reading | _Outcome:
-        """Return how to read a capture, or the outcome where nothing is to be read.
 
-        Known content keeps the path it is known by, unless the map has more specific rows for the new one.
-        """
-        if isinstance(content, str):
-            return _log(path, _Outcome("failed", None, (content,)))
-        name, devices = str(path), self.devices.for_capture(path)
-        known = self.committed.get(content.source)
-        if known:
-            former = self.devices.for_capture(Path(known.path))
-            if former.specificity >= devices.specificity:
-                name, devices = known.path, former
-        fingerprint = _fingerprint(devices, self.settings)
-        if known and known.fingerprint == fingerprint:
-            return _log(path, _Outcome("unchanged", known))
-        job = _Job(path, devices, self.settings, content)
-        return _Reading(job, name, fingerprint, known is not None, self.scratch)
+def _step(plan: _Plan, path: Path, content: Content | str) -> _Reading | _Outcome:
+    """Return how to read a capture, or the outcome where nothing is to be read.
+
+    Known content keeps the path it is known by, unless the map has more specific rows for the new one.
+    """
+    if isinstance(content, str):
+        return _log(path, _Outcome("failed", None, (content,)))
+    name, devices = str(path), plan.devices.for_capture(path)
+    known = plan.committed.get(content.source)
+    if known:
+        former = plan.devices.for_capture(Path(known.path))
+        if former.specificity >= devices.specificity:
+            name, devices = known.path, former
+    fingerprint = _fingerprint(devices, plan.settings)
+    if known and known.fingerprint == fingerprint:
+        return _log(path, _Outcome("unchanged", known))
+    job = _Job(path, devices, plan.settings, content)
+    return _Reading(job, name, fingerprint, known is not None, plan.scratch)
 
 
 def _fingerprint(devices: DeviceMap, settings: FlowSettings) -> str:

@@ -1,7 +1,8 @@
 """Run one function per item in worker processes that may die; what kills its worker is named, the rest goes on.
 
-Why spawn: a forked worker inherits the lake's lock and would keep it after its parent was killed. Why pebble: the
-pools of the standard library break as a whole when one worker dies.
+Why a fork server: a worker forked from this process would inherit the lake's lock, and keep it when its parent is
+killed; one spawned anew takes a second to import what it needs. Why pebble: the pools of the standard library break
+as a whole when one worker dies.
 """
 
 import logging
@@ -11,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -39,14 +40,22 @@ class Failed:
 
 
 def run_each(
-    task: Callable[[Item], Result], items: Iterable[Item], *, workers: int, stall_s: float = STALL_S
+    task: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    preload: Sequence[str] = (),
+    stall_s: float = STALL_S,
 ) -> Iterator[tuple[Item, Result | Failed]]:
     """Yield every item with what `task` made of it, as they finish.
 
     task: an importable function. An error in it, a crash, and a stall (see `watched`) of `stall_s` seconds give a
     Failed for this item alone. At most `2 * workers` items are begun and not yet taken by the caller.
-    Workers end with their parent, whatever ended it. items, results: must pickle.
+    Workers end with their parent, whatever ended it. items, results: must pickle. preload: modules that all workers
+    share; of several calls in one process the first says which.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", *preload])
     todo = iter(items)
     waiting: dict[Future[Result], Item] = {}
     pool = ProcessPool(
@@ -54,7 +63,7 @@ def run_each(
         max_tasks=ITEMS_PER_WORKER,
         initializer=_guard_worker,
         initargs=(stall_s,),
-        context=multiprocessing.get_context("spawn"),
+        context=context,
     )
     try:
         while True:

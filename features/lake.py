@@ -92,9 +92,9 @@ def _sweep(lake: Path) -> None:
         for file in (lake / folder).rglob("*.parquet"):
             if file not in named:
                 file.unlink()
-    for folder in (lake / "flows").glob("date=*"):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    for partition in (lake / "flows").glob("date=*"):
+        if not any(partition.iterdir()):
+            partition.rmdir()
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

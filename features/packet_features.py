@@ -1,5 +1,7 @@
 """Features of the first packets of a window's flows: size histograms, typical and first sizes, gaps."""
 
+from itertools import pairwise
+
 import ibis
 import ibis.expr.types as ir
 
@@ -82,7 +84,7 @@ def _one_way(rows: ir.Table, way: str) -> ir.BooleanValue:
 
 
 def _histogram(way: str) -> tuple[Feature, ...]:
-    bounds = (*SIZE_BINS, None)
+    bounds: tuple[int | None, ...] = (*SIZE_BINS, None)
     return tuple(
         ratio(
             f"{way}_ps_{low}_{'' if high is None else high - 1}".rstrip("_"),
@@ -91,7 +93,7 @@ def _histogram(way: str) -> tuple[Feature, ...]:
                 rows_where(_in_bin(p, w, a, b)), rows_where(_one_way(p, w))
             ),
         )
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        for low, high in pairwise(bounds)
         if low is not None
     )
 

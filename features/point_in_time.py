@@ -67,8 +67,8 @@ def as_of(
     ttl: a row serves while event_timestamp - window_end <= ttl.
     known_only: also demand created <= event_timestamp, so that a late backfill does not leak into the past.
     Returns window_end and features on a RangeIndex; NaT, NaN, <NA> where no row serves. A feature keeps
-    its dtype, but int64 is Int64 and bool is boolean if a value is empty. Takes 44 bytes of memory for each
-    window row of the devices between the first moment less the TTL and the last.
+    its dtype, but int64 is Int64 and bool is boolean if a value is empty. Takes about 200 bytes of memory for
+    each window row of these devices between the first moment less the TTL and the last.
     Raises ValueError naming what is wrong with the entities.
     """
     ids, moments = _asked(entities)

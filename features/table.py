@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -98,6 +98,7 @@ def _checked(values: pd.Series, column: Column, table: str) -> pd.Series:
 
 
 def _typed(values: pd.Series, column: Column, table: str) -> pd.Series:
+    dtype: Any = _PANDAS[column.dtype]  # Any: pandas' stubs want a literal
     if column.dtype == "int64" and pd.api.types.is_float_dtype(values.dtype):
         fractional = values.ne(values.round())
         if fractional.any():
@@ -105,10 +106,8 @@ def _typed(values: pd.Series, column: Column, table: str) -> pd.Series:
             raise ValueError(f"{table}.{column.name} must be whole, but row {row} has {values.iloc[row]}")
     try:
         if column.dtype == "timestamp":
-            return pd.to_datetime(values, utc=True).astype(_PANDAS["timestamp"])
-        if values.dtype == _PANDAS[column.dtype]:
-            return values
-        return values.astype(_PANDAS[column.dtype])  # type: ignore[call-overload]  # the stubs want a literal
+            return pd.to_datetime(values, utc=True).astype(dtype)
+        return values if values.dtype == dtype else values.astype(dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{table}.{column.name} must be {column.dtype}, however: {error}") from error
 

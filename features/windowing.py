@@ -128,7 +128,7 @@ def device_windows(flows: pd.DataFrame, window: Window) -> pd.DataFrame:
 
 def as_frame(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
     """Return an Arrow table of ours as a frame with the dtypes of its contract."""
-    frame = table.select([column.name for column in columns]).to_pandas()
+    frame: pd.DataFrame = table.select([column.name for column in columns]).to_pandas()
     return frame.astype({column.name: "string" for column in columns if column.dtype == "string"})
 
 

@@ -1,6 +1,7 @@
 """From a question to its answer: the model, the online store, and the one thread that may touch them."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 
 from serving.problems import Problem
-from serving.schema import Answer, Candidate, Missing, ProblemDetail
+from serving.schema import Answer, Candidate, Judgement, Missing, ProblemDetail
 from training import artifact, decision
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ T = TypeVar("T")
 class Answering:
     """A model that passed its self-test, and the store it looks up. Not for two threads at once.
 
-    service: the feature service the model was trained on.
+    service: the feature service the model was trained on. judgement: what its report says first, if it has one.
     """
 
     model: artifact.Model
     store: "Store"
     service: str
+    judgement: Judgement | None
 
     def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
         """Return one answer per id, in order, from the newest window of each device that is online."""
@@ -92,7 +94,7 @@ def load(workspace: Path, run_directory: Path) -> Answering:
     model, service = servable(run_directory)
     online = store.open(workspace)
     online.require(service, [feature.name for feature in model.manifest.features])
-    answering = Answering(model, online, service)
+    answering = Answering(model, online, service, _judgement(run_directory))
     answering.devices([""])  # nobody's name: the first look-up is the slow one
     return answering
 
@@ -148,6 +150,14 @@ class AnsweringThread:
     def close(self) -> None:
         """Let the work at hand end, and take no more."""
         self._thread.shutdown(cancel_futures=True)
+
+
+def _judgement(run_directory: Path) -> Judgement | None:
+    report = run_directory / "report.json"
+    if not report.is_file():
+        return None
+    told = json.loads(report.read_text(encoding="utf-8"))
+    return Judgement(sentence=told["headline"]["sentence"], simulated=told["simulated"])
 
 
 def _candidates(top: Sequence[tuple[str, float]]) -> list[Candidate]:

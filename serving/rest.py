@@ -83,7 +83,8 @@ async def identify_batch(
 @router.get("/models", summary="What answers here", responses=openapi.errors("not-ready"), tags=["models"])
 async def models(request: Request) -> ServedModels:
     """Say what answers here: the run's classes, thresholds and origin."""
-    return ServedModels(models=[ServedModel.of(_thread(request).ready().model.manifest)])
+    ready = _thread(request).ready()
+    return ServedModels(models=[ServedModel.of(ready.model.manifest, ready.judgement)])
 
 
 @router.get("/livez", summary="Is the process alive", tags=["service"])

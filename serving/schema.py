@@ -227,6 +227,13 @@ class BatchAnswers(BaseModel, frozen=True):
     missing: int
 
 
+class Judgement(BaseModel, frozen=True):
+    """What the report of the run says first."""
+
+    sentence: str
+    simulated: bool = Field(description="the run learnt from simulated traffic, and so did its figures")
+
+
 class ServedModel(BaseModel, frozen=True):
     """What answers here: the digest of a run's manifest."""
 
@@ -246,9 +253,10 @@ class ServedModel(BaseModel, frozen=True):
     libraries: dict[str, str]
     git_commit: str | None
     created: datetime
+    judgement: Judgement | None = Field(description="null: the run has no report")
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Self:
+    def of(cls, manifest: Manifest, judgement: Judgement | None) -> Self:
         """Return the digest of a manifest whose feature service and window are named."""
         same = set(cls.model_fields) - {"experiment", "features"}
         return cls(
@@ -256,6 +264,7 @@ class ServedModel(BaseModel, frozen=True):
             experiment=manifest.experiment.name,
             inline_flows=manifest.window == "session",
             features=[feature.name for feature in manifest.features],
+            judgement=judgement,
         )
 
 

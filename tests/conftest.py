@@ -1,5 +1,6 @@
 """What many tests share: one tiny fleet (flows in a lake, windows online, two sealed runs), and small captures."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -19,7 +20,7 @@ WINDOWS = (
 class Fleet:
     """A workspace. session_run, hour_run: run directories of models of the two windows.
 
-    old: a device last heard of 400 days ago, beyond every time to live.
+    old: a device last heard of 400 days ago, beyond every time to live. sentence: of the session run's report.
     """
 
     workspace: Path
@@ -27,6 +28,7 @@ class Fleet:
     hour_run: Path
     flows: pd.DataFrame
     old: str = "smart_meter-old"
+    sentence: str = "It tells three types apart."
 
 
 def _run(workspace: Path, window: str) -> Path:
@@ -51,7 +53,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     commit(workspace, flows)
     windows.build(workspace)
     store.open(workspace).publish()
-    return Fleet(workspace, _run(workspace, "session"), _run(workspace, "1h"), flows)
+    fleet = Fleet(workspace, _run(workspace, "session"), _run(workspace, "1h"), flows)
+    told = {"headline": {"sentence": fleet.sentence}, "simulated": False}  # what serving reads of a report
+    (fleet.session_run / "report.json").write_text(json.dumps(told), encoding="utf-8")
+    return fleet
 
 
 @dataclass(frozen=True)

@@ -297,6 +297,7 @@ def test_models_shows_what_answers(client: TestClient, fleet: Any) -> None:
     assert (model["window"], model["inline_flows"]) == ("session", True)
     assert model["thresholds"] == manifest.thresholds.model_dump()
     assert model["data_hash"] == manifest.data_hash
+    assert model["judgement"] == {"sentence": fleet.sentence, "simulated": False}
 
 
 def series(client: TestClient) -> dict[str, float]:

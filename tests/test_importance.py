@@ -28,13 +28,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _fitted(table: Path, kind: str) -> run.Fitted:
+def _fitted(table: Path, kind: str, *, boosting: str = "gbdt") -> run.Fitted:
     experiment = Experiment.model_validate(
         {
             "name": "tiny",
             "table": table,
             "model": kind,
-            "trees": {"rounds": 8, "min_data_in_leaf": 2},
+            "trees": {"boosting": boosting, "rounds": 8, "min_data_in_leaf": 2},
             "network": {"hidden": [8], "epochs": 60},
             "split": {"folds": 2},
         }
@@ -45,6 +45,11 @@ def _fitted(table: Path, kind: str) -> run.Fitted:
 @pytest.fixture(scope="module")
 def trees(table: Path) -> run.Fitted:
     return _fitted(table, "trees")
+
+
+@pytest.fixture(scope="module")
+def forest(table: Path) -> run.Fitted:
+    return _fitted(table, "trees", boosting="extra_trees")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,14 @@ def test_tree_values_and_their_expectation_are_the_raw_score(trees: run.Fitted) 
     assert explained.values.sum(axis=1) + explainer.expected_value == pytest.approx(raw, abs=1e-6)
 
 
+def test_a_forest_is_explained_in_averaged_probabilities(forest: run.Fitted) -> None:
+    explained = importance.explain(forest.model, forest.dataset.X, seed=0)
+    assert (explained.unit, explained.trees) == ("probability", 8)
+    expected = forest.model.weights.predict_proba(forest.dataset.X) - explained.values.sum(axis=1)
+    assert np.ptp(expected, axis=0) == pytest.approx(np.zeros(3), abs=1e-9)  # one and the same for every row
+    assert expected[0].sum() == pytest.approx(1)
+
+
 def test_network_values_and_their_expectation_are_the_probability(network: run.Fitted) -> None:
     weights, X = network.model.weights, network.dataset.X
     assert isinstance(weights, Network)
@@ -83,7 +96,7 @@ def test_network_values_and_their_expectation_are_the_probability(network: run.F
     assert np.ptp(expected, axis=0) == pytest.approx(np.zeros(3), abs=1e-6)  # one and the same for every row
 
 
-@pytest.mark.parametrize("kind", ["trees", "network"])
+@pytest.mark.parametrize("kind", ["trees", "forest", "network"])
 def test_what_sets_classes_apart_leads_and_a_constant_is_nothing(
     kind: str, request: pytest.FixtureRequest
 ) -> None:

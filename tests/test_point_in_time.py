@@ -150,11 +150,13 @@ def test_a_row_serves_until_its_ttl_is_over_and_not_a_microsecond_longer(tmp_pat
 
 def test_of_two_sources_that_end_at_one_instant_the_choice_is_the_same_in_any_order(tmp_path: Path) -> None:
     pair = window_rows([("bike-1", 1, 1, 7, 0.5), ("bike-1", 1, 1, 8, 0.5)]).assign(source=["aa", "bb"])
+    chosen = set()
     for number, rows in enumerate([pair, pair[::-1]]):
         (tmp_path / str(number)).mkdir()
         files = lake(tmp_path / str(number), rows)
-        assert as_of(asked([("bike-1", 1)]), files, features=FEATURES, ttl=TTL)["flows"].tolist() == [8]
-        assert next(newest(files, files, features=FEATURES, batch_rows=9))["flows"].tolist() == [8]
+        chosen.add(as_of(asked([("bike-1", 1)]), files, features=FEATURES, ttl=TTL)["flows"].item())
+        chosen.add(next(newest(files, files, features=FEATURES, batch_rows=9))["flows"].item())
+    assert len(chosen) == 1
 
 
 def test_a_feature_that_older_files_lack_is_empty_there(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import lake, store, windows
@@ -55,26 +56,30 @@ def ingested(workspace: Path, flows: pd.DataFrame) -> None:
             lake.commit(workspace, record, part.reset_index(drop=True), empty_table(DEVICES))
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def check_three_roads(workspace: Path, flows: pd.DataFrame) -> None:
+    """Build, publish and ask for every window length, and compare with the windows of the flows themselves."""
+    ingested(workspace, flows)
+    windows.build(workspace)
+    online = store.open(workspace)
+    online.publish()
+    for window in read_config(find_config("windows.yaml", workspace), windows.WindowSettings).windows:
+        service = online.register("any", window.name)
+        names = [column.name for column in online.service(service).features]
+        inline = windows.device_windows(flows, window)
+        past = online.history(inline[["device_id"]].assign(event_timestamp=inline["window_end"]), service)
+        pd.testing.assert_frame_equal(past[["window_end", *names]], inline[["window_end", *names]], rtol=1e-9)
+        last = inline.sort_values("window_end").groupby("device_id").tail(1).reset_index(drop=True)
+        newest = online.latest(last["device_id"].tolist(), service)
+        pd.testing.assert_frame_equal(newest[["window_end", *names]], last[["window_end", *names]], rtol=1e-9)
+
+
+def test_a_window_is_the_same_offline_online_and_from_inline_flows(tmp_path: Path) -> None:
+    check_three_roads(tmp_path, flows_of(seed=7, count=60))
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 120))
-def test_a_window_is_the_same_offline_online_and_from_inline_flows(seed: int, count: int) -> None:
-    flows = flows_of(seed, count)
+def test_any_window_is_the_same_on_all_three_roads(seed: int, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        workspace = Path(folder)
-        ingested(workspace, flows)
-        windows.build(workspace)
-        online = store.open(workspace)
-        online.publish()
-        lengths = read_config(find_config("windows.yaml", workspace), windows.WindowSettings).windows
-        for window in lengths:
-            service = online.register("any", window.name)
-            names = [column.name for column in online.service(service).features]
-            inline = windows.device_windows(flows, window)
-            moments = inline[["device_id"]].assign(event_timestamp=inline["window_end"])
-            past = online.history(moments, service)
-            pd.testing.assert_frame_equal(past[names], inline[names], rtol=1e-9)
-            last = inline.sort_values("window_end").groupby("device_id").tail(1).reset_index(drop=True)
-            newest = online.latest(last["device_id"].tolist(), service)
-            pd.testing.assert_frame_equal(
-                newest[["window_end", *names]], last[["window_end", *names]], rtol=1e-9
-            )
+        check_three_roads(Path(folder), flows_of(seed, count))

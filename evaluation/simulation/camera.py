@@ -1,11 +1,12 @@
 """The life of a camera: kept registered, and a clip near the MTU whenever something moves."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from evaluation.simulation.dialling import dial, resolve
+from evaluation.simulation.dialling import datagrams, dial, resolve_platform
 from evaluation.simulation.fleet import DAY_S, Device
 from evaluation.simulation.timeline import power_cuts, spells
-from evaluation.simulation.wire.conversation import Line, UdpConversation
+from evaluation.simulation.wire.conversation import Line
 from evaluation.simulation.wire.media import RtpSource, RtspRecording, SipCamera
 from evaluation.simulation.wire.session import thought
 from evaluation.simulation.wire.tap import Packet, noise
@@ -24,13 +25,13 @@ def live(device: Device, *, days: int) -> Iterator[list[Packet]]:
     """Yield signs of life and clips in time order."""
     line = device.line(0)
     film = _film(device, line)
-    for at, seconds in _moments(device, line, days):
+    for at, seconds in _moments(device, line, days=days):
         line.tap.wait_until(at)
         film(seconds)
         yield line.tap.take()
 
 
-def _moments(device: Device, line: Line, days: int) -> list[tuple[float, float]]:
+def _moments(device: Device, line: Line, *, days: int) -> list[tuple[float, float]]:
     """Return (start, seconds) of signs of life and clips, without those before service and in power cuts."""
     rng, period = line.link.rng, _SIGNS * device.beat.keepalive_s
     phase = float(rng.random())
@@ -45,9 +46,9 @@ def _moments(device: Device, line: Line, days: int) -> list[tuple[float, float]]
 def _film(device: Device, line: Line) -> Film:
     stack = device.service.kind.stack
     if stack == "rtsp":
-        return lambda seconds: _record(device, line, seconds)
+        return lambda seconds: _record(device, line, seconds=seconds)
     if stack == "web":
-        return lambda seconds: _upload(device, line, seconds)
+        return lambda seconds: _upload(device, line, seconds=seconds)
     if stack == "sip":
         return _invited(device, line)
     raise ValueError(
@@ -55,12 +56,7 @@ def _film(device: Device, line: Line) -> Film:
     )
 
 
-def _look_up(device: Device, line: Line) -> None:
-    if device.service.asks_dns:
-        resolve(device, line, device.service.name, device.service.address)
-
-
-def _packets(device: Device, line: Line, seconds: float) -> Iterator[tuple[int, float]]:
+def _packets(device: Device, line: Line, *, seconds: float) -> Iterator[tuple[int, float]]:
     """Yield (bytes, seconds to the next) of the packets of a clip."""
     rng, gone = line.link.rng, 0.0
     while gone < seconds:
@@ -70,43 +66,44 @@ def _packets(device: Device, line: Line, seconds: float) -> Iterator[tuple[int, 
         gone += gap
 
 
-def _record(device: Device, line: Line, seconds: float) -> None:
+def _record(device: Device, line: Line, *, seconds: float) -> None:
     """RTSP: a connection per contact, the RTP of a clip interleaved in it."""
-    _look_up(device, line)
-    recording, source = RtspRecording(dial(device, line), device.service.name), RtpSource(line)
+    resolve_platform(device, line)
+    recording, source = RtspRecording(dial(device, line), device.service.server.name), RtpSource(line)
     recording.start()
-    for size, gap in _packets(device, line, seconds):
+    for size, gap in _packets(device, line, seconds=seconds):
         recording.media(source.packet(size, line.tap.now))
         line.tap.now += gap
     recording.stop()
 
 
-def _upload(device: Device, line: Line, seconds: float) -> None:
+def _upload(device: Device, line: Line, *, seconds: float) -> None:
     """HTTPS: a connection per contact, a clip as one long request."""
-    _look_up(device, line)
+    resolve_platform(device, line)
     rng, stream = line.link.rng, dial(device, line)
     stream.open()
-    size = int(rng.integers(200, 400)) + sum(size for size, _ in _packets(device, line, seconds))
-    stream.exchange(True, noise(rng, size), noise(rng, int(rng.integers(150, 400))), after=thought(line))
+    answer = noise(rng, int(rng.integers(150, 400)))
+    size = int(rng.integers(200, 400)) + sum(size for size, _ in _packets(device, line, seconds=seconds))
+    stream.exchange(True, noise(rng, size), answer=answer, after=thought(line))
     stream.close(up=True)
 
 
 def _invited(device: Device, line: Line) -> Film:
     """GB/T 28181: registered over UDP; a clip is invited by the server and sent as RTP to a port of its own."""
-    service, registered = device.service, False
-    udp = UdpConversation(line, device.ends(line, service.address, service.port))
-    camera = SipCamera(udp, f"34020000001320{int(device.address) % 1_000_000:06d}", _PLATFORM)
+    registered = False
+    udp = datagrams(device, line, server=device.service.server)
+    camera = SipCamera(udp, camera=f"34020000001320{int(device.address) % 1_000_000:06d}", server=_PLATFORM)
 
     def film(seconds: float) -> None:
         nonlocal registered
         if not registered:
-            _look_up(device, line)
+            resolve_platform(device, line)
             camera.start()
             registered = True
         if seconds:
             port = int(line.link.rng.choice(_RTP_PORTS))
             camera.invite(port)
-            _stream(device, line, seconds, port=port)
+            _stream(device, line, seconds=seconds, port=port)
             camera.stop()
         else:
             camera.keep_alive()
@@ -114,10 +111,11 @@ def _invited(device: Device, line: Line) -> Film:
     return film
 
 
-def _stream(device: Device, line: Line, seconds: float, *, port: int) -> None:
-    media, source = UdpConversation(line, device.ends(line, device.service.address, port)), RtpSource(line)
+def _stream(device: Device, line: Line, *, seconds: float, port: int) -> None:
+    media = datagrams(device, line, server=replace(device.service.server, port=port))
+    source = RtpSource(line)
     tap, told = line.tap, line.tap.now
-    for size, gap in _packets(device, line, seconds):
+    for size, gap in _packets(device, line, seconds=seconds):
         media.send(True, source.packet(size, tap.now), at=tap.now)
         tap.now += gap
         if tap.now - told > _RECEIVER_REPORT_S:

@@ -60,12 +60,12 @@ def write_days(
         content: Iterable[Packet] = ()
         if day == number:
             content = group
-        yield path, _write(path, content, epoch_s)
+        yield path, _write(path, content, epoch_s=epoch_s)
         if day == number:
             day, group = next(days, (len(names), iter(())))
 
 
-def _write(path: Path, packets: Iterable[Packet], epoch_s: int) -> int:
+def _write(path: Path, packets: Iterable[Packet], *, epoch_s: int) -> int:
     count = 0
     with path.open("wb") as file:
         writer = dpkt.pcap.Writer(file, snaplen=_SNAP_LENGTH)

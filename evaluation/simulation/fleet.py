@@ -49,13 +49,20 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Server:
+    """A packed address, a transport port, and the name that stands for the address."""
+
+    address: bytes
+    port: int
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Service:
-    """The platform a device talks to."""
+    """The platform a device talks to, and how."""
 
     kind: ServerPort
-    port: int
-    address: bytes
-    name: str
+    server: Server
     asks_dns: bool
 
 
@@ -102,10 +109,11 @@ class Device:
         """Return the packed address it sends from."""
         return self.prefix[0x5EED].packed if version == 6 and self.prefix else self.address.packed
 
-    def ends(self, line: Line, server: bytes, port: int) -> Ends:
+    def ends(self, line: Line, server: Server) -> Ends:
         """Return the ends of a new conversation, from a fresh port of the device."""
         own = self.stack.first_port + int(line.link.rng.integers(self.stack.ports))
-        return Ends(self.source(version=6 if len(server) == 16 else 4), server, own, port)
+        source = self.source(version=6 if len(server.address) == 16 else 4)
+        return Ends(source, server.address, own, server.port)
 
 
 def population(
@@ -142,7 +150,7 @@ def write_map(path: Path, devices: Iterable[Device]) -> None:
                 )
 
 
-def server_address(site: Site, kind: str, number: int, *, version: int) -> bytes:
+def server_address(site: Site, kind: str, *, number: int, version: int = 4) -> bytes:
     """Return the packed address of one server; the same words give the same address."""
     salt = np.random.SeedSequence([*kind.encode(), *site.name.encode(), number]).generate_state(1)[0]
     network = _SERVERS4 if version == 4 else _SERVERS6
@@ -171,10 +179,10 @@ def _born(birth: _Birth, lot: np.random.SeedSequence, *, host: int, rank: float)
         prefix=IPv6Network((int(site.ipv6.network_address) + (host << 64), 64)) if speaks6 else None,
         seed=lot,
         firmware=firmware,
-        service=_service(rng, birth, rank % 1.0, version=6 if speaks6 else 4),
+        service=_service(rng, birth, rank=rank % 1.0, version=6 if speaks6 else 4),
         beat=_beat(rng, birth),
-        up=_size(rng, profile.report_up_bytes or profile.payload_up_bytes, factor),
-        down=_size(rng, profile.report_down_bytes or profile.payload_down_bytes, 1.0),
+        up=_size(rng, profile.report_up_bytes or profile.payload_up_bytes, factor=factor),
+        down=_size(rng, profile.report_down_bytes or profile.payload_down_bytes, factor=1.0),
         stack=_stack(rng),
         radio=_radio(rng, birth),
         resumes=bool(rng.random() < 0.5),
@@ -182,7 +190,7 @@ def _born(birth: _Birth, lot: np.random.SeedSequence, *, host: int, rank: float)
     )
 
 
-def _service(rng: np.random.Generator, birth: _Birth, rank: float, *, version: int) -> Service:
+def _service(rng: np.random.Generator, birth: _Birth, *, rank: float, version: int) -> Service:
     """Server ports are shared out by rank, so that a small fleet has them in the profile's shares."""
     shares = np.cumsum([port.share for port in birth.profile.server_ports])
     kind = birth.profile.server_ports[min(int(np.searchsorted(shares, rank, side="right")), len(shares) - 1)]
@@ -196,13 +204,9 @@ def _service(rng: np.random.Generator, birth: _Birth, rank: float, *, version: i
             )
         port = int(rng.choice(open_here))
     number = int(rng.integers(_PLATFORMS[kind.stack]))
-    return Service(
-        kind=kind,
-        port=port,
-        address=server_address(birth.site, kind.stack, number, version=version),
-        name=f"{kind.stack}{number + 1}.{birth.site.name}.platform.example",
-        asks_dns=bool(rng.random() < birth.profile.dns_share),
-    )
+    address = server_address(birth.site, kind.stack, number=number, version=version)
+    name = f"{kind.stack}{number + 1}.{birth.site.name}.platform.example"
+    return Service(kind, Server(address, port, name), bool(rng.random() < birth.profile.dns_share))
 
 
 def _beat(rng: np.random.Generator, birth: _Birth) -> Beat:
@@ -228,7 +232,7 @@ def _beat(rng: np.random.Generator, birth: _Birth) -> Beat:
     )
 
 
-def _size(rng: np.random.Generator, low_high: tuple[int, int], factor: float) -> Size:
+def _size(rng: np.random.Generator, low_high: tuple[int, int], *, factor: float) -> Size:
     low, high = log(low_high[0]), log(low_high[1])
     sigma = (high - low) / _NINETY_WIDTH
     centre = float(rng.lognormal((low + high) / 2, sigma * sqrt(_BETWEEN)))

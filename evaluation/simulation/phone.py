@@ -1,14 +1,14 @@
 """The life of a phone: sessions of a few flows to many names, and one push channel that lasts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluation.simulation.dialling import resolve
-from evaluation.simulation.fleet import DAY_S, Device, server_address
+from evaluation.simulation.dialling import connection, datagrams, resolve
+from evaluation.simulation.fleet import DAY_S, Device, Server, server_address
 from evaluation.simulation.timeline import spells
-from evaluation.simulation.wire.conversation import Line, TcpConversation, UdpConversation
+from evaluation.simulation.wire.conversation import Line
 from evaluation.simulation.wire.hello import Offer
 from evaluation.simulation.wire.names import HTTP_PORT, HTTPS_PORT, get_page
 from evaluation.simulation.wire.private import StreamSession, plain
@@ -28,8 +28,7 @@ _LONGEST_ANSWER = 25_000  # byte; keeps a flow below about 50 packets
 class _Page:
     """What one flow is for. up, down: bytes of request and answer."""
 
-    name: str
-    address: bytes
+    server: Server
     up: int
     down: int
 
@@ -45,7 +44,7 @@ def browse(device: Device, *, days: int) -> Iterator[list[Packet]]:
             line.tap.wait_until(float(moment))
             kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
             fetch = _quic if kind.stack == "quic" else _https if kind.secure else _http
-            fetch(device, line, _wanted(device, line))
+            fetch(device, line, page=_wanted(device, line))
             yield line.tap.take()
 
 
@@ -54,13 +53,16 @@ def push(device: Device, *, days: int) -> Iterator[list[Packet]]:
     line = device.line(1)
     tap, rng = line.tap, line.link.rng
     tap.now = (device.beat.joins_s or 0.0) + float(rng.uniform(0, _PUSH_S))
-    server = int(rng.integers(4))
-    session = _push_session(device, line, server)
+    number = int(rng.integers(4))
+    server = Server(
+        server_address(device.site, "push", number=number), HTTPS_PORT, f"push{number}.apps.example"
+    )
+    session = _push_session(device, line, server=server)
     while tap.now < days * DAY_S:
         chance = float(rng.random())
         if chance < 0.02:
             session.lose()
-            session = _push_session(device, line, server)
+            session = _push_session(device, line, server=server)
         elif chance < 0.25:
             session.command(int(rng.integers(80, 900)), 30)
         else:
@@ -69,10 +71,9 @@ def push(device: Device, *, days: int) -> Iterator[list[Packet]]:
         tap.now += _PUSH_S * float(rng.uniform(0.8, 1.0))
 
 
-def _push_session(device: Device, line: Line, server: int) -> StreamSession:
-    name, address = f"push{server}.apps.example", server_address(device.site, "push", server, version=4)
-    resolve(device, line, name, address)
-    session = StreamSession(_tls(device, line, _Page(name, address, 0, 0)), plain, login_bytes=200)
+def _push_session(device: Device, line: Line, *, server: Server) -> StreamSession:
+    resolve(device, line, server=server)
+    session = StreamSession(_tls(device, line, server=server), plain, login_bytes=200)
     session.start()
     return session
 
@@ -81,41 +82,38 @@ def _wanted(device: Device, line: Line) -> _Page:
     """Choose a server and sizes, and look the server up."""
     rng = line.link.rng
     number = int(rng.integers(_NAMES))
-    page = _Page(
-        name=f"{_KINDS[number % len(_KINDS)]}{number}.apps.example",
-        address=server_address(device.site, "apps", number, version=6 if device.prefix else 4),
-        up=int(rng.lognormal(6.3, 0.5)),  # median 540 byte
-        down=min(int(rng.lognormal(8.7, 1.1)), _LONGEST_ANSWER),  # median 6 kB
-    )
+    address = server_address(device.site, "apps", number=number, version=6 if device.prefix else 4)
+    server = Server(address, HTTPS_PORT, f"{_KINDS[number % len(_KINDS)]}{number}.apps.example")
     if rng.random() > _CACHED:
-        resolve(device, line, page.name, page.address)
-    return page
+        resolve(device, line, server=server)
+    up = int(rng.lognormal(6.3, 0.5))  # median 540 byte
+    down = int(rng.lognormal(8.7, 1.1))  # median 6 kB
+    return _Page(server, up, min(down, _LONGEST_ANSWER))
 
 
-def _quic(device: Device, line: Line, page: _Page) -> None:
-    udp = UdpConversation(line, device.ends(line, page.address, HTTPS_PORT))
-    connection = QuicConversation(udp, page.name)
-    connection.open()
-    connection.exchange(page.up, page.down)
+def _quic(device: Device, line: Line, *, page: _Page) -> None:
+    quic = QuicConversation(datagrams(device, line, server=page.server), page.server.name)
+    quic.open()
+    quic.exchange(page.up, page.down)
 
 
-def _https(device: Device, line: Line, page: _Page) -> None:
-    rng, stream = line.link.rng, _tls(device, line, page, "h2", "http/1.1")
+def _https(device: Device, line: Line, *, page: _Page) -> None:
+    rng, stream = line.link.rng, _tls(device, line, server=page.server)
     stream.open()
     for _ in range(int(rng.integers(1, 4))):
         answer = noise(rng, max(page.down // 2, 200))
-        stream.exchange(True, noise(rng, page.up), answer, after=thought(line))
+        stream.exchange(True, noise(rng, page.up), answer=answer, after=thought(line))
         line.tap.now += float(rng.exponential(2.0))
     stream.close(up=True)
 
 
-def _http(device: Device, line: Line, page: _Page) -> None:
-    tcp = TcpConversation(line, device.ends(line, page.address, HTTP_PORT))
+def _http(device: Device, line: Line, *, page: _Page) -> None:
+    tcp = connection(device, line, server=replace(page.server, port=HTTP_PORT))
     tcp.open()
-    get_page(tcp, page.name, path=f"/{page.down:x}", size=page.down)
+    get_page(tcp, page.server.name, path=f"/{page.down:x}", size=page.down)
     tcp.close(up=True)
 
 
-def _tls(device: Device, line: Line, page: _Page, *protocols: str) -> TlsStream:
-    tcp = TcpConversation(line, device.ends(line, page.address, HTTPS_PORT))
-    return TlsStream(tcp, Offer(page.name, protocols), version="1.3", tickets=device.tickets)
+def _tls(device: Device, line: Line, *, server: Server) -> TlsStream:
+    offer = Offer(server.name, ("h2", "http/1.1"))
+    return TlsStream(connection(device, line, server=server), offer, version="1.3", tickets=device.tickets)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from evaluation.simulation.dialling import open_session, resolve
+from evaluation.simulation.dialling import open_session, resolve_platform
 from evaluation.simulation.fleet import DAY_S, Device
 from evaluation.simulation.timeline import Event, timeline
 from evaluation.simulation.wire.tap import Packet
@@ -73,9 +73,7 @@ class _Life:
     def _connect(self) -> None:
         if self.connected:
             return
-        service = self.device.service
         self.session = open_session(self.device, self.line)
-        if service.asks_dns:
-            resolve(self.device, self.line, service.name, service.address)
+        resolve_platform(self.device, self.line)
         self.session.start()
         self.connected = True

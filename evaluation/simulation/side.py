@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from evaluation.simulation.dialling import resolve, secured
-from evaluation.simulation.fleet import DAY_S, Device, server_address
-from evaluation.simulation.wire.conversation import TcpConversation, UdpConversation
+from evaluation.simulation.dialling import connection, datagrams, resolve, secured
+from evaluation.simulation.fleet import DAY_S, Device, Server, server_address
 from evaluation.simulation.wire.names import HTTP_PORT, HTTPS_PORT, NTP_PORT, get_page, read_clock
 from evaluation.simulation.wire.tap import Packet
 
@@ -20,9 +19,10 @@ def clock(device: Device, *, days: int, epoch_s: float) -> Iterator[list[Packet]
         return
     tap.now = max(float(rng.random()) * DAY_S, device.beat.joins_s or 0.0)
     while tap.now < days * DAY_S:
-        server = server_address(device.site, "ntp", int(rng.integers(4)), version=4)
-        resolve(device, line, _CLOCK, server)
-        read_clock(line, UdpConversation(line, device.ends(line, server, NTP_PORT)), epoch_s=epoch_s)
+        address = server_address(device.site, "ntp", number=int(rng.integers(4)))
+        server = Server(address, NTP_PORT, _CLOCK)
+        resolve(device, line, server=server)
+        read_clock(line, datagrams(device, line, server=server), epoch_s=epoch_s)
         yield tap.take()
         tap.now += DAY_S * float(rng.uniform(0.9, 1.1))
 
@@ -36,10 +36,11 @@ def downloads(device: Device, *, days: int) -> Iterator[list[Packet]]:
     tap.now = (device.beat.joins_s or 0.0) + float(rng.exponential(DAY_S / rule.per_day))
     while tap.now < days * DAY_S:
         name = f"files.{device.site.name}.platform.example"
-        address = server_address(device.site, "files", int(rng.integers(3)), version=4)
-        resolve(device, line, name, address)
-        tcp = TcpConversation(line, device.ends(line, address, HTTPS_PORT if rule.secure else HTTP_PORT))
-        stream = secured(device, tcp, name) if rule.secure else tcp
+        address = server_address(device.site, "files", number=int(rng.integers(3)))
+        server = Server(address, HTTPS_PORT if rule.secure else HTTP_PORT, name)
+        resolve(device, line, server=server)
+        tcp = connection(device, line, server=server)
+        stream = secured(device, tcp, name=name) if rule.secure else tcp
         stream.open()
         get_page(stream, name, path=f"/fw/{int(rng.integers(100))}.bin", size=int(rng.integers(*rule.bytes)))
         stream.close(up=True)

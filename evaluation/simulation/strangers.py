@@ -28,7 +28,7 @@ def scans(site: Site, devices: Sequence[Device], *, seed: int, days: int) -> Ite
         reached = rng.choice(len(devices), round(len(devices) * _REACHED), replace=False)
         touches += [(start + _PACE_S * order, int(who), port, stranger) for order, who in enumerate(reached)]
     for moment, who, port, stranger in sorted(touches):
-        line, address = lines[who], server_address(site, "stranger", stranger, version=4)
+        line, address = lines[who], server_address(site, "stranger", number=stranger)
         line.tap.now = moment
         _touch(line, Ends(devices[who].source(version=4), address, port, 40_000 + stranger))
         yield line.tap.take()

@@ -83,13 +83,13 @@ def _write(plan: _Plan, folder: Path) -> tuple[list[Path], int, int]:
     (folder / MARK).touch()
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the caller's threads' locks
     with ProcessPoolExecutor(min(len(sites), os.cpu_count() or 1), mp_context=spawn) as pool:
-        jobs = [pool.submit(_write_site, plan, folder, place) for place in range(len(sites))]
+        jobs = [pool.submit(_write_site, plan, folder, place=place) for place in range(len(sites))]
         written = [job.result() for job in jobs]
     captures = [path.relative_to(folder) for site in written for path, _ in site]
     return captures, sum(count for site in written for _, count in site), len(devices)
 
 
-def _write_site(plan: _Plan, folder: Path, place: int) -> list[tuple[Path, int]]:
+def _write_site(plan: _Plan, folder: Path, *, place: int) -> list[tuple[Path, int]]:
     """Write the captures of one site; runs in a process of its own."""
     site = plan.profiles.simulation.sites[place]
     (folder / site.name).mkdir()

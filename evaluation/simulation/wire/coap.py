@@ -36,13 +36,13 @@ class Lwm2mSession:
         register.opt.content_format = LINK_FORMAT
         created = Message(code=Code.CREATED)
         created.opt.location_path = ("rd", self._location)
-        self._confirm(True, register, created)
+        self._confirm(True, register, answer=created)
         for path in _OBSERVED[: int(rng.integers(2, 5))]:
             observe = Message(code=Code.GET)
             observe.opt.observe, observe.opt.uri_path = 0, path
             first = Message(code=Code.CONTENT, payload=noise(rng, int(rng.integers(3, 16))))
             first.opt.observe, first.opt.content_format = 0, TLV
-            self._confirm(False, observe, first)
+            self._confirm(False, observe, answer=first)
 
     def report(self, up: int, down: int) -> None:
         """Notify an observed value, or post to a data object, as the firmware does."""
@@ -50,29 +50,31 @@ class Lwm2mSession:
             self._observe += 1
             notice = Message(code=Code.CONTENT)
             notice.opt.observe, notice.opt.content_format = self._observe, TLV
-            self._confirm(True, self._filled(notice, up), None)
+            self._confirm(True, self._filled(notice, up))
             return
         post = Message(code=Code.POST)
         post.opt.uri_path, post.opt.content_format = ("dp",), SENML_CBOR
-        self._confirm(True, self._filled(post, up), self._filled(Message(code=Code.CHANGED), down))
+        changed = self._filled(Message(code=Code.CHANGED), down)
+        self._confirm(True, self._filled(post, up), answer=changed)
 
     def command(self, down: int, up: int) -> None:
         """Write or execute on the device."""
         write = Message(code=Code.PUT)
         write.opt.uri_path, write.opt.content_format = ("3311", "0", "5850"), TLV
-        self._confirm(False, self._filled(write, down), self._filled(Message(code=Code.CHANGED), up))
+        changed = self._filled(Message(code=Code.CHANGED), up)
+        self._confirm(False, self._filled(write, down), answer=changed)
 
     def keep_alive(self) -> None:
         """Update the registration."""
         update = Message(code=Code.POST)
         update.opt.uri_path = ("rd", self._location)
-        self._confirm(True, update, Message(code=Code.CHANGED))
+        self._confirm(True, update, answer=Message(code=Code.CHANGED))
 
     def stop(self) -> None:
         """De-register."""
         leave = Message(code=Code.DELETE)
         leave.opt.uri_path = ("rd", self._location)
-        self._confirm(True, leave, Message(code=Code.DELETED))
+        self._confirm(True, leave, answer=Message(code=Code.DELETED))
 
     def lose(self) -> None:
         """The registration runs out; the device will register again."""
@@ -94,7 +96,7 @@ class Lwm2mSession:
         message.mtype, message.mid, message.token = CON, self._ids[up], self._token
         return bytes(message.encode())
 
-    def _confirm(self, up: bool, request: Message, answer: Message | None) -> None:
+    def _confirm(self, up: bool, request: Message, *, answer: Message | None = None) -> None:
         """Send a confirmable message until its reply is seen: an answer in the ACK, or an empty ACK.
 
         Every copy that arrives is replied to, so a slow radio shows repeats of one message id and of its ACK.
@@ -102,9 +104,9 @@ class Lwm2mSession:
         asked = self._encoded(up, request)
         reply = answer or Message(code=Code.EMPTY)
         reply.mtype, reply.mid, reply.token = ACK, request.mid, self._token if answer else b""
-        self._repeat(up, asked, bytes(reply.encode()))
+        self._repeat(up, asked, reply=bytes(reply.encode()))
 
-    def _repeat(self, up: bool, asked: bytes, reply: bytes) -> None:
+    def _repeat(self, up: bool, asked: bytes, *, reply: bytes) -> None:
         tap, link = self.line.tap, self.line.link
         moment, timeout = tap.now, ACK_TIMEOUT_S * float(link.rng.uniform(1, _ACK_RANDOM))
         answered, replied = moment, float("inf")  # when a reply passed the tap; when the asker has one

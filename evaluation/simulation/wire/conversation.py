@@ -13,6 +13,8 @@ DELAYED_ACK_S = 0.04  # Linux TCP_DELACK_MIN; an answer within it carries the ac
 INITIAL_WINDOW = 10  # segments, RFC 6928
 MIN_TIMEOUT_S = 1.0  # RFC 6298 section 2.4
 BACKBONE_GAP_S = 0.0003  # between segments of one burst from a server
+_SYN_OPTIONS = struct.Struct("!BBHBBBBBBBB")  # MSS, SACK permitted, NOP, window scale, NOP, NOP
+_TIMESTAMPS = struct.Struct("!BBBBII")  # NOP, NOP, timestamps
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,21 @@ class TcpConversation:
         timeout = MIN_TIMEOUT_S
         while link.loses():
             if link.coin():
-                self._record(True, TH_SYN, tap.now)
+                self._record(True, TH_SYN, at=tap.now)
             tap.now += timeout
             timeout *= 2
-        self._record(True, TH_SYN, tap.now)
+        self._record(True, TH_SYN, at=tap.now)
         self._next[True] += 1
         tap.now += link.turnaround(up=True)
-        self._record(False, TH_SYN | TH_ACK, tap.now)
+        self._record(False, TH_SYN | TH_ACK, at=tap.now)
         self._next[False] += 1
         tap.now += link.turnaround(up=False)
-        self._record(True, TH_ACK, tap.now)
+        self._record(True, TH_ACK, at=tap.now)
 
     def send(self, up: bool, payload: bytes, *, acked: bool = True) -> None:
         """Send one message in segments of the device's MSS, in bursts of a growing window."""
         tap, link = self.line.tap, self.line.link
-        size = self.line.stack.mss
+        size = self.line.stack.mss - (_TIMESTAMPS.size if self.line.stack.timestamps else 0)
         pieces = [payload[start : start + size] for start in range(0, len(payload), size)]
         window, burst, acknowledged = INITIAL_WINDOW, 0, tap.now
         for number, piece in enumerate(pieces, start=1):
@@ -104,7 +106,7 @@ class TcpConversation:
             self._data(up, piece, push=last)
             if acked and (last or number % 2 == 0):
                 acknowledged = max(acknowledged, tap.now + link.turnaround(up=up))
-                self._record(not up, TH_ACK, acknowledged)
+                self._record(not up, TH_ACK, at=acknowledged)
             burst += 1
             if not last:
                 tap.now += link.airtime(len(piece)) if up else BACKBONE_GAP_S
@@ -125,29 +127,29 @@ class TcpConversation:
     def close(self, *, up: bool) -> None:
         """FIN from one side, FIN from the other, ACK."""
         tap, link = self.line.tap, self.line.link
-        self._record(up, TH_FIN | TH_ACK, tap.now)
+        self._record(up, TH_FIN | TH_ACK, at=tap.now)
         self._next[up] += 1
         tap.now += link.turnaround(up=up)
-        self._record(not up, TH_FIN | TH_ACK, tap.now)
+        self._record(not up, TH_FIN | TH_ACK, at=tap.now)
         self._next[not up] += 1
         tap.now += link.turnaround(up=not up)
-        self._record(up, TH_ACK, tap.now)
+        self._record(up, TH_ACK, at=tap.now)
 
     def shout(self, payload: bytes, *, repeats: int) -> None:
         """The device repeats one segment into a mapping that a middlebox has forgotten."""
         tap, timeout = self.line.tap, max(MIN_TIMEOUT_S, 2 * self.line.link.round_trip_s)
         for _ in range(repeats + 1):
-            self._record(True, TH_ACK | TH_PUSH, tap.now, payload)
+            self._record(True, TH_ACK | TH_PUSH, at=tap.now, payload=payload)
             tap.now += timeout
             timeout *= 2
 
     def refuse(self, *, up: bool) -> None:
         """Answer a SYN of the other side with RST."""
-        self._record(up, TH_RST | TH_ACK, self.line.tap.now)
+        self._record(up, TH_RST | TH_ACK, at=self.line.tap.now)
 
     def knock(self, *, up: bool) -> None:
         """Send a lone SYN."""
-        self._record(up, TH_SYN, self.line.tap.now)
+        self._record(up, TH_SYN, at=self.line.tap.now)
         self._next[up] += 1
 
     def _data(self, up: bool, piece: bytes, *, push: bool) -> None:
@@ -156,26 +158,23 @@ class TcpConversation:
         flags = TH_ACK | TH_PUSH if push else TH_ACK
         if link.loses():
             if link.coin():
-                self._record(up, flags, tap.now, piece)
+                self._record(up, flags, at=tap.now, payload=piece)
             tap.now += max(MIN_TIMEOUT_S, 2 * link.round_trip_s)
-        self._record(up, flags, tap.now, piece)
+        self._record(up, flags, at=tap.now, payload=piece)
         self._next[up] = (self._next[up] + len(piece)) & 0xFFFFFFFF
 
-    def _record(self, up: bool, flags: int, at: float, payload: bytes = b"") -> None:
+    def _record(self, up: bool, flags: int, *, at: float, payload: bytes = b"") -> None:
         ack = self._next[not up] if flags & TH_ACK else 0
-        segment = Segment(
-            flags, self._next[up] & 0xFFFFFFFF, ack & 0xFFFFFFFF, payload, self._options(up, flags, at)
-        )
+        seq, options = self._next[up] & 0xFFFFFFFF, self._options(up, flags, at=at)
+        segment = Segment(flags, seq, ack & 0xFFFFFFFF, payload, options)
         self.line.tap.record(at, self._frames[up].frame(segment))
 
-    def _options(self, up: bool, flags: int, at: float) -> bytes:
+    def _options(self, up: bool, flags: int, *, at: float) -> bytes:
         """MSS, SACK and window scale with a SYN, timestamps (RFC 7323) where the device speaks them."""
         options = b""
         if flags & TH_SYN:
-            options += (
-                struct.pack("!BBHBBBBBB", 2, 4, self.line.stack.mss, 4, 2, 1, 3, 3, 7) + b"\1\1"
-            )  # two NOPs fill the word
+            options += _SYN_OPTIONS.pack(2, 4, self.line.stack.mss, 4, 2, 1, 3, 3, 7, 1, 1)
         if self.line.stack.timestamps:
             self._seen[up] = (self._ticks[up] + round(at * 1000)) & 0xFFFFFFFF
-            options += struct.pack("!BBBBII", 1, 1, 8, 10, self._seen[up], self._seen[not up])
+            options += _TIMESTAMPS.pack(1, 1, 8, 10, self._seen[up], self._seen[not up])
         return options

@@ -49,8 +49,8 @@ class UdpFrames:
     """Frames of one direction of a UDP conversation."""
 
     def __init__(self, ends: Ends, stack: Stack, *, up: bool) -> None:
-        self._ports = oriented(ends.device_port, ends.server_port, up)
-        self._internet = _Internet(ends, stack, dpkt.ip.IP_PROTO_UDP, up=up)
+        self._ports = oriented(ends.device_port, ends.server_port, up=up)
+        self._internet = _Internet(ends, stack, protocol=dpkt.ip.IP_PROTO_UDP, up=up)
 
     def frame(self, payload: bytes) -> bytes:
         """Return the Ethernet frame of one datagram."""
@@ -63,9 +63,9 @@ class TcpFrames:
     """Frames of one direction of a TCP conversation."""
 
     def __init__(self, ends: Ends, stack: Stack, *, up: bool) -> None:
-        self._ports = oriented(ends.device_port, ends.server_port, up)
+        self._ports = oriented(ends.device_port, ends.server_port, up=up)
         self._window = stack.window if up else _SERVER_WINDOW
-        self._internet = _Internet(ends, stack, dpkt.ip.IP_PROTO_TCP, up=up)
+        self._internet = _Internet(ends, stack, protocol=dpkt.ip.IP_PROTO_TCP, up=up)
 
     def frame(self, segment: Segment) -> bytes:
         """Return the Ethernet frame of one segment; its options must fill whole 32-bit words."""
@@ -82,7 +82,7 @@ class IcmpFrames:
     def __init__(self, ends: Ends, stack: Stack, *, up: bool) -> None:
         self._kind = dpkt.icmp.ICMP_ECHOREPLY if up else dpkt.icmp.ICMP_ECHO
         self._number = ends.server_port
-        self._internet = _Internet(ends, stack, dpkt.ip.IP_PROTO_ICMP, up=up)
+        self._internet = _Internet(ends, stack, protocol=dpkt.ip.IP_PROTO_ICMP, up=up)
 
     def frame(self, number: int, payload: bytes) -> bytes:
         """Return the frame of echo request or reply `number`."""
@@ -93,8 +93,8 @@ class IcmpFrames:
 class _Internet:
     """Ethernet and IP around one direction: headers made once by dpkt, then refilled, ten times as fast."""
 
-    def __init__(self, ends: Ends, stack: Stack, protocol: int, *, up: bool) -> None:
-        source, target = oriented(ends.device, ends.server, up)
+    def __init__(self, ends: Ends, stack: Stack, *, protocol: int, up: bool) -> None:
+        source, target = oriented(ends.device, ends.server, up=up)
         hops = stack.hops if up else _SERVER_HOPS
         if len(source) == 4:
             ip = dpkt.ip.IP(src=source, dst=target, ttl=hops, p=protocol, df=1, len=0)
@@ -103,7 +103,7 @@ class _Internet:
             ip = dpkt.ip6.IP6(src=source, dst=target, hlim=hops, nxt=protocol)
             kind = dpkt.ethernet.ETH_TYPE_IP6
         self._header = bytes(ip.pack_hdr())
-        macs = oriented(_GATEWAY, _BORDER, up)
+        macs = oriented(_GATEWAY, _BORDER, up=up)
         self._ethernet = bytes(dpkt.ethernet.Ethernet(src=macs[0], dst=macs[1], type=kind).pack_hdr())
         self._pseudo = _sum(source) + _sum(target) + protocol
         self._number = _sum(source) & 0xFFFF
@@ -124,7 +124,7 @@ class _Internet:
         return self._ethernet + header + transport
 
 
-def oriented(device: T, server: T, up: bool) -> tuple[T, T]:
+def oriented(device: T, server: T, *, up: bool) -> tuple[T, T]:
     """Return (source, target) of a packet that goes up or down."""
     return (device, server) if up else (server, device)
 

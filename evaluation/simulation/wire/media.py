@@ -67,13 +67,13 @@ class RtspRecording:
         ask = dpkt.http.Request(method=method, uri=uri, version="1.0", headers=headers, body=body)
         told = {"CSeq": str(self._number), "Session": "8a31c0de"}
         answer = dpkt.http.Response(version="1.0", status="200", reason="OK", headers=told)
-        self._stream.exchange(True, _as_rtsp(ask), _as_rtsp(answer), after=thought(self.line))
+        self._stream.exchange(True, _as_rtsp(ask), answer=_as_rtsp(answer), after=thought(self.line))
 
 
 class SipCamera:
     """GB/T 28181: the camera registers with a SIP server, which invites it to send RTP."""
 
-    def __init__(self, datagrams: Datagrams, camera: str, server: str) -> None:
+    def __init__(self, datagrams: Datagrams, *, camera: str, server: str) -> None:
         self.line: Line = datagrams.line
         self._datagrams, self._camera, self._server, self._number = datagrams, camera, server, 0
 

@@ -74,19 +74,20 @@ class MqttSession:
 
     def report(self, up: int, down: int) -> None:
         """Publish; acknowledged when the firmware asks for it, answered when the platform is of that kind."""
-        number, packet = self._published(True, up, self._client.qos)
+        number, packet = self._published(True, up, qos=self._client.qos)
         if number is None:
             self._stream.send(True, packet)
         else:
             self._ask(packet, _with_id(MQTTCommands.PUBACK, number))
         if down and self._client.answered:
-            self._stream.send(False, self._published(False, down, 0)[1])
+            self._stream.send(False, self._published(False, down, qos=0)[1])
 
     def command(self, down: int, up: int) -> None:
         """The broker publishes first; the device acknowledges and publishes what it did."""
-        number, packet = self._published(False, down, 1)
+        number, packet = self._published(False, down, qos=1)
         reaction = float(self.line.link.rng.uniform(0.05, 1.5))
-        self._stream.exchange(False, packet, _with_id(MQTTCommands.PUBACK, number or 0), after=0.01)
+        confirmed = _with_id(MQTTCommands.PUBACK, number or 0)
+        self._stream.exchange(False, packet, answer=confirmed, after=0.01)
         self.line.tap.now += reaction
         self.report(up, 0)
 
@@ -104,9 +105,9 @@ class MqttSession:
         lose(self._stream, _simple(MQTTCommands.PINGREQ))
 
     def _ask(self, packet: bytes, answer: bytes) -> None:
-        self._stream.exchange(True, packet, answer, after=thought(self.line))
+        self._stream.exchange(True, packet, answer=answer, after=thought(self.line))
 
-    def _published(self, up: bool, size: int, qos: int) -> tuple[int | None, bytes]:
+    def _published(self, up: bool, size: int, *, qos: int) -> tuple[int | None, bytes]:
         topic = f"{self._client.topic}/{'up' if up else 'down'}"
         payload = noise(self.line.link.rng, max(size - len(topic) - 6, 1))
         number, packet = PublishPacket.build_package(Message(topic, payload, qos=qos), self._ids[up])

@@ -12,18 +12,18 @@ _NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970, RFC 5905
 _DNS_TIMEOUT_S = 5.0  # resolv.conf(5)
 
 
-def look_up(line: Line, resolver: UdpConversation, name: str, address: bytes) -> None:
+def look_up(line: Line, resolver: UdpConversation, *, name: str, address: bytes) -> None:
     """Ask a resolver for the address of `name`: A or AAAA, as the address is long; the clock moves on."""
     tap, link = line.tap, line.link
     kind = dpkt.dns.DNS_A if len(address) == 4 else dpkt.dns.DNS_AAAA
     number = int(link.rng.integers(2**16))
-    query = _dns(number, name, kind)
+    query = _dns(name, kind, number=number)
     resolver.send(True, bytes(query), at=tap.now)
     if link.loses():
         tap.now += _DNS_TIMEOUT_S
         resolver.send(True, bytes(query), at=tap.now)
     tap.now += link.turnaround(up=True)
-    answer = _dns(number, name, kind)
+    answer = _dns(name, kind, number=number)
     answer.op |= dpkt.dns.DNS_QR | dpkt.dns.DNS_RA
     record = dpkt.dns.DNS.RR(name=name, type=kind, ttl=int(link.rng.choice((60, 300, 600))), rdata=address)
     answer.an = [record]
@@ -54,10 +54,10 @@ def get_page(stream: Stream, host: str, *, path: str, size: int) -> None:
     kind = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
     rng = stream.line.link.rng
     answer = dpkt.http.Response(version="1.1", status="200", reason="OK", headers=kind, body=noise(rng, size))
-    stream.exchange(True, bytes(request), bytes(answer), after=float(rng.uniform(0.003, 0.1)))
+    stream.exchange(True, bytes(request), answer=bytes(answer), after=float(rng.uniform(0.003, 0.1)))
 
 
-def _dns(number: int, name: str, kind: int) -> dpkt.dns.DNS:
+def _dns(name: str, kind: int, *, number: int) -> dpkt.dns.DNS:
     return dpkt.dns.DNS(
         id=number, op=dpkt.dns.DNS_RD, qd=[dpkt.dns.DNS.Q(name=name, type=kind)], an=[], ns=[], ar=[]
     )

@@ -82,7 +82,7 @@ class StreamSession:
     def command(self, down: int, up: int) -> None:
         """One frame down, one up."""
         reaction = float(self.line.link.rng.lognormal(-1.5, 0.8))  # median 0.2 s; judgement
-        self._stream.exchange(False, self._frame(down), self._frame(up), after=reaction)
+        self._stream.exchange(False, self._frame(down), answer=self._frame(up), after=reaction)
 
     def keep_alive(self) -> None:
         """An empty frame each way."""
@@ -97,7 +97,7 @@ class StreamSession:
         lose(self._stream, self._frame(0))
 
     def _ask(self, up: int, down: int) -> None:
-        self._stream.exchange(True, self._frame(up), self._frame(down), after=thought(self.line))
+        self._stream.exchange(True, self._frame(up), answer=self._frame(down), after=thought(self.line))
 
     def _frame(self, size: int) -> bytes:
         self._number += 1

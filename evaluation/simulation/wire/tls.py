@@ -49,7 +49,7 @@ class TlsStream:
 
     def exchange(self, up: bool, payload: bytes, *, answer: bytes, after: float) -> None:
         """Send one message and its answer, each in a record."""
-        self._tcp.exchange(up, self._sealed(payload), self._sealed(answer), after=after)
+        self._tcp.exchange(up, self._sealed(payload), answer=self._sealed(answer), after=after)
 
     def close(self, *, up: bool) -> None:
         """Send close_notify, then close the connection."""
@@ -67,11 +67,11 @@ class TlsStream:
         offer = replace(self._offer, ticket=ticket)
         greeting = hello.server_hello(rng, hello.AES128_GCM, resumed=bool(ticket))
         down = _record(_HANDSHAKE, greeting) + _record(_CHANGE, b"\1") + _record(_DATA, self._random(hidden))
-        self._tcp.exchange(
-            True, _record(_HANDSHAKE, hello.client_hello(rng, offer)), down, after=self._thought()
-        )
+        up = _record(_HANDSHAKE, hello.client_hello(rng, offer))
+        self._tcp.exchange(True, up, answer=down, after=self._thought())
         finished = _record(_CHANGE, b"\1") + _record(_DATA, self._random(53))
-        self._tcp.exchange(True, finished, _record(_DATA, self._random(234)), after=self._thought())
+        ticket13 = _record(_DATA, self._random(234))
+        self._tcp.exchange(True, finished, answer=ticket13, after=self._thought())
 
     def _handshake12(self, name: str, ticket: bytes) -> None:
         rng = self.line.link.rng
@@ -80,15 +80,15 @@ class TlsStream:
         down = [_record(_HANDSHAKE, hello.server_hello(rng, hello.ECDHE_AES128_GCM))]
         finished = _record(_CHANGE, b"\1") + _record(_HANDSHAKE, self._random(40))
         if ticket:
-            self._tcp.exchange(True, up, down[0] + finished, after=self._thought())
+            self._tcp.exchange(True, up, answer=down[0] + finished, after=self._thought())
             self._tcp.send(True, finished, acked=False)
             return
         chain = hello.certificate12(name), hello.server_key_exchange(rng), hello.message(14)
         down += [_record(_HANDSHAKE, message) for message in chain]
-        self._tcp.exchange(True, up, b"".join(down), after=self._thought())
+        self._tcp.exchange(True, up, answer=b"".join(down), after=self._thought())
         key = _record(_HANDSHAKE, hello.client_key_exchange(self._random(32), width=1))
         renewed = _record(_HANDSHAKE, hello.new_session_ticket12(self._random(160)))
-        self._tcp.exchange(True, key + finished, renewed + finished, after=self._thought())
+        self._tcp.exchange(True, key + finished, answer=renewed + finished, after=self._thought())
 
     def _sealed(self, payload: bytes) -> bytes:
         overhead = _OVERHEAD[self._version]
