@@ -1,6 +1,6 @@
 """The named rival on the IoT Sentinel captures: a random forest on 124 packet features of each capture.
 
-What an able engineer would write in an afternoon with dpkt and scikit-learn, and no more: sizes, directions, gaps, ports
+What an able engineer would write in an afternoon with dpkt and scikit-learn, no more: sizes, directions, gaps, ports
 and protocols of the frames that the device sent or received, 500 trees, defaults otherwise. It reads frames, so it sees
 ARP, EAPOL and LLC, which no flow record holds. `--out` keeps its features for the report of a run, which fits the same
 forest on that run's own splits.

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,9 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 256  # requests in line before one is turned away; at 3 ms each the last waits under a second
-
-T = TypeVar("T")
+MAX_WAITING = 256  # requests in line before one is turned away
+ROUND_DEVICES = 1000  # looked up together; more would keep the next in line waiting
 
 
 @dataclass(frozen=True)
@@ -112,16 +114,18 @@ def servable(run_directory: Path) -> tuple[artifact.Model, str]:
 
 
 class AnsweringThread:
-    """The one thread that loads and then answers, and the line of requests before it.
+    """The one thread that loads and then answers, and the line of questions before it.
 
     One, because Feast's SQLite connection and the DuckDB connection of the windows belong to a thread; more
-    would win little, since most of the work holds the interpreter's lock. More workers are more processes.
+    would win little, since most of the work holds the interpreter's lock. Devices asked for while it is busy are
+    looked up together next: a look-up costs far more than a device in it.
     """
 
     def __init__(self, load: Callable[[], Answering]) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answering")
         self._loading: Future[Answering] = self._thread.submit(load)
-        self._waiting = 0
+        self._line: deque[_Waiting] = deque()
+        self._rounds: asyncio.Task[None] | None = None
 
     async def settled(self) -> None:
         """Wait until loading has ended, well or badly; the log says why it ended badly."""
@@ -136,20 +140,71 @@ class AnsweringThread:
             raise Problem("not-ready", "the model is not loaded; the log of the service says why")
         return self._loading.result()
 
-    async def ask(self, work: Callable[[Answering], T]) -> T:
-        """Return what the work returns. Raises Problem when the model is not ready, or the line is full."""
-        answering = self.ready()
-        if self._waiting >= MAX_WAITING:
+    async def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
+        """Return as `Answering.devices` does. Raises Problem when the model is not ready, or the line is full."""
+        return await self._stand_in_line(_Waiting(device_ids=device_ids))
+
+    async def sessions(self, flows: "Sequence[Flow]") -> list[Answer | Missing]:
+        """Return as `Answering.sessions` does. Raises Problem as `devices` does."""
+        return await self._stand_in_line(_Waiting(flows=flows))
+
+    async def _stand_in_line(self, waiting: "_Waiting") -> list[Answer | Missing]:
+        self.ready()
+        if len(self._line) >= MAX_WAITING:
             raise Problem("overloaded", f"{MAX_WAITING} requests wait already", headers={"Retry-After": "1"})
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, answering)
-        finally:
-            self._waiting -= 1
+        self._line.append(waiting)
+        if self._rounds is None or self._rounds.done():
+            self._rounds = asyncio.create_task(self._serve_the_line())
+        return await waiting.answer
+
+    async def _serve_the_line(self) -> None:
+        while self._line:
+            together = self._next_round()
+            work = partial(_answer_together, self.ready(), together)
+            answered = asyncio.get_running_loop().run_in_executor(self._thread, work)
+            await asyncio.wait([answered])
+            error = answered.exception()
+            for i, waiting in enumerate(together):
+                if waiting.answer.done():  # its client has gone
+                    continue
+                if error is None:
+                    waiting.answer.set_result(answered.result()[i])
+                else:
+                    waiting.answer.set_exception(error)
+
+    def _next_round(self) -> "list[_Waiting]":
+        """Take who is first in line, and those right behind that can be looked up together with it."""
+        together = [self._line.popleft()]
+        devices = len(together[0].device_ids)
+        while devices and self._line and self._line[0].device_ids:
+            devices += len(self._line[0].device_ids)
+            if devices > ROUND_DEVICES:
+                break
+            together.append(self._line.popleft())
+        return together
 
     def close(self) -> None:
         """Let the work at hand end, and take no more."""
         self._thread.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A question in line: by device_ids, or by flows."""
+
+    device_ids: Sequence[str] = ()
+    flows: "Sequence[Flow]" = ()
+    answer: "asyncio.Future[list[Answer | Missing]]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+def _answer_together(answering: Answering, together: Sequence[_Waiting]) -> list[list[Answer | Missing]]:
+    """Return the answers to each of some questions by device_ids, or to one question by flows."""
+    if together[0].flows:
+        return [list(answering.sessions(together[0].flows))]
+    answers = iter(answering.devices([device_id for one in together for device_id in one.device_ids]))
+    return [list(islice(answers, len(one.device_ids))) for one in together]
 
 
 def _judgement(run_directory: Path) -> Judgement | None:

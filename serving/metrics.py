@@ -6,7 +6,8 @@ histograms add up there.
 """
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -25,39 +26,41 @@ class Metrics:
     """The series of one service; `text` shows those of all its workers."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Histogram
+        import prometheus_client as prometheus
         from prometheus_client.values import MutexValue, ValueClass
 
         # Decided when prometheus_client was imported; feast sets the variable too, perhaps after that.
         alone = ValueClass is MutexValue
         self._shared = None if alone else os.environ["PROMETHEUS_MULTIPROC_DIR"]
-        self._registry = CollectorRegistry()
-        self.requests = Counter(
+        self._registry = prometheus.CollectorRegistry()
+        self.requests = prometheus.Counter(
             "iotlens_requests", "HTTP requests", ("route", "status"), registry=self._registry
         )
-        self.seconds = Histogram(
+        self.seconds = prometheus.Histogram(
             "iotlens_request_seconds", "time taken", ("route",), buckets=_LATENCY_S, registry=self._registry
         )
-        self.answers = Counter(
+        self.answers = prometheus.Counter(
             "iotlens_answers", "devices answered for", ("label", "unknown"), registry=self._registry
         )
-        self.devices = Counter(
+        self.devices = prometheus.Counter(
             "iotlens_devices", "devices asked for by name", ("status",), registry=self._registry
         )
-        self.age = Histogram(
+        self.age = prometheus.Histogram(
             "iotlens_feature_age_seconds", "now minus window_end", buckets=_AGE_S, registry=self._registry
         )
 
-    def count(self, answers: "Iterable[Answer | Missing]") -> None:
+    def count(self, answers: "Sequence[Answer | Missing]") -> None:
         """Count the answers of one request; inline flows have no age and no status."""
         now = datetime.now(UTC)
-        for answer in answers:
-            if answer.status != "missing":
-                self.answers.labels(answer.label, str(answer.unknown).lower()).inc()
-                if answer.source is not None:
-                    continue
-                self.age.observe((now - answer.window_end).total_seconds())
-            self.devices.labels(answer.status).inc()
+        answered = [answer for answer in answers if answer.status != "missing"]
+        for (label, unknown), count in Counter((one.label, one.unknown) for one in answered).items():
+            self.answers.labels(label, str(unknown).lower()).inc(count)
+        by_name = [answer for answer in answers if answer.status == "missing" or answer.source is None]
+        for status, count in Counter(one.status for one in by_name).items():
+            self.devices.labels(status).inc(count)
+        for one in answered:
+            if one.source is None:
+                self.age.observe((now - one.window_end).total_seconds())
 
     def text(self) -> bytes:
         """Return the series of all workers in Prometheus' text format."""

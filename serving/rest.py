@@ -1,7 +1,7 @@
 """The REST application that says which device or application stands behind the traffic of a device."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, FastAPI, Request
 from starlette.responses import Response
 
 from serving import answering, examples, metrics, openapi, problems
-from serving.answering import Answering, AnsweringThread
+from serving.answering import ROUND_DEVICES, AnsweringThread
 from serving.gate import Gate
 from serving.schema import (
     Answer,
@@ -46,16 +46,18 @@ async def identify(
     A device without a window online fails the request with 404; a stale one is answered, with status `stale`.
     """
 
-    def answer(service: Answering) -> str:
-        given = _answered(service, question)
-        _metrics(request).count(given)
-        missing = [one.device_id for one in given if isinstance(one, Missing)]
-        if missing:
-            detail = answering.no_window(missing, service.service)
-            raise problems.Problem("unknown-device", detail, missing=missing)
-        return Answers(answers=[one for one in given if isinstance(one, Answer)]).model_dump_json()
-
-    return _json(await _thread(request).ask(answer))
+    thread = _thread(request)
+    if question.flows is not None:
+        given = await thread.sessions(question.flows)
+    else:
+        given = await thread.devices(question.device_ids or ())
+    missing = [one for one in given if isinstance(one, Missing)]
+    _metrics(request).count(missing or given)
+    if missing:
+        ids = [one.device_id for one in missing]
+        detail = answering.no_window(ids, thread.ready().service)
+        raise problems.Problem("unknown-device", detail, missing=ids)
+    return _json(Answers(answers=[one for one in given if isinstance(one, Answer)]))
 
 
 @router.post(
@@ -70,14 +72,14 @@ async def identify_batch(
 ) -> Response:
     """Say what stands behind each of many devices; one without a window has a problem in its place."""
 
-    def answer(service: Answering) -> str:
-        given = service.devices(question.device_ids)
-        _metrics(request).count(given)
-        statuses = Counter(one.status for one in given)
-        known, stale, missing = statuses["known"], statuses["stale"], statuses["missing"]
-        return BatchAnswers(answers=list(given), known=known, stale=stale, missing=missing).model_dump_json()
-
-    return _json(await _thread(request).ask(answer))
+    thread, ids = _thread(request), question.device_ids
+    given: list[Answer | Missing] = []
+    for start in range(0, len(ids), ROUND_DEVICES):
+        given += await thread.devices(ids[start : start + ROUND_DEVICES])  # small questions come in between
+    _metrics(request).count(given)
+    statuses = Counter(one.status for one in given)
+    known, stale, missing = statuses["known"], statuses["stale"], statuses["missing"]
+    return _json(BatchAnswers(answers=given, known=known, stale=stale, missing=missing))
 
 
 @router.get("/models", summary="What answers here", responses=openapi.errors("not-ready"), tags=["models"])
@@ -111,14 +113,8 @@ async def series(request: Request) -> Response:
     return Response(_metrics(request).text(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
-def _answered(service: Answering, question: Question) -> Sequence[Answer | Missing]:
-    if question.flows is not None:
-        return service.sessions(question.flows)
-    return service.devices(question.device_ids or ())
-
-
-def _json(text: str) -> Response:
-    return Response(text, media_type="application/json")
+def _json(answers: Answers | BatchAnswers) -> Response:
+    return Response(answers.model_dump_json(), media_type="application/json")
 
 
 def _thread(request: Request) -> AnsweringThread:

@@ -7,19 +7,20 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
 from serving import examples, keys
-from serving.answering import MAX_WAITING, Answering, AnsweringThread
+from serving.answering import MAX_WAITING, Answering, AnsweringThread, load
 from serving.problems import KINDS, MEDIA_TYPE, Problem, type_uri
 from serving.rest import create_app
+from serving.schema import Answer, Missing
 from serving.settings import Settings
 from training import artifact
 
@@ -236,27 +237,44 @@ def test_a_failure_of_ours_shows_its_instance_and_not_its_words(
     assert answer.json()["instance"] in caplog.text
 
 
-def test_more_than_the_line_takes_is_turned_away() -> None:
-    go_on = threading.Event()
+def test_who_waits_is_answered_together_and_more_than_the_line_takes_is_turned_away(fleet: Any) -> None:
+    go_on, rounds = threading.Event(), list[int]()
 
-    def slow(_: Answering) -> str:
-        go_on.wait()
-        return "done"
+    class Slow(Answering):
+        def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
+            go_on.wait()
+            rounds.append(len(device_ids))
+            return super().devices(device_ids)
+
+    def load_slow() -> Slow:
+        loaded = load(fleet.workspace, fleet.session_run)
+        return Slow(loaded.model, loaded.store, loaded.service, loaded.judgement)
 
     async def ask_all(thread: AnsweringThread) -> list[Any]:
         await thread.settled()
-        asked = [asyncio.create_task(thread.ask(slow)) for _ in range(MAX_WAITING + 1)]
+        first = asyncio.create_task(thread.devices(["tracker-0"]))
+        await asyncio.sleep(0)
+        asked = [asyncio.create_task(thread.devices([f"tracker-{i % 9}"])) for i in range(MAX_WAITING + 2)]
         while not asked[-1].done():
             await asyncio.sleep(0)
+        asked[3].cancel()
         go_on.set()
-        return await asyncio.gather(*asked, return_exceptions=True)
+        return await asyncio.gather(first, *asked, return_exceptions=True)
 
-    thread = AnsweringThread(lambda: cast(Answering, None))  # what answers is not looked at here
-    *answered, turned_away = asyncio.run(ask_all(thread))
+    thread = AnsweringThread(load_slow)
+    first, *answered = asyncio.run(ask_all(thread))
     thread.close()
-    assert answered == ["done"] * MAX_WAITING
-    assert isinstance(turned_away, Problem)
-    assert (turned_away.kind, turned_away.headers) == ("overloaded", {"Retry-After": "1"})
+    assert rounds == [1, MAX_WAITING]
+    assert first[0].device_id == "tracker-0"
+    for i, answer in enumerate(answered[:MAX_WAITING]):
+        if i != 3:
+            assert [(one.device_id, one.status) for one in answer] == [
+                (f"tracker-{i % 9}", "missing" if i % 9 == 8 else "known")
+            ]
+    assert isinstance(answered[3], asyncio.CancelledError)
+    for turned_away in answered[MAX_WAITING:]:
+        assert isinstance(turned_away, Problem)
+        assert (turned_away.kind, turned_away.headers) == ("overloaded", {"Retry-After": "1"})
 
 
 # Readiness
