@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 SESSION_TTL_S = 365 * 86_400  # what a device did in a session stays true until it is seen again
 
@@ -26,6 +26,15 @@ class StoreSettings(BaseModel, frozen=True, extra="forbid"):
     ttl_s: dict[str, float] = Field(
         default={"session": SESSION_TTL_S}, description="by window; one not named here: twice its length"
     )
+
+    @field_validator("online_store")
+    @classmethod
+    def _corrections_arrive(cls, online_store: dict[str, Any]) -> dict[str, Any]:
+        if online_store.get("type") == "redis" and online_store.get("skip_dedup") is not True:
+            raise ValueError(
+                "redis needs skip_dedup: true, or a corrected row of the same window is not written"
+            )
+        return online_store
 
     def ttl(self, lengths_s: Mapping[str, float | None]) -> dict[str, timedelta]:
         """Return how long a row of each window serves after its window_end.

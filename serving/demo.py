@@ -9,8 +9,8 @@ from typing import NamedTuple
 import typer
 
 EXPERIMENT = "experiments/device_type.yaml"
-WINDOW = "1h"  # holds a few heartbeats; nine days give every device many of them
-SEED, DEVICES_PER_TYPE, DAYS = 7, 8, 9
+WINDOW = "session"  # one capture, here a day of one site: enough to tell most types apart
+SEED, DEVICES_PER_TYPE, DAYS = 7, 5, 9
 
 
 class Fleet(NamedTuple):

@@ -1,4 +1,4 @@
-"""An ingest that is killed at any moment leaves no half source, and a normal run after it the lake of an undisturbed one."""
+"""An ingest killed at any moment leaves no half source, and a normal run after it the lake of an undisturbed one."""
 
 import random
 import subprocess

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.configuration import find_config, read_config
 from features.store import Store, feature_service_name
 from features.store_settings import StoreSettings, project_name
 from features.table import Column, arrow_schema
@@ -463,6 +464,17 @@ def test_a_row_serves_twice_its_window_unless_told_otherwise() -> None:
 def test_a_ttl_that_makes_no_sense_is_refused(ttl_s: dict[str, float], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         StoreSettings(ttl_s=ttl_s).ttl({"session": None, "15min": 900})
+
+
+def test_redis_must_be_told_not_to_drop_corrections() -> None:
+    """Feast's Redis store skips a row whose window_end it has, which a corrected row always shares."""
+    StoreSettings(online_store={"type": "redis", "connection_string": "host:6379", "skip_dedup": True})
+    with pytest.raises(ValueError, match="redis needs skip_dedup: true"):
+        StoreSettings(online_store={"type": "redis", "connection_string": "host:6379"})
+
+
+def test_the_packaged_configuration_is_the_default() -> None:
+    assert read_config(find_config("feature_store.yaml"), StoreSettings) == StoreSettings()
 
 
 # ---- what feast does to a process
