@@ -11,6 +11,10 @@ window_end      last instant of a window, UTC, exclusive (for `session`: the end
 created         when a row became known, UTC; a late backfill has an old window_end and a new created
 ps, piat_ms     packet size (byte, IP layer) and packet inter-arrival time (ms): nfstream's words
 label, family   the device type or application (leaf), and the group of near-identical ones it belongs to
+leaf, level     the finest thing an answer can name; level says whether `leaf` or only `family` may be trusted
+unit            one physical device; second units of a type judge transfer to devices never seen
+fold            one pair of rows to learn from and rows to judge on
+model_version   experiment and content of a model: the same version answers the same
 site            where a device stands; a split by site judges transfer to another place
 run             one sealed directory of one experiment: model, predictions, report, DONE
 """

@@ -26,6 +26,7 @@ from features.table import arrow_schema
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"  # stands for a map where there is none
+_READING = 1  # raised when the code makes other tables of the same bytes: every source is then read anew
 _PRELOADED = (__name__, *METER_MODULES)  # by the workers
 
 
@@ -235,7 +236,7 @@ def _step(plan: _Plan, path: Path, content: Content | str) -> _Reading | _Outcom
 def _fingerprint(devices: DeviceMap, settings: FlowSettings) -> str:
     """Return a hash of all that the tables of a source are made from besides its bytes."""
     contracts = [str(arrow_schema(columns)) for columns in (FLOWS, DEVICES)]
-    made_from = [devices.fingerprint, settings.model_dump(), version("nfstream"), contracts]
+    made_from = [_READING, devices.fingerprint, settings.model_dump(), version("nfstream"), contracts]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
 
 

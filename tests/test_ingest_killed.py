@@ -1,5 +1,6 @@
 """An ingest killed at any moment leaves no half source, and a normal run after it the lake of an undisturbed one."""
 
+import os
 import random
 import subprocess
 import sys
@@ -58,16 +59,15 @@ def lake_files(workspace: Path) -> dict[str, bytes]:
 
 
 def kill_when_files_change(captures: Path, workspace: Path, devices: str, changes: int) -> None:
-    """Start an ingest, and kill it and look for orphans when the lake changed so many times (as far as we can see)."""
-    process = start(captures, workspace, devices)
-    seen: set[Path] = set()
-    while changes > 0 and process.poll() is None:
-        now = set((workspace / "lake").rglob("*.*"))
-        changes -= now != seen
-        seen = now
-    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.kill()
-    process.communicate()
+    """Start an ingest, and kill it when the lake was seen to change so many times; it leaves no process behind."""
+    with start(captures, workspace, devices) as process:
+        seen: list[object] = []
+        while changes > 0 and process.poll() is None:
+            now = [files for _, _, files in os.walk(workspace / "lake")]
+            changes -= now != seen
+            seen = now
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.kill()
     _, orphans = psutil.wait_procs(family, timeout=30)
     assert orphans == []
     for record in lake.records(workspace).values():
