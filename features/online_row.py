@@ -87,7 +87,9 @@ def unpack(
     Raises ValueError when a layout lacks a feature, or has it as another dtype.
     """
     there = np.array([len(row) > 0 for row in rows], dtype=bool)
-    names = {dtype: [column.name for column in features if column.dtype == dtype] for dtype in _NUMPY}
+    names: dict[str, list[str]] = {}
+    for column in features:
+        names.setdefault(column.dtype, []).append(column.name)
     blocks = {
         dtype: np.full((len(rows), len(group)), _ABSENT[dtype], dtype=_NUMPY[dtype])
         for dtype, group in names.items()
@@ -100,10 +102,11 @@ def unpack(
         places = np.flatnonzero(there)[tags == tag]
         packed = np.frombuffer(b"".join(rows[place] for place in places), dtype=layout.row)
         ends[places] = packed["window_end"].astype("datetime64[us]")
+        values = packed["features"]
         for dtype, group in names.items():
-            for column, name in enumerate(group):
-                blocks[dtype][places, column] = packed["features"][name]
-    frames = [_block(values, dtype, ~there) for dtype, values in blocks.items()]
+            for place, name in enumerate(group):
+                blocks[dtype][places, place] = values[name]
+    frames = [_block(block, dtype, ~there) for dtype, block in blocks.items()]
     return ends, _side_by_side(frames, [name for group in names.values() for name in group], features)
 
 
