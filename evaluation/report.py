@@ -43,7 +43,7 @@ def judge(fitted: Fitted) -> Path:
     (fitted.directory / REPORT_JSON).write_text(text + "\n", encoding="utf-8")
     page = fitted.directory / REPORT_HTML
     page.write_text(to_html(summary), encoding="utf-8")
-    log.info("%s %s", summary["headline"]["sentence"], page)
+    log.info("%s%s %s", summary["headline"]["sentence"], " (simulated)" if summary["simulated"] else "", page)
     return page
 
 

@@ -1,6 +1,7 @@
 """The whole road on a simulated fleet: simulate, ingest, features, train, report, serve, ask."""
 
 import json
+import logging
 import time
 import urllib.request
 from pathlib import Path
@@ -26,6 +27,8 @@ def walk(fleet: Fleet, out: Path, *, port: int) -> None:
 
     Every figure printed is of simulated traffic and says so. What an earlier walk left is used again.
     """
+    for package in ("features", "evaluation"):
+        logging.getLogger(package).setLevel(logging.WARNING)  # the lines below tell it, and say "simulated"
     began, workspace = time.monotonic(), out / "workspace"
     _simulate(fleet, out / "captures")
     _ingest(out / "captures", workspace)
@@ -83,7 +86,7 @@ def _train(workspace: Path) -> Path:
     report.judge(fitted)
     directory = run.seal(fitted.directory)
     summary = json.loads((directory / report.REPORT_JSON).read_text(encoding="utf-8"))
-    _say("train", f"{summary['headline']['sentence']}")
+    _say("train", f"{summary['headline']['sentence']} (simulated)")
     return directory
 
 
