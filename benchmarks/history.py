@@ -172,19 +172,21 @@ def feast_store(workspace: Path, size: Size, *, offline: str) -> Join:
 
 
 def run(method: str, workspace: Path, size: Size, runs: int) -> dict[str, Any]:
-    """Return seconds of each run and the peak memory of this process; write the answer beside the lake."""
+    """Return seconds and CPU seconds of each run, and this process's peak memory; write the answer down."""
     makers = {"history": ours, "merge_asof": merge_asof}
     make = makers.get(method) or (lambda *of: feast_store(*of, offline=method))
     join, entities = make(workspace, size), make_entities(size)
     join(entities.head(100).copy())
-    seconds = []
+    seconds, cpu_seconds = [], []
     for _ in range(runs):
         asked = entities.copy()
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         answer = join(asked)
         seconds.append(time.perf_counter() - started)
+        cpu_seconds.append(time.process_time() - cpu_started)
     answer.to_parquet(workspace / f"{method}.parquet")
-    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": median(seconds), "cpu_seconds": median(cpu_seconds), "peak_mb": peak_mb}
 
 
 def in_own_process(method: str, workspace: Path, arguments: list[str]) -> dict[str, Any]:
@@ -225,18 +227,17 @@ def difference(workspace: Path, method: str, size: Size) -> Difference:
 def table(results: dict[str, dict[str, Any]], differences: dict[str, Difference]) -> str:
     """Return the results as Markdown; ratios against store.history."""
     lines = [
-        "| simulated | time | ratio | peak memory | ratio | lost: unanswered | lost: asked twice | other values |",
-        "|---|---|---|---|---|---|---|---|",
+        "| simulated | time | ratio | CPU | ratio | peak memory | ratio | lost: unanswered | lost: asked twice"
+        " | other values |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     base = results["history"]
     for method, result in results.items():
-        seconds, memory = median(result["seconds"]), result["peak_mb"]
-        ratios = seconds / median(base["seconds"]), memory / base["peak_mb"]
+        units = {"seconds": "{:.2f} s", "cpu_seconds": "{:.2f} s", "peak_mb": "{:,.0f} MB"}
+        cells = [f"{unit.format(result[key])} | {result[key] / base[key]:.1f}" for key, unit in units.items()]
         differs = differences[method]
-        lines.append(
-            f"| {NAMES[method]} | {seconds:.2f} s | {ratios[0]:.1f} | {memory:,.0f} MB | {ratios[1]:.1f} |"
-            f" {differs.unanswered:,} | {differs.twice:,} | {differs.otherwise:,} |"
-        )
+        cells += [f"{count:,}" for count in (differs.unanswered, differs.twice, differs.otherwise)]
+        lines.append(f"| {NAMES[method]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 TREES = 500
 SIZE_EDGES = np.array([64, 80, 100, 128, 160, 200, 256, 384, 512, 768, 1024, 1400])  # byte, on the wire
-FIRST = 20  # signed sizes of the first frames
+FIRST = 30  # signed sizes of the first frames
 KINDS = ("arp", "eapol", "llc", "ipv6", "icmp", "icmp6", "igmp", "tcp", "udp")
 PORTS = (53, 67, 80, 123, 443, 1900, 5353)
 FLAGS = {"syn": dpkt.tcp.TH_SYN, "fin": dpkt.tcp.TH_FIN, "rst": dpkt.tcp.TH_RST, "psh": dpkt.tcp.TH_PUSH}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import ibis
 import ibis.expr.types as ir
 
-from features.table import Column, Dtype
+from features.table import Column
 
 KEY = "window_id"  # numbers the (device_id, source, window_start, window_end) of the flows at hand
 
@@ -14,43 +14,57 @@ _MASS = (
     2.0**40
 )  # weights are summed as whole numbers of 2**-40, so that the order of rows cannot change a sum
 
-
-Expression = Callable[
-    ..., ir.Value
-]  # of one view; a lambda in a loop also binds its loop variable by default
+Expression = Callable[[ir.Table], ir.Value]
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature of a window. expression: from the rows of its group's view to one value per window."""
+    """One feature of a window.
+
+    expression: from the rows of its group's view to one value per window. part: in a group that is split, the rows it
+    tells of, by their value in the splitting column; the features of all parts share one expression.
+    """
 
     column: Column
     expression: Expression
+    part: str | None = None
 
 
 @dataclass(frozen=True)
 class Group:
-    """Features computed from one view. view: from flows placed in windows to the table that is aggregated by KEY."""
+    """Features computed from one view. told: what they are about, the heading of their page.
+
+    view: from flows placed in windows to the table that is aggregated by KEY. split: a string column of the view; it is
+    then aggregated by KEY and that column, so that one pass serves every part. of: the group whose view this one's
+    starts from, instead of the flows; it stands before this one.
+    """
 
     name: str
+    told: str
     view: Callable[[ir.Table], ir.Table]
     features: tuple[Feature, ...]
+    split: str | None = None
+    of: "Group | None" = None
 
 
-def count(name: str, description: str, expression: Expression) -> Feature:
+def count(name: str, expression: Expression, *, told: str, part: str | None = None) -> Feature:
     """Declare a count: whole, never empty, 0 where nothing was seen."""
-    return Feature(Column(name, "int64", "1", description, low=0), expression)
+    return Feature(Column(name, "int64", "1", told, low=0), expression, part)
 
 
-def number(name: str, unit: str, description: str, expression: Expression) -> Feature:
+def number(name: str, expression: Expression, *, unit: str, told: str, part: str | None = None) -> Feature:
     """Declare a number that is empty where the window has nothing to measure it on."""
-    return Feature(Column(name, "float64", unit, description, empty=True), expression)
+    return Feature(Column(name, "float64", unit, told, empty=True), expression, part)
 
 
-def ratio(name: str, description: str, expression: Expression) -> Feature:
-    """Declare a share in [0, 1], empty where there is nothing to take it of."""
-    dtype: Dtype = "float64"
-    return Feature(Column(name, dtype, "1", description, low=0, high=1, empty=True), expression)
+def ratio(name: str, expression: Expression, *, told: str) -> Feature:
+    """Declare a share in [0, 1] that is empty where there is nothing to take it of."""
+    return Feature(Column(name, "float64", "1", told, low=0, high=1, empty=True), expression)
+
+
+def part_share(name: str, expression: Expression, *, told: str, part: str | None = None) -> Feature:
+    """Declare the share of a part in its window, in [0, 1]: never empty, 0 where the part was not seen."""
+    return Feature(Column(name, "float64", "1", told, low=0, high=1), expression, part)
 
 
 def share(part: ir.Value, whole: ir.Value) -> ir.Value:
@@ -73,11 +87,11 @@ def entropy(weight: ir.Value) -> ir.Value:
     return exact_sum(-weight * weight.nullif(0).log2())
 
 
-def of_window(value: ir.Value) -> ir.Value:
-    """Spread an aggregate over the rows of its window."""
-    return value.over(ibis.window(group_by=[KEY]))
+def of_window(value: ir.Value, *, also: tuple[str, ...] = ()) -> ir.Value:
+    """Spread an aggregate over the rows of its window, or of a part of it."""
+    return value.over(ibis.window(group_by=[KEY, *also]))
 
 
 def rank(order_by: list[ir.Value], *, also: tuple[str, ...] = ()) -> ir.Value:
-    """Number the rows of a window, or of a part of it, from 0."""
-    return ibis.row_number().over(ibis.window(group_by=[KEY, *also], order_by=order_by))
+    """Number the rows of a window, or of a part of it, from 1."""
+    return 1 + ibis.row_number().over(ibis.window(group_by=[KEY, *also], order_by=order_by))

@@ -9,15 +9,6 @@ device over one window (of one capture, for `session`). A feature that may be em
 to measure it on. "First packets" are those of `first_ps`, at most 32 of each flow. No address and no absolute time is a
 feature.
 """
-_TITLES = {
-    "flow": "Flows: volume, peers, services, sizes, flags, ports",
-    "packet": "First packets: histograms, quantiles, sizes in their order, gaps",
-    "size": "Sizes of first packets: how many, how frequent",
-    "rhythm": "Rhythm: gaps between flows, heartbeat, active time",
-    "repeat": "Repetition: flows to the same service port",
-    "peer": "Peers",
-    "port": "Service ports (the lower of a flow's two)",
-}
 
 
 def page() -> str:
@@ -25,9 +16,7 @@ def page() -> str:
     keys = "\n".join(f"- `{column.name}`: {column.description}" for column in KEY_COLUMNS)
     parts = [_HEAD, f"\nKeys:\n\n{keys}\n"]
     for group in GROUPS:
-        parts.append(
-            f"\n## {_TITLES[group.name]}\n\n| feature | unit | empty | meaning |\n|---|---|---|---|\n"
-        )
+        parts.append(f"\n## {group.told}\n\n| feature | unit | empty | meaning |\n|---|---|---|---|\n")
         for feature in group.features:
             column = feature.column
             may = "yes" if column.empty else "no"

@@ -1,9 +1,9 @@
-"""Features of a window's flows taken one by one: volume, direction, services, sizes, flags, durations."""
+"""Features of a window's flows taken one by one: volume, direction, peers, sizes, flags, ports, durations."""
 
 import ibis
 import ibis.expr.types as ir
 
-from features.feature import Feature, Group, count, number, ratio, rows_where, share
+from features.feature import Feature, Group, count, number, part_share, ratio, rows_where, share
 
 TCP, UDP, ICMP, IGMP, ICMPV6 = 6, 17, 1, 2, 58  # IANA protocol numbers
 SERVICES: dict[str, tuple[int, ...]] = {  # IANA service names and ports, either end; the rest is tcp or udp
@@ -21,10 +21,20 @@ SERVICES: dict[str, tuple[int, ...]] = {  # IANA service names and ports, either
     "rtsp": (554,),
     "sip": (5060, 5061),
 }
-KINDS = (*SERVICES, "icmp", "igmp", "icmpv6", "tcp", "udp", "other")
+NETWORK_SERVICES = (
+    "dns",
+    "dhcp",
+    "ntp",
+    "mdns",
+    "ssdp",
+)  # a device's place in its network, not its application
+PROTOCOLS = {"icmp": ICMP, "igmp": IGMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 PEERS = ("broadcast", "multicast", "private", "public")
 WAYS = {"up": "from the device", "down": "to the device"}
-_PROTOCOLS = {"icmp": ICMP, "igmp": IGMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
+_TRANSPORTS = {"tcp": TCP, "udp": UDP}
+_FLAGS = ("syn", "fin", "rst", "psh")
+_TCP_PACKETS = 7  # packets of a TCP flow after its first: hand-shake, hello, answer
+_MICRO = 1e-6  # s in a us
 
 
 def described(flows: ir.Table) -> ir.Table:
@@ -34,7 +44,7 @@ def described(flows: ir.Table) -> ir.Table:
         (with_ports & (flows.device_port.isin(ports) | flows.peer_port.isin(ports)), name)
         for name, ports in SERVICES.items()
     ]
-    protocols = [(flows.protocol == number, name) for name, number in _PROTOCOLS.items()]
+    protocols = [(flows.protocol == number, name) for name, number in PROTOCOLS.items()]
     return flows.mutate(
         packets=flows.up_packets + flows.down_packets,
         bytes=flows.up_bytes + flows.down_bytes,
@@ -47,285 +57,241 @@ def described(flows: ir.Table) -> ir.Table:
 
 def _peer_kind(address: ir.StringValue) -> ir.Value:
     """Say what sort of address it is, never which one."""
+    private = (
+        r"^(10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|169\.254\.|[fF][eE]80:|[fF][cCdD][0-9a-fA-F]{2}:)"
+    )
     return ibis.cases(
         (address.re_search(r"^(22[4-9]|23[0-9])\.|^[fF][fF]"), "multicast"),
         (address.re_search(r"\.255$"), "broadcast"),
-        (
-            address.re_search(
-                r"^(10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|169\.254\.|[fF][eE]80:|[fF][cCdD][0-9a-fA-F]{2}:)"
-            ),
-            "private",
-        ),
+        (address.re_search(private), "private"),
         else_="public",
     )
 
 
 def _volume() -> tuple[Feature, ...]:
     return (
-        count("flows", "flows", lambda f: f.count()),
-        *(
-            count(f"{way}_{what}", f"{what} {told}", lambda f, c=f"{way}_{what}": f[c].sum())
-            for way, told in WAYS.items()
-            for what in ("packets", "bytes")
-        ),
+        count("flows", lambda f: f.count(), told="flows"),
+        *(_total(way, what) for way in WAYS for what in ("packets", "bytes")),
         ratio(
             "up_packet_share",
-            "packets from the device, of all",
             lambda f: share(f.up_packets.sum(), f.packets.sum()),
+            told="packets from the device, of all",
         ),
         ratio(
-            "up_byte_share", "bytes from the device, of all", lambda f: share(f.up_bytes.sum(), f.bytes.sum())
+            "up_byte_share",
+            lambda f: share(f.up_bytes.sum(), f.bytes.sum()),
+            told="bytes from the device, of all",
         ),
-        ratio(
-            "initiated_share",
-            "flows begun by the device",
-            lambda f: rows_where(f.initiated_by_device) / f.count(),
+        part_share(
+            "initiated_share", lambda f: rows_where(f.initiated_by_device) / f.count(), told="flows it began"
         ),
-        ratio(
+        part_share(
             "unanswered_share",
-            "flows with packets one way only",
             lambda f: rows_where((f.up_packets == 0) | (f.down_packets == 0)) / f.count(),
+            told="flows with packets one way only",
         ),
         ratio(
             "ipv6_packet_share",
-            "packets over IPv6",
             lambda f: share(f.packets.sum(where=f.ip_version == 6), f.packets.sum()),
+            told="packets over IPv6",
         ),
-        number("flow_bytes_median", "byte", "median bytes of a flow", lambda f: f.bytes.median()),
-        number("flow_packets_median", "1", "median packets of a flow", lambda f: f.packets.median()),
-        number("flow_packets_max", "1", "packets of the longest flow", lambda f: f.packets.max()),
+        number("flow_bytes_median", lambda f: f.bytes.median(), unit="byte", told="median bytes of a flow"),
         number(
-            "flow_duration_median", "s", "median duration of a flow", lambda f: f.duration_us.median() / 1e6
+            "flow_packets_median", lambda f: f.packets.median(), unit="1", told="median packets of a flow"
+        ),
+        number("flow_packets_max", lambda f: f.packets.max(), unit="1", told="most packets of a flow"),
+    )
+
+
+def _total(way: str, what: str) -> Feature:
+    return count(f"{way}_{what}", lambda f: f[f"{way}_{what}"].sum(), told=f"{what} {WAYS[way]}")
+
+
+def _durations() -> tuple[Feature, ...]:
+    return (
+        number(
+            "flow_duration_median",
+            lambda f: f.duration_us.median() * _MICRO,
+            unit="s",
+            told="median duration of a flow",
         ),
         number(
             "flow_duration_mean",
-            "s",
-            "mean duration of a flow",
-            lambda f: f.duration_us.sum() / f.count() / 1e6,
+            lambda f: f.duration_us.sum() / f.count() * _MICRO,
+            unit="s",
+            told="mean duration of a flow",
         ),
-        number("flow_duration_max", "s", "duration of the longest flow", lambda f: f.duration_us.max() / 1e6),
+        number(
+            "flow_duration_max",
+            lambda f: f.duration_us.max() * _MICRO,
+            unit="s",
+            told="longest duration of a flow",
+        ),
     )
 
 
-def _peers() -> tuple[Feature, ...]:
-    flows = (
-        ratio(
+def _peers(kind: str) -> tuple[Feature, ...]:
+    return (
+        part_share(
             f"{kind}_flow_share",
-            f"flows with a {kind} peer",
-            lambda f, k=kind: rows_where(f.peer_kind == k) / f.count(),
-        )
-        for kind in PEERS
-    )
-    volumes = (
+            lambda f: rows_where(f.peer_kind == kind) / f.count(),
+            told=f"flows with a {kind} peer",
+        ),
         ratio(
             f"{kind}_byte_share",
-            f"bytes with a {kind} peer",
-            lambda f, k=kind: share(f.bytes.sum(where=f.peer_kind == k), f.bytes.sum()),
-        )
-        for kind in PEERS
+            lambda f: share(f.bytes.sum(where=f.peer_kind == kind).fill_null(0), f.bytes.sum()),
+            told=f"bytes with a {kind} peer",
+        ),
     )
-    return (*flows, *volumes)
 
 
-def _services() -> tuple[Feature, ...]:
-    made: list[Feature] = []
-    for kind in KINDS:
-        told = f"of service {kind}"
-        made += [
-            count(f"{kind}_flows", f"flows {told}", lambda f, k=kind: rows_where(f.service == k)),
-            ratio(
-                f"{kind}_flow_share",
-                f"flows {told}",
-                lambda f, k=kind: rows_where(f.service == k) / f.count(),
-            ),
-            ratio(
-                f"{kind}_packet_share",
-                f"packets {told}",
-                lambda f, k=kind: share(f.packets.sum(where=f.service == k), f.packets.sum()),
-            ),
-            ratio(
-                f"{kind}_byte_share",
-                f"bytes {told}",
-                lambda f, k=kind: share(f.bytes.sum(where=f.service == k), f.bytes.sum()),
-            ),
-            number(
-                f"{kind}_up_max_ps",
-                "byte",
-                f"largest packet {told} from the device",
-                lambda f, k=kind: f.up_max_ps.max(where=f.service == k),
-            ),
-            number(
-                f"{kind}_up_min_ps",
-                "byte",
-                f"smallest packet {told} from the device",
-                lambda f, k=kind: f.up_min_ps.min(where=f.service == k),
-            ),
-            number(
-                f"{kind}_up_mean_ps_median",
-                "byte",
-                f"median over flows {told} of the mean packet from the device",
-                lambda f, k=kind: f.up_mean_ps.median(where=f.service == k),
-            ),
-            number(
-                f"{kind}_down_max_ps",
-                "byte",
-                f"largest packet {told} to the device",
-                lambda f, k=kind: f.down_max_ps.max(where=f.service == k),
-            ),
-        ]
-    return tuple(made)
+def _sizes(way: str) -> tuple[Feature, ...]:
+    whither = WAYS[way]
+    return (
+        number(
+            f"{way}_mean_ps",
+            lambda f: share(f[f"{way}_bytes"].sum(), f[f"{way}_packets"].sum()),
+            unit="byte",
+            told=f"mean packet {whither}",
+        ),
+        number(
+            f"{way}_min_ps",
+            lambda f: f[f"{way}_min_ps"].min(),
+            unit="byte",
+            told=f"smallest packet {whither}",
+        ),
+        number(
+            f"{way}_max_ps", lambda f: f[f"{way}_max_ps"].max(), unit="byte", told=f"largest packet {whither}"
+        ),
+        number(
+            f"{way}_max_ps_median",
+            lambda f: f[f"{way}_max_ps"].median(),
+            unit="byte",
+            told=f"median over flows of the largest packet {whither}",
+        ),
+        number(
+            f"{way}_mean_piat_median",
+            lambda f: f[f"{way}_mean_piat_ms"].median(),
+            unit="ms",
+            told=f"median over flows of the mean gap between packets {whither}",
+        ),
+        number(
+            f"{way}_max_piat",
+            lambda f: f[f"{way}_max_piat_ms"].max(),
+            unit="ms",
+            told=f"longest gap between packets {whither} inside a flow",
+        ),
+    )
 
 
-def _ways() -> tuple[Feature, ...]:
-    made: list[Feature] = []
-    for way, told in WAYS.items():
-        made += [
-            number(
-                f"{way}_mean_ps",
-                "byte",
-                f"mean packet {told}",
-                lambda f, w=way: share(f[f"{w}_bytes"].sum(), f[f"{w}_packets"].sum()),
-            ),
-            number(
-                f"{way}_min_ps", "byte", f"smallest packet {told}", lambda f, w=way: f[f"{w}_min_ps"].min()
-            ),
-            number(
-                f"{way}_max_ps", "byte", f"largest packet {told}", lambda f, w=way: f[f"{w}_max_ps"].max()
-            ),
-            number(
-                f"{way}_max_ps_median",
-                "byte",
-                f"median over flows of the largest packet {told}",
-                lambda f, w=way: f[f"{w}_max_ps"].median(),
-            ),
-            number(
-                f"{way}_mean_piat_median",
-                "ms",
-                f"median over flows of the mean gap {told}",
-                lambda f, w=way: f[f"{w}_mean_piat_ms"].median(),
-            ),
-            number(
-                f"{way}_max_piat",
-                "ms",
-                f"longest gap inside a flow {told}",
-                lambda f, w=way: f[f"{w}_max_piat_ms"].max(),
-            ),
-        ]
-        made += [
-            number(
-                f"{way}_{flag}_share",
-                "1",
-                f"TCP packets {told} with {flag.upper()} set",
-                lambda f, w=way, g=flag: share(
-                    f[f"{w}_{g}_packets"].sum(), f[f"{w}_packets"].sum(where=f.protocol == TCP)
-                ),
-            )
-            for flag in ("syn", "fin", "rst", "psh")
-        ]
-    return tuple(made)
+def _flag(way: str, flag: str) -> Feature:
+    return ratio(
+        f"{way}_{flag}_share",
+        lambda f: share(
+            f[f"{way}_{flag}_packets"].sum(where=f.protocol == TCP),
+            f[f"{way}_packets"].sum(where=f.protocol == TCP),
+        ),
+        told=f"TCP packets {WAYS[way]} with {flag.upper()} set",
+    )
 
 
-def _ports() -> tuple[Feature, ...]:
-    made: list[Feature] = []
-    for name, protocol in (("tcp", TCP), ("udp", UDP)):
-        told = f"{name.upper()} service port (the lower of the two) outside discovery services"
-        made += [
-            number(
-                f"{name}_port_min",
-                "1",
-                f"lowest {told}",
-                lambda f, p=protocol: f.service_port.min(where=_own(f, p)),
-            ),
-            number(
-                f"{name}_port_max",
-                "1",
-                f"highest {told}",
-                lambda f, p=protocol: f.service_port.max(where=_own(f, p)),
-            ),
-            count(
-                f"{name}_ports",
-                f"distinct {told}",
-                lambda f, p=protocol: f.service_port.nunique(where=_own(f, p)),
-            ),
-            number(
-                f"{name}_port_first",
-                "1",
-                f"first {told}",
-                lambda f, p=protocol: f.service_port.first(
-                    where=_own(f, p), order_by=[f.start_us, f.service_port]
-                ),
-            ),
-            number(
-                f"{name}_port_of_most_bytes",
-                "1",
-                f"{told} of the flow with most bytes",
-                lambda f, p=protocol: f.service_port.first(
-                    where=_own(f, p), order_by=[f.bytes.desc(), f.service_port]
-                ),
-            ),
-        ]
-    return tuple(made)
+def _service_ports(name: str) -> tuple[Feature, ...]:
+    what = f"{name.upper()} service port (the lower of the two) outside {', '.join(NETWORK_SERVICES)}"
+
+    def own(flows: ir.Table) -> ir.BooleanValue:
+        return (flows.protocol == _TRANSPORTS[name]) & flows.service.notin(NETWORK_SERVICES)
+
+    return (
+        count(f"{name}_ports", lambda f: f.service_port.nunique(where=own(f)), told=f"distinct: {what}"),
+        number(
+            f"{name}_port_min", lambda f: f.service_port.min(where=own(f)), unit="1", told=f"lowest {what}"
+        ),
+        number(
+            f"{name}_port_max", lambda f: f.service_port.max(where=own(f)), unit="1", told=f"highest {what}"
+        ),
+        number(
+            f"{name}_port_first",
+            lambda f: f.service_port.first(where=own(f), order_by=[f.start_us, f.service_port]),
+            unit="1",
+            told=f"first {what}",
+        ),
+        number(
+            f"{name}_port_of_most_bytes",
+            lambda f: f.service_port.first(where=own(f), order_by=[f.bytes.desc(), f.service_port]),
+            unit="1",
+            told=f"{what}: that of the flow with most bytes",
+        ),
+    )
 
 
-def _own(flows: ir.Table, protocol: int) -> ir.BooleanValue:
-    """Keep the flows of a protocol that serve the device's application, not its place in the network."""
-    return (flows.protocol == protocol) & flows.service.notin(["dns", "dhcp", "ntp", "mdns", "ssdp"])
+def _own_ports(name: str) -> tuple[Feature, ...]:
+    """Declare where a device takes its own ports from: the habit of its TCP/IP stack (RFC 6056 lists five)."""
+    what = f"own port of {name.upper()} flows it began outside {', '.join(NETWORK_SERVICES)}"
 
+    def begun(flows: ir.Table) -> ir.BooleanValue:
+        mine = flows.initiated_by_device & (flows.protocol == _TRANSPORTS[name])
+        return mine & flows.service.notin(NETWORK_SERVICES)
 
-def _ephemeral() -> tuple[Feature, ...]:
-    """Declare which range a device draws its own ports from: its stack's habit (RFC 6335, Linux, lwIP differ)."""
-    made: list[Feature] = []
-    for name, protocol in (("tcp", TCP), ("udp", UDP)):
-        for low, high in ((1024, 10000), (10000, 32768), (32768, 61000), (49152, 65536)):
-            made.append(
-                ratio(
-                    f"{name}_own_port_{low}_{high - 1}",
-                    f"{name.upper()} flows it began from a port in that range",
-                    lambda f, p=protocol, a=low, b=high: share(
-                        rows_where(_begun(f, p) & (f.device_port >= a) & (f.device_port < b)),
-                        rows_where(_begun(f, p)),
-                    ),
-                )
-            )
-    return tuple(made)
-
-
-def _begun(flows: ir.Table, protocol: int) -> ir.BooleanValue:
-    return flows.initiated_by_device & (flows.protocol == protocol) & (flows.device_port >= 1024)
+    return (
+        number(
+            f"{name}_own_port_min",
+            lambda f: f.device_port.min(where=begun(f)),
+            unit="1",
+            told=f"lowest {what}",
+        ),
+        number(
+            f"{name}_own_port_median",
+            lambda f: f.device_port.median(where=begun(f)),
+            unit="1",
+            told=f"median {what}",
+        ),
+        number(
+            f"{name}_own_port_max",
+            lambda f: f.device_port.max(where=begun(f)),
+            unit="1",
+            told=f"highest {what}",
+        ),
+    )
 
 
 def _handshake() -> tuple[Feature, ...]:
     return (
         number(
             "syn_up_ps",
-            "byte",
-            "largest SYN from the device: its TCP options",
-            lambda f: f.first_ps[0].max(
-                where=(f.protocol == TCP) & (f.up_syn_packets > 0) & (f.first_ps[0] > 0)
-            ),
+            lambda f: f.first_ps[0].max(where=(f.up_syn_packets > 0) & (f.first_ps[0] > 0)),
+            unit="byte",
+            told="largest SYN from the device: its TCP options",
         ),
         number(
             "syn_down_ps",
-            "byte",
-            "largest SYN to the device",
-            lambda f: (
-                -f.first_ps[0].min(where=(f.protocol == TCP) & (f.down_syn_packets > 0) & (f.first_ps[0] < 0))
-            ),
+            lambda f: -f.first_ps[0].min(where=(f.down_syn_packets > 0) & (f.first_ps[0] < 0)),
+            unit="byte",
+            told="largest SYN to the device",
         ),
-        *(
-            number(
-                f"tcp_flow_packet_{place}_ps",
-                "byte",
-                f"median signed size of packet {place} of TCP flows, up positive",
-                lambda f, i=place: f.first_ps[i].median(where=f.protocol == TCP),
-            )
-            for place in range(1, 8)
-        ),
+        *(_tcp_packet(place) for place in range(1, 1 + _TCP_PACKETS)),
+    )
+
+
+def _tcp_packet(place: int) -> Feature:
+    return number(
+        f"tcp_flow_packet_{place + 1}_ps",
+        lambda f: f.first_ps[place].median(where=f.protocol == TCP),
+        unit="byte",
+        told=f"median signed size of packet {place + 1} of TCP flows, up positive",
     )
 
 
 FLOW_GROUP = Group(
     "flow",
+    "Flows: volume, durations, peers, sizes, flags, ports",
     lambda flows: flows,
-    (*_volume(), *_peers(), *_services(), *_ways(), *_ports(), *_ephemeral(), *_handshake()),
+    (
+        *_volume(),
+        *_durations(),
+        *(feature for kind in PEERS for feature in _peers(kind)),
+        *(feature for way in WAYS for feature in _sizes(way)),
+        *(_flag(way, flag) for way in WAYS for flag in _FLAGS),
+        *(feature for name in _TRANSPORTS for made in (_service_ports, _own_ports) for feature in made(name)),
+        *_handshake(),
+    ),
 )

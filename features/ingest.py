@@ -272,9 +272,14 @@ def _committed(workspace: Path, reading: _Reading, result: _Staged | Failed) -> 
     )
 
 
+def _shown(path: Path) -> str:
+    """Return a path as it was given, what is not UTF-8 in it escaped."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 def _log(path: Path, outcome: _Outcome) -> _Outcome:
     for told in outcome.told:
-        logger.warning("%s: %s", path, told)
+        logger.warning("%s: %s", _shown(path), told)
     if outcome.record:
         why = " since the map or the settings changed" if outcome.kind == "replaced" else ""
         counts = (outcome.record.flows, outcome.record.unmapped_flows)
@@ -290,7 +295,9 @@ def _shared(outcome: _Outcome, is_its_own: bool) -> _Outcome:
 def _summary(outcomes: Mapping[Path, _Outcome]) -> IngestSummary:
     kinds = Counter(outcome.kind for outcome in outcomes.values())
     records = [outcome.record for outcome in outcomes.values() if outcome.record]
-    told = [(outcome.kind, (str(path), told)) for path, outcome in outcomes.items() for told in outcome.told]
+    told = [
+        (outcome.kind, (_shown(path), told)) for path, outcome in outcomes.items() for told in outcome.told
+    ]
     return IngestSummary(
         files=len(outcomes),
         new=kinds["new"],

@@ -1,6 +1,4 @@
-"""Features of the first packets of a window's flows: size histograms, typical and first sizes, gaps."""
-
-from itertools import pairwise
+"""Features of the first packets of a window's flows: size histograms, typical and first sizes, gaps, keep-alive."""
 
 import ibis
 import ibis.expr.types as ir
@@ -13,6 +11,7 @@ from features.feature import (
     entropy,
     number,
     of_window,
+    part_share,
     rank,
     ratio,
     rows_where,
@@ -38,27 +37,18 @@ SIZE_BINS = (
     800,
     1200,
 )  # IP byte, lower bounds
-FIRST = 16  # signed sizes of the first packets of the window
-FIRST_OF_SERVICE = 4
-ORDERED_SERVICES = (
-    "dns",
-    "dhcp",
-    "mdns",
-    "ssdp",
-    "http",
-    "https",
-    "mqtt",
-    "coap",
-    "tcp",
-    "udp",
-    "igmp",
-    "icmpv6",
-)
+FIRST = 8  # signed sizes of the first packets of the window
+TYPICAL = 4  # places of the most frequent and of the largest sizes
+BEAT = 0.1  # a gap within 10 % of the median one keeps the beat
+_SECOND_MS = 1000
 _FLOW = ["start_us", "protocol", "device_port", "peer_port", "peer_ip", "up_bytes", "down_bytes"]
 
 
 def packets(flows: ir.Table) -> ir.Table:
-    """One row per first packet: signed size, gap before it, and its place in the window and in its service."""
+    """One row per first packet: when it passed, which way, its size, and the gaps before it.
+
+    rest_ms: the gap to the packet before it in the flow where it went up after a second of rest or more, else empty.
+    """
     rows = flows.select(
         KEY,
         *_FLOW,
@@ -70,157 +60,215 @@ def packets(flows: ir.Table) -> ir.Table:
     elapsed_ms = rows.piat_ms.sum().over(
         ibis.window(group_by=[KEY, *_FLOW], order_by="place", preceding=(None, 0))
     )
-    rows = rows.mutate(time_us=rows.start_us + 1000 * elapsed_ms)
+    rows = rows.mutate(time_us=rows.start_us + 1000 * elapsed_ms, way=(rows.ps > 0).ifelse("up", "down"))
+    rests = (rows.ps > 0) & (rows.piat_ms >= _SECOND_MS)
     order = [rows.time_us, rows.ps, rows.place]
-    return rows.mutate(
-        nth=rank(order),
-        nth_of_service=rank(order, also=("service",)),
+    rows = rows.mutate(
+        rest_ms=rests.ifelse(rows.piat_ms, None),
         gap_us=rows.time_us - rows.time_us.lag().over(ibis.window(group_by=[KEY], order_by=order)),
     )
+    return rows.mutate(beat_ms=of_window(rows.rest_ms.median()))
 
 
-def _one_way(rows: ir.Table, way: str) -> ir.BooleanValue:
-    return rows.ps > 0 if way == "up" else rows.ps < 0
-
-
-def _histogram(way: str) -> tuple[Feature, ...]:
-    bounds: tuple[int | None, ...] = (*SIZE_BINS, None)
-    return tuple(
-        ratio(
-            f"{way}_ps_{low}_{'' if high is None else high - 1}".rstrip("_"),
-            f"first packets {WAYS[way]} of {low} {'byte and more' if high is None else f'to {high - 1} byte'}",
-            lambda p, w=way, a=low, b=high: share(
-                rows_where(_in_bin(p, w, a, b)), rows_where(_one_way(p, w))
-            ),
-        )
-        for low, high in pairwise(bounds)
-        if low is not None
+def _size_quantile(way: str, percent: int) -> Feature:
+    return number(
+        f"{way}_ps_q{percent}",
+        lambda p: p.ps.abs().quantile(percent / 100, where=p.way == way),
+        unit="byte",
+        told=f"{percent} % quantile of sizes of first packets {WAYS[way]}",
     )
 
 
-def _in_bin(rows: ir.Table, way: str, low: int, high: int | None) -> ir.BooleanValue:
-    inside = _one_way(rows, way) & (rows.ps.abs() >= low)
-    return inside if high is None else inside & (rows.ps.abs() < high)
+def _gap_quantile(percent: int) -> Feature:
+    return number(
+        f"gap_q{percent}",
+        lambda p: p.gap_us.quantile(percent / 100) / 1000,
+        unit="ms",
+        told=f"{percent} % quantile of the gaps between first packets of the window",
+    )
 
 
-def _quartiles(way: str) -> tuple[Feature, ...]:
-    told = f"sizes of first packets {WAYS[way]}"
+def _sizes(way: str) -> tuple[Feature, ...]:
+    what = f"sizes of first packets {WAYS[way]}"
     return (
-        *(
-            number(
-                f"{way}_ps_q{percent}",
-                "byte",
-                f"{percent} % quantile of {told}",
-                lambda p, w=way, q=percent: p.ps.abs().quantile(q / 100, where=_one_way(p, w)),
-            )
-            for percent in (25, 50, 75)
-        ),
-        count(f"{way}_distinct_ps", f"distinct {told}", lambda p, w=way: p.ps.nunique(where=_one_way(p, w))),
+        *(_size_quantile(way, percent) for percent in (25, 50, 75)),
+        count(f"{way}_distinct_ps", lambda p: p.ps.nunique(where=p.way == way), told=f"distinct {what}"),
         number(
             f"{way}_piat_q50",
-            "ms",
-            f"median gap before first packets {WAYS[way]}",
-            lambda p, w=way: p.piat_ms.median(where=_one_way(p, w)),
-        ),
-    )
-
-
-def _first() -> tuple[Feature, ...]:
-    window = (
-        number(
-            f"packet_{place}_ps",
-            "byte",
-            f"signed size of packet {place} of the window, up positive",
-            lambda p, i=place: p.ps.max(where=p.nth == i),
-        )
-        for place in range(FIRST)
-    )
-    services = (
-        number(
-            f"{kind}_packet_{place}_ps",
-            "byte",
-            f"signed size of packet {place} of service {kind}, up positive",
-            lambda p, k=kind, i=place: p.ps.max(where=(p.service == k) & (p.nth_of_service == i)),
-        )
-        for kind in ORDERED_SERVICES
-        for place in range(FIRST_OF_SERVICE)
-    )
-    return (*window, *services)
-
-
-def _gaps() -> tuple[Feature, ...]:
-    return (
-        *(
-            number(
-                f"gap_q{percent}",
-                "ms",
-                f"{percent} % quantile of the gaps between first packets of the window",
-                lambda p, q=percent: p.gap_us.quantile(q / 100) / 1e3,
-            )
-            for percent in (25, 50, 75)
-        ),
-        number(
-            "gap_max", "ms", "longest gap between first packets of the window", lambda p: p.gap_us.max() / 1e3
-        ),
-        ratio(
-            "gap_below_1s_share",
-            "gaps between first packets below 1 s",
-            lambda p: share(rows_where(p.gap_us < 1_000_000), p.gap_us.count()),
+            lambda p: p.piat_ms.median(where=p.way == way),
+            unit="ms",
+            told=f"median gap before first packets {WAYS[way]}",
         ),
     )
 
 
 PACKET_GROUP = Group(
     "packet",
+    "First packets: sizes, gaps, keep-alive",
     packets,
-    (*_histogram("up"), *_histogram("down"), *_quartiles("up"), *_quartiles("down"), *_first(), *_gaps()),
+    (
+        *_sizes("up"),
+        *_sizes("down"),
+        *(_gap_quantile(percent) for percent in (25, 50, 75)),
+        number(
+            "gap_max",
+            lambda p: p.gap_us.max() / 1000,
+            unit="ms",
+            told="longest gap between first packets of the window",
+        ),
+        ratio(
+            "gap_below_1s_share",
+            lambda p: share(rows_where(p.gap_us < 1_000_000), p.gap_us.count()),
+            told="gaps between first packets below 1 s",
+        ),
+        count(
+            "keepalives",
+            lambda p: p.rest_ms.count(),
+            told="first packets up after 1 s of rest or more in their flow",
+        ),
+        number(
+            "keepalive_period",
+            lambda p: p.rest_ms.median() / 1000,
+            unit="s",
+            told="median rest before them: the period of a keep-alive inside a flow",
+        ),
+        ratio(
+            "keepalive_regularity",
+            lambda p: share(rows_where((p.rest_ms - p.beat_ms).abs() <= BEAT * p.beat_ms), p.rest_ms.count()),
+            told="these rests within 10 % of their median",
+        ),
+    ),
 )
 
 
-def sizes(flows: ir.Table) -> ir.Table:
-    """One row per distinct signed size: its share of the first packets, and its rank by frequency and by size."""
-    rows = flows.select(KEY, ps=flows.first_ps.unnest())
-    rows = rows.group_by(KEY, "ps").aggregate(seen=rows.count())
-    rows = rows.mutate(weight=rows.seen / of_window(rows.seen.sum()), way=(rows.ps > 0).ifelse("up", "down"))
-    return rows.mutate(
-        by_frequency=rank([rows.seen.desc(), rows.ps], also=("way",)),
-        by_size=rank([rows.ps.abs().desc()], also=("way",)),
+def binned(packets: ir.Table) -> ir.Table:
+    """One row per first packet: its way and size bin, and the number of first packets that way."""
+    low = ibis.cases(*((packets.ps.abs() >= low, str(low)) for low in reversed(SIZE_BINS)))
+    rows = packets.select(KEY, "way", bin=packets.way + "_" + low)
+    return rows.mutate(that_way=of_window(rows.count(), also=("way",)))
+
+
+def _bin_share(rows: ir.Table) -> ir.Value:
+    return rows.count() / rows.that_way.max()
+
+
+def _histogram(way: str) -> tuple[Feature, ...]:
+    ends = [f"to {high - 1} byte" for high in SIZE_BINS[1:]] + ["byte and more"]
+    return tuple(
+        part_share(
+            f"{way}_ps_from_{low}",
+            _bin_share,
+            told=f"first packets {WAYS[way]} of {low} {end}",
+            part=f"{way}_{low}",
+        )
+        for low, end in zip(SIZE_BINS, ends, strict=True)
     )
 
 
-def _typical(way: str) -> tuple[Feature, ...]:
-    places = ("most", "second most", "third most", "fourth most")
-    return (
-        *(
-            number(
-                f"{way}_common_{place}_ps",
-                "byte",
-                f"{told} frequent size of first packets {WAYS[way]}",
-                lambda s, w=way, i=place: s.ps.abs().max(where=(s.way == w) & (s.by_frequency == i)),
-            )
-            for place, told in enumerate(places)
-        ),
-        *(
-            number(
-                f"{way}_large_{place}_ps",
-                "byte",
-                f"distinct size of first packets {WAYS[way]}, place {place} from the largest",
-                lambda s, w=way, i=place: s.ps.abs().max(where=(s.way == w) & (s.by_size == i)),
-            )
-            for place in range(4)
-        ),
-    )
+HISTOGRAM_GROUP = Group(
+    "histogram",
+    "Size histogram of first packets",
+    binned,
+    (*_histogram("up"), *_histogram("down")),
+    split="bin",
+    of=PACKET_GROUP,
+)
+
+
+def in_order(packets: ir.Table) -> ir.Table:
+    """One row per packet that is among the first of its window, with its place."""
+    rows = packets.mutate(nth=rank([packets.time_us, packets.ps, packets.place]))
+    return rows.filter(rows.nth <= FIRST).select(KEY, "ps", slot=rows.nth.cast("string"))
+
+
+def _size(rows: ir.Table) -> ir.Value:
+    return rows.ps.max()
+
+
+FIRST_GROUP = Group(
+    "first",
+    "Sizes of the first packets in their order",
+    in_order,
+    tuple(
+        number(
+            f"packet_{place}_ps",
+            _size,
+            unit="byte",
+            told=f"signed size of packet {place} of the window, up positive",
+            part=str(place),
+        )
+        for place in range(1, 1 + FIRST)
+    ),
+    split="slot",
+    of=PACKET_GROUP,
+)
+
+
+def sizes(packets: ir.Table) -> ir.Table:
+    """One row per distinct signed size: its share of the first packets."""
+    rows = packets.group_by(KEY, "way", "ps").aggregate(seen=packets.count())
+    return rows.mutate(weight=rows.seen / of_window(rows.seen.sum()))
 
 
 SIZE_GROUP = Group(
     "size",
+    "Diversity of the sizes of first packets",
     sizes,
     (
         number(
-            "ps_entropy", "bit", "entropy of the signed sizes of first packets", lambda s: entropy(s.weight)
+            "ps_entropy",
+            lambda s: entropy(s.weight),
+            unit="bit",
+            told="entropy of the signed sizes of first packets",
         ),
-        ratio("ps_common_share", "first packets of the most frequent signed size", lambda s: s.weight.max()),
-        *_typical("up"),
-        *_typical("down"),
+        ratio(
+            "ps_common_share", lambda s: s.weight.max(), told="first packets of the most frequent signed size"
+        ),
     ),
+    of=PACKET_GROUP,
+)
+
+
+def typical(sizes: ir.Table) -> ir.Table:
+    """Distinct signed sizes: a row for the rank by frequency, and a row for the rank by size."""
+    rows = sizes.mutate(
+        by_frequency=rank([sizes.seen.desc(), sizes.ps], also=("way",)),
+        by_size=rank([sizes.ps.abs().desc()], also=("way",)),
+    )
+    common, large = rows.filter(rows.by_frequency <= TYPICAL), rows.filter(rows.by_size <= TYPICAL)
+    return common.select(KEY, "ps", slot=common.way + "_common_" + common.by_frequency.cast("string")).union(
+        large.select(KEY, "ps", slot=large.way + "_large_" + large.by_size.cast("string"))
+    )
+
+
+def _plain_size(rows: ir.Table) -> ir.Value:
+    return rows.ps.abs().max()
+
+
+def _typical(way: str, place: int) -> tuple[Feature, ...]:
+    return (
+        number(
+            f"{way}_common_{place}_ps",
+            _plain_size,
+            unit="byte",
+            told=f"size of first packets {WAYS[way]}, place {place} by frequency",
+            part=f"{way}_common_{place}",
+        ),
+        number(
+            f"{way}_large_{place}_ps",
+            _plain_size,
+            unit="byte",
+            told=f"size of first packets {WAYS[way]}, place {place} from the largest",
+            part=f"{way}_large_{place}",
+        ),
+    )
+
+
+TYPICAL_GROUP = Group(
+    "typical",
+    "Most frequent and largest sizes of first packets",
+    typical,
+    tuple(feature for way in WAYS for place in range(1, 1 + TYPICAL) for feature in _typical(way, place)),
+    split="slot",
+    of=SIZE_GROUP,
 )

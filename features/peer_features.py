@@ -2,12 +2,14 @@
 
 import ibis.expr.types as ir
 
-from features.feature import KEY, Feature, Group, count, entropy, number, of_window, rank, ratio
+from features.feature import KEY, Feature, Group, count, entropy, number, of_window, rank, ratio, rows_where
+
+BUSIEST = 4  # service ports told by number
 
 
 def peers(flows: ir.Table) -> ir.Table:
     """One row per peer of a window: its shares of packets, bytes and flows."""
-    return _shares(flows, ["peer_ip"])
+    return _shares(flows, ["peer_ip", "peer_kind"])
 
 
 def ports(flows: ir.Table) -> ir.Table:
@@ -29,43 +31,56 @@ def _shares(flows: ir.Table, what: list[str]) -> ir.Table:
 
 def _spread(one: str) -> tuple[Feature, ...]:
     return (
-        count(f"{one}s", f"distinct {one}s", lambda t: t.count()),
-        *(
-            number(
-                f"{one}_{what}_entropy",
-                "bit",
-                f"entropy of {one}s over {what}s",
-                lambda t, w=what: entropy(t[f"{w}_share"]),
-            )
-            for what in ("packet", "byte", "flow")
-        ),
-        *(
-            ratio(
-                f"top_{one}_{what}_share",
-                f"{what}s of the {one} with most {what}s",
-                lambda t, w=what: t[f"{w}_share"].max(),
-            )
-            for what in ("packet", "byte")
-        ),
+        count(f"{one}s", lambda t: t.count(), told=f"distinct {one.replace('_', ' ')}s"),
+        *(_entropy(one, over) for over in ("packet", "byte", "flow")),
+        *(_top_share(one, over) for over in ("packet", "byte")),
     )
 
 
-PEER_GROUP = Group("peer", peers, _spread("peer"))
+def _entropy(one: str, over: str) -> Feature:
+    return number(
+        f"{one}_{over}_entropy",
+        lambda t: entropy(t[f"{over}_share"]),
+        unit="bit",
+        told=f"entropy of {one.replace('_', ' ')}s over {over}s",
+    )
+
+
+def _top_share(one: str, over: str) -> Feature:
+    return ratio(
+        f"top_{one}_{over}_share",
+        lambda t: t[f"{over}_share"].max(),
+        told=f"{over}s of the {one.replace('_', ' ')} with most {over}s",
+    )
+
+
+def _distinct(kind: str) -> Feature:
+    return count(f"{kind}_peers", lambda t: rows_where(t.peer_kind == kind), told=f"distinct {kind} peers")
+
+
+def _busy_port(place: int) -> Feature:
+    return number(
+        f"service_port_{place}",
+        lambda t: t.service_port.max(where=t.nth == place),
+        unit="1",
+        told=f"service port at place {place} by packets",
+    )
+
+
+PEER_GROUP = Group(
+    "peer",
+    "Peers",
+    peers,
+    (*_spread("peer"), *(_distinct(kind) for kind in ("multicast", "private", "public"))),
+)
 PORT_GROUP = Group(
     "port",
+    "Service ports (the lower of a flow's two)",
     ports,
     (
         *_spread("service_port"),
-        number("service_port_lowest", "1", "lowest service port", lambda t: t.service_port.min()),
-        number("service_port_highest", "1", "highest service port", lambda t: t.service_port.max()),
-        *(
-            number(
-                f"service_port_{place}",
-                "1",
-                f"service port at place {place} by packets",
-                lambda t, i=place: t.service_port.max(where=t.nth == i),
-            )
-            for place in range(4)
-        ),
+        number("service_port_lowest", lambda t: t.service_port.min(), unit="1", told="lowest service port"),
+        number("service_port_highest", lambda t: t.service_port.max(), unit="1", told="highest service port"),
+        *(_busy_port(place) for place in range(1, 1 + BUSIEST)),
     ),
 )

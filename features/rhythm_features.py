@@ -3,128 +3,150 @@
 import ibis
 import ibis.expr.types as ir
 
-from features.feature import KEY, Group, count, number, of_window, ratio, rows_where, share
+from features.feature import KEY, Feature, Group, count, number, of_window, ratio, rows_where, share
 
-_TOLERANCE = 0.1  # a gap within 10 % of the median one keeps the beat
+_BEAT = 0.1  # a gap within 10 % of the median one keeps the beat
 _SECOND_US = 1_000_000
+_MICRO = 1e-6  # s in a us
 
 
 def gaps(flows: ir.Table) -> ir.Table:
-    """One row per flow: the gap to the start before it, the median gap of its window, and cover and quiet time."""
+    """One row per flow: the gap to the start before it, and how long the device was busy and quiet until then.
+
+    long_us: the gap where it is a second or more, else empty: flows of one wake-up start within a second.
+    """
     order = ibis.window(group_by=[KEY], order_by=["start_us", "end_us"])
     before = ibis.window(group_by=[KEY], order_by=["start_us", "end_us"], preceding=(None, 1))
-    rows = flows.mutate(
+    rows = flows.select(
+        KEY,
+        "start_us",
+        "end_us",
         gap_us=flows.start_us - flows.start_us.lag().over(order),
         busy_until_us=flows.end_us.max().over(before),
     )
     free_us = ibis.greatest(rows.start_us, rows.busy_until_us.fill_null(rows.start_us))
-    return rows.mutate(
-        beat_us=of_window(rows.gap_us.median()),
+    rows = rows.mutate(
+        long_us=(rows.gap_us >= _SECOND_US).ifelse(rows.gap_us, None),
         cover_us=ibis.greatest(0, rows.end_us - free_us),
         quiet_us=ibis.greatest(0, rows.start_us - rows.busy_until_us),
+    )
+    return rows.mutate(beat_us=of_window(rows.long_us.median()))
+
+
+def repeated(flows: ir.Table) -> ir.Table:
+    """One row per flow that follows another to the same service port: the gap between their starts."""
+    order = ibis.window(group_by=[KEY, "protocol", "service_port"], order_by=["start_us", "end_us"])
+    rows = flows.select(KEY, gap_us=flows.start_us - flows.start_us.lag().over(order))
+    rows = rows.filter(rows.gap_us.notnull())
+    return rows.mutate(beat_us=of_window(rows.gap_us.median()))
+
+
+def _regularity(gap_us: ir.Value, beat_us: ir.Value) -> ir.Value:
+    return share(rows_where((gap_us - beat_us).abs() <= _BEAT * beat_us), gap_us.count())
+
+
+def _burstiness(gap_us: ir.Value) -> ir.Value:
+    """Return (sigma - mean) / (sigma + mean), both times n: from sums of whole ms, exact in 128 bit."""
+    gap_ms = gap_us // 1000
+    total = gap_ms.sum()
+    sigma = (gap_ms.count() * (gap_ms * gap_ms).sum() - total * total).sqrt()
+    return share(sigma - total, sigma + total)
+
+
+def _burst(name: str, *, what: str) -> Feature:
+    return number(
+        name,
+        lambda rows: _burstiness(rows.gap_us),
+        unit="1",
+        told=f"(sigma - mean) / (sigma + mean) of {what}: -1 a clock, 0 chance, 1 bursts (Goh & Barabasi 2008)",
     )
 
 
 RHYTHM_GROUP = Group(
     "rhythm",
+    "Rhythm: gaps between flows, heartbeat, active time",
     gaps,
     (
         number(
             "flow_gap_median",
-            "s",
-            "median gap between flow starts: the heartbeat period",
-            lambda g: g.gap_us.median() / 1e6,
+            lambda g: g.gap_us.median() * _MICRO,
+            unit="s",
+            told="median gap between flow starts",
         ),
         number(
             "flow_gap_mean",
-            "s",
-            "mean gap between flow starts",
-            lambda g: share(g.gap_us.sum(), g.gap_us.count()) / 1e6,
+            lambda g: share(g.gap_us.sum(), g.gap_us.count()) * _MICRO,
+            unit="s",
+            told="mean gap between flow starts",
         ),
         number(
             "flow_gap_q75",
-            "s",
-            "75 % quantile of the gaps between flow starts",
-            lambda g: g.gap_us.quantile(0.75) / 1e6,
+            lambda g: g.gap_us.quantile(0.75) * _MICRO,
+            unit="s",
+            told="75 % quantile of the gaps between flow starts",
         ),
-        number("flow_gap_max", "s", "longest gap between flow starts", lambda g: g.gap_us.max() / 1e6),
+        number(
+            "flow_gap_max",
+            lambda g: g.gap_us.max() * _MICRO,
+            unit="s",
+            told="longest gap between flow starts",
+        ),
         ratio(
             "flow_gap_below_1s_share",
-            "gaps between flow starts below 1 s",
             lambda g: share(rows_where(g.gap_us < _SECOND_US), g.gap_us.count()),
+            told="gaps between flow starts below 1 s",
+        ),
+        _burst("burstiness", what="the gaps between flow starts"),
+        count("heartbeats", lambda g: g.long_us.count(), told="gaps between flow starts of 1 s and more"),
+        number(
+            "heartbeat_period", lambda g: g.long_us.median() * _MICRO, unit="s", told="median of these gaps"
         ),
         ratio(
             "heartbeat_regularity",
-            "gaps between flow starts within 10 % of the median gap",
-            lambda g: share(
-                rows_where((g.gap_us - g.beat_us).abs() <= _TOLERANCE * g.beat_us), g.gap_us.count()
-            ),
+            lambda g: _regularity(g.long_us, g.beat_us),
+            told="these gaps within 10 % of their median",
         ),
         ratio(
             "active_share",
-            "time of the window in which a flow is open",
-            lambda g: share(g.cover_us.sum(), _span_us(g)),
+            lambda g: share(g.cover_us.sum(), g.end_us.max() - g.start_us.min()),
+            told="time with an open flow, from the first flow's start to the last one's end",
         ),
-        number("quiet_max", "s", "longest time without an open flow", lambda g: g.quiet_us.max() / 1e6),
+        number(
+            "quiet_max",
+            lambda g: g.quiet_us.max() * _MICRO,
+            unit="s",
+            told="longest time without an open flow",
+        ),
         count(
             "quiet_spells",
-            "times without an open flow, longer than 1 s",
             lambda g: rows_where(g.quiet_us > _SECOND_US),
+            told="times of more than 1 s without an open flow",
         ),
         number(
             "span",
-            "s",
-            "from the first flow's start to the last flow's end",
-            lambda g: (g.end_us.max() - g.start_us.min()) / 1e6,
+            lambda g: (g.end_us.max() - g.start_us.min()) * _MICRO,
+            unit="s",
+            told="from the first flow's start to the last one's end",
         ),
     ),
 )
-
-
-def _span_us(rows: ir.Table) -> ir.Value:
-    return rows.end_us.max() - rows.start_us.min()
-
-
-def repeated(flows: ir.Table) -> ir.Table:
-    """One row per flow that follows another to the same service port: the gap, and the mean gap of its window."""
-    order = ibis.window(group_by=[KEY, "protocol", "service_port"], order_by=["start_us", "end_us"])
-    rows = flows.mutate(gap_us=flows.start_us - flows.start_us.lag().over(order))
-    rows = rows.filter(rows.gap_us.notnull())
-    rows = rows.mutate(
-        mean_us=of_window(rows.gap_us.sum()) / of_window(rows.count()),
-        beat_us=of_window(rows.gap_us.median()),
-    )
-    return rows.mutate(off_s=((rows.gap_us - rows.mean_us) / 1e6).round(6))
-
-
 REPEAT_GROUP = Group(
     "repeat",
+    "Repetition: flows to the same service port",
     repeated,
     (
-        count("repeats", "flows that follow another one to the same service port", lambda r: r.count()),
+        count("repeats", lambda r: r.count(), told="flows that follow another one to the same service port"),
         number(
-            "repeat_gap_median",
-            "s",
-            "median gap between flows to the same service port",
-            lambda r: r.gap_us.median() / 1e6,
+            "repeat_period",
+            lambda r: r.gap_us.median() * _MICRO,
+            unit="s",
+            told="median gap between flows to the same service port",
         ),
         ratio(
             "repeat_regularity",
-            "gaps between flows to the same service port within 10 % of their median",
-            lambda r: rows_where((r.gap_us - r.beat_us).abs() <= _TOLERANCE * r.beat_us) / r.count(),
+            lambda r: _regularity(r.gap_us, r.beat_us),
+            told="gaps between flows to the same service port within 10 % of their median",
         ),
-        number(
-            "repeat_burstiness",
-            "1",
-            "(sigma - mean) / (sigma + mean) of these gaps: -1 a clock, 0 chance, 1 bursts (Goh & Barabasi 2008)",
-            lambda r: _burstiness(r),
-        ),
+        _burst("repeat_burstiness", what="the gaps between flows to the same service port"),
     ),
 )
-
-
-def _burstiness(rows: ir.Table) -> ir.Value:
-    mean_s = rows.gap_us.sum() / rows.count() / 1e6
-    squares = (rows.off_s * rows.off_s * 1e6).round().cast("decimal(38, 0)").sum().cast("float64") / 1e6
-    sigma_s = (squares / rows.count()).sqrt()
-    return share(sigma_s - mean_s, sigma_s + mean_s)

@@ -1,15 +1,17 @@
 """WINDOWS: what is told of a device over a stretch of time, computed from its flows by one function for every road."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Self
 
 import duckdb
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,19 +20,24 @@ from pydantic import BaseModel, Field, model_validator
 from features.feature import KEY, Group
 from features.flow_features import FLOW_GROUP, described
 from features.flows import FLOWS, FlowSettings
-from features.packet_features import PACKET_GROUP, SIZE_GROUP
+from features.packet_features import FIRST_GROUP, HISTOGRAM_GROUP, PACKET_GROUP, SIZE_GROUP, TYPICAL_GROUP
 from features.peer_features import PEER_GROUP, PORT_GROUP
 from features.rhythm_features import REPEAT_GROUP, RHYTHM_GROUP
+from features.service_features import SERVICE_GROUP
 from features.table import Column, arrow_schema, check_table
 
 GROUPS: tuple[Group, ...] = (
     FLOW_GROUP,
-    PACKET_GROUP,
-    SIZE_GROUP,
-    RHYTHM_GROUP,
-    REPEAT_GROUP,
+    SERVICE_GROUP,
     PEER_GROUP,
     PORT_GROUP,
+    RHYTHM_GROUP,
+    REPEAT_GROUP,
+    PACKET_GROUP,
+    HISTOGRAM_GROUP,
+    FIRST_GROUP,
+    SIZE_GROUP,
+    TYPICAL_GROUP,
 )
 FEATURES = tuple(feature for group in GROUPS for feature in group.features)
 KEY_COLUMNS = (
@@ -53,10 +60,8 @@ _IBIS = {
     "int32[]": "array<int32>",
     "int64[]": "array<int64>",
 }
-_VIEW = "seen"
-_AT_ONCE = (
-    24  # features of one statement: DuckDB's time for a statement grows with the square of their number
-)
+_PART, _VALUE = "part", "value_"  # columns of an aggregate, besides KEY
+_AT_ONCE = 24  # features of a statement: DuckDB's time for one grows with the square of their number
 _local = threading.local()
 
 
@@ -128,13 +133,20 @@ def device_windows(flows: pd.DataFrame, window: Window) -> pd.DataFrame:
 
 def as_frame(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
     """Return an Arrow table of ours as a frame with the dtypes of its contract."""
-    frame: pd.DataFrame = table.select([column.name for column in columns]).to_pandas()
-    return frame.astype({column.name: "string" for column in columns if column.dtype == "string"})
+    ours = table.select([column.name for column in columns])
+    frame: pd.DataFrame = ours.to_pandas(types_mapper={pa.string(): pd.StringDtype()}.get)
+    return frame
 
 
-def connect(*, threads: int) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB of its own that knows no time zone but UTC and loads nothing from outside."""
-    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "threads": threads})
+def connect(*, threads: int, scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB of its own that knows no time zone but UTC and loads nothing from outside.
+
+    scratch: where it may put what does not fit in memory; nowhere if None.
+    """
+    spill = "" if scratch is None else str(scratch / "spilled")
+    connection = duckdb.connect(
+        config={"autoinstall_known_extensions": False, "threads": threads, "temp_directory": spill}
+    )
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET preserve_insertion_order = false")
     return connection
@@ -152,27 +164,47 @@ def compute(connection: duckdb.DuckDBPyConnection, window: Window, *, touched: s
         f"CREATE OR REPLACE TEMP TABLE placed AS SELECT *, {number} FROM ({placing(window)}){only}"
     )
     windows = connection.execute(f"SELECT DISTINCT {KEY}, {keys} FROM placed ORDER BY {KEY}").to_arrow_table()
-    columns = {name: windows[name] for name in KEYS}
-    columns["source"] = pc.if_else(pc.equal(windows["source"], ""), None, windows["source"])
+    columns: dict[str, np.ndarray] = {}
     for step in steps(window):
         if step.view:
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE {_VIEW} AS {step.view}")
+            connection.execute(step.view)
         for aggregate in step.aggregates:
-            columns |= _aligned(connection.execute(aggregate).to_arrow_table(), windows[KEY])
-    return pa.table(
-        [_filled(columns[column.name], column) for column in WINDOWS], schema=arrow_schema(WINDOWS)
-    )
+            found = connection.execute(aggregate.sql).to_arrow_table()
+            columns |= _columns(found, aggregate, windows=len(windows))
+    named = {name: windows[name] for name in KEYS}
+    named["source"] = pc.if_else(pc.equal(windows["source"], ""), None, windows["source"])
+    named |= {
+        feature.column.name: _array(columns[feature.column.name], feature.column) for feature in FEATURES
+    }
+    return pa.table(named).cast(arrow_schema(WINDOWS))
 
 
-def _aligned(found: pa.Table, keys: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """Return the columns of a group in the order of the windows; a window it says nothing of is empty there."""
-    places = pc.index_in(keys, found[KEY].combine_chunks())
-    return {name: found[name].take(places) for name in found.column_names if name != KEY}
+def _columns(found: pa.Table, aggregate: "Aggregate", *, windows: int) -> dict[str, np.ndarray]:
+    """Return the features of an aggregate, each (windows,) in the order of KEY; NaN for a window without the part."""
+    parts = list(aggregate.features)
+    place = found[KEY].to_numpy() - 1
+    column = np.zeros(len(found), dtype="int64")
+    if parts != [None]:
+        column = pc.index_in(found[_PART], pa.array(parts)).to_numpy()
+        wanted = ~np.isnan(column)
+        found, place, column = found.filter(pa.array(wanted)), place[wanted], column[wanted].astype("int64")
+    made = {}
+    for value in found.column_names:
+        if value.startswith(_VALUE):
+            spread = np.full((len(parts), windows), np.nan)
+            spread[column, place] = found[value].cast(pa.float64()).to_numpy()
+            made[value] = spread
+    return {
+        name: made[value][at]
+        for at, names in enumerate(aggregate.features.values())
+        for name, value in names.items()
+    }
 
 
-def _filled(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
-    typed = values.cast(column.arrow)
-    return pc.fill_null(typed, 0) if column.dtype == "int64" else typed
+def _array(values: np.ndarray, column: Column) -> pa.Array:
+    if not column.empty:
+        return pa.array(np.nan_to_num(values), pa.float64()).cast(column.arrow)
+    return pa.array(values, column.arrow, from_pandas=True)
 
 
 @cache
@@ -201,31 +233,47 @@ def _epoch_us(moment): ...  # type: ignore[no-untyped-def]  # DuckDB's own funct
 
 
 @dataclass(frozen=True)
+class Aggregate:
+    """SQL that gives some features of a group. features: of each part, the column of the result by feature name."""
+
+    sql: str
+    features: dict[str | None, dict[str, str]]
+
+
+@dataclass(frozen=True)
 class Step:
-    """SQL of one group. view: what fills the table `seen`; None where `placed` is aggregated. aggregates: by KEY."""
+    """SQL of one group. view: the statement that makes its table, where it does not aggregate `placed` itself."""
 
     view: str | None
-    aggregates: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
 
 
 @cache
 def steps(window: Window) -> tuple[Step, ...]:
     """Return the SQL of each group over the table `placed`; compiled once, since a REST call runs it."""
     placed = ibis.table({**_placed(window).schema(), KEY: "int32"}, name="placed")
-    return tuple(_step(group, placed) for group in GROUPS)
+    views: dict[str, ir.Table] = {}
+    made = []
+    for group in GROUPS:
+        view = group.view(views[group.of.name] if group.of else placed)
+        stored = view if view is placed else ibis.table(view.schema(), name=f"seen_{group.name}")
+        views[group.name] = stored
+        make = None if view is placed else f"CREATE OR REPLACE TEMP TABLE seen_{group.name} AS {_sql(view)}"
+        made.append(Step(make, tuple(_aggregates(group, stored))))
+    return tuple(made)
 
 
-def _step(group: Group, placed: ir.Table) -> Step:
-    view = group.view(placed)
-    rows = placed if view.equals(placed) else ibis.table(view.schema(), name=_VIEW)
-    features = [(feature.column.name, feature.expression(rows)) for feature in group.features]
-    return Step(
-        view=None if rows is placed else _sql(view),
-        aggregates=tuple(
-            _sql(rows.group_by(KEY).aggregate(**dict(features[at : at + _AT_ONCE])))
-            for at in range(0, len(features), _AT_ONCE)
-        ),
-    )
+def _aggregates(group: Group, rows: ir.Table) -> Iterator[Aggregate]:
+    by = {KEY: rows[KEY]} | ({_PART: rows[group.split]} if group.split else {})
+    expressions = list(dict.fromkeys(feature.expression for feature in group.features))
+    for at in range(0, len(expressions), _AT_ONCE):
+        values = {expression: f"{_VALUE}{i}" for i, expression in enumerate(expressions[at : at + _AT_ONCE])}
+        features: dict[str | None, dict[str, str]] = {}
+        for feature in group.features:
+            if feature.expression in values:
+                features.setdefault(feature.part, {})[feature.column.name] = values[feature.expression]
+        table = rows.group_by(**by).aggregate(**{name: one(rows) for one, name in values.items()})
+        yield Aggregate(_sql(table), features)
 
 
 def _sql(table: ir.Table) -> str:

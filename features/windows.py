@@ -1,30 +1,31 @@
 """The windows of a workspace: built from the flows of its lake, kept version by version, read back.
 
-The rows lie in lake/windows/window=NAME/date=DATE, where Feast reads them too. A row whose flows changed is written
-again with a new `created`, and its old version stays: what was known when, can be told. Rows of flows that are no
-longer there (their source was read again with another device map) are taken out.
+The rows lie in lake/windows/window=NAME/date=DATE (of window_end), where Feast reads them too. A row whose flows
+changed is written again with a new `created`, and its old version stays: what was known when, can be told. A row that
+no flow stands behind any more, since its source was read again with another map, was never true: it is taken out.
 """
 
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from features import lake
 from features.configuration import find_config, read_config
 from features.flows import FlowSettings
-from features.table import arrow_schema, check_table
+from features.table import arrow_schema, empty_table
 from features.windowing import (
     CREATED,
     FEATURES,
@@ -35,6 +36,7 @@ from features.windowing import (
     WINDOWS,
     Window,
     WindowSettings,
+    as_frame,
     compute,
     connect,
     device_windows,
@@ -57,9 +59,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ON_DISK = (*KEY_COLUMNS, CREATED, *WINDOWS[len(KEY_COLUMNS) :])
-BATCH_FLOWS = 1_000_000  # flows computed at a time: about 2 GB with their first packets
-_TOLERANCE = 1e-9  # two sums of the same real numbers differ by less
+BATCH_FLOWS = 500_000  # flows in windows computed at a time: about 1 GB with their first packets
 _THREADS = 2
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,50 @@ class BuildSummary:
 
 @dataclass(frozen=True)
 class _Built:
-    """lake/windows/built.json: what the rows were made from. sources: fingerprint of each. recipe: hash of the code."""
+    """lake/windows/built.json: what the rows were made from.
+
+    recipe: hash of all that decides a row. created: of the newest rows, ISO 8601. sources: the fingerprint of each.
+    devices: whom each spoke of.
+    """
 
     recipe: str
+    created: str
     sources: dict[str, str]
+    devices: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What the rows do not know yet.
+
+    sources: new ones and replaced ones. replaced: those read again with another map or other settings, or gone.
+    devices: whom the replaced ones spoke of before.
+    """
+
+    sources: list[str]
+    replaced: list[str]
+    devices: list[str]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One build of one window. sources: the only ones that are new; None to compute every row anew."""
+    """One build of one window. change: None to compute every row. scratch: a folder that no reader scans."""
 
     workspace: Path
     window: Window
     created: datetime
-    sources: frozenset[str] | None
+    change: _Change | None
+    scratch: Path
+
+    @property
+    def hops(self) -> bool:
+        """Whether only some windows of the flows at hand are wanted: a session has all flows of its capture."""
+        return self.change is not None and self.window != SESSION
+
+    @property
+    def folder(self) -> Path:
+        """Where the rows of the window lie."""
+        return _folder(self.workspace, self.window.name)
 
 
 def build(workspace: Path) -> BuildSummary:
@@ -104,161 +136,175 @@ def build(workspace: Path) -> BuildSummary:
     """
     settings = read_config(find_config("windows.yaml", workspace), WindowSettings)
     settings.check_against(read_config(find_config("flows.yaml", workspace), FlowSettings))
-    with lake.writing(workspace):
-        wanted = {name: record.fingerprint for name, record in lake.records(workspace).items()}
-        if not wanted:
+    with lake.writing(workspace) as scratch:
+        records = lake.records(workspace)
+        if not records:
             raise LookupError(f"no source in the lake of {workspace}; run iotlens ingest first")
-        fresh = _fresh(workspace, wanted, recipe=_recipe(settings))
+        wanted = {source: record.fingerprint for source, record in records.items()}
+        recipe, built = _recipe(settings), _built(workspace)
+        change = _change(workspace, built, recipe=recipe, wanted=wanted)
         created = datetime.now(UTC)
-        counts = {
-            window.name: _build_window(_Job(workspace, window, created, fresh)) for window in settings.windows
-        }
-        _remember(workspace, _Built(_recipe(settings), wanted))
+        if built:  # the clock may have been set back, and the newest version is the one created last
+            created = max(created, datetime.fromisoformat(built.created) + timedelta(microseconds=1))
+        jobs = [_Job(workspace, window, created, change, scratch) for window in settings.windows]
+        counts = {job.window.name: _build_window(job) for job in jobs}
+        _remember(workspace, _Built(recipe, created.isoformat(), wanted, _devices(workspace)))
     computed, written, removed = ({name: each[i] for name, each in counts.items()} for i in range(3))
     return BuildSummary(computed, written, removed)
 
 
 def rows(workspace: Path, window: str) -> pd.DataFrame:
     """Return the newest version of each row of a window, under WINDOWS plus `created`, ordered by the keys."""
-    folder = _folder(workspace, window)
-    if not any(folder.rglob("*.parquet")):
-        return pd.DataFrame({column.name: [] for column in ON_DISK})
+    files = sorted(_folder(workspace, window).rglob("*.parquet"))
+    if not files:
+        return empty_table(ON_DISK)
     with connect(threads=_THREADS) as connection:
         found = connection.execute(
-            f"SELECT * FROM ({_newest(folder)}) ORDER BY device_id, source, window_end"
+            f"{_newest(files)} ORDER BY device_id, source, window_end"
         ).to_arrow_table()
-    return check_table(found.to_pandas(), ON_DISK, table=f"windows/{window}")
+    return as_frame(found.cast(arrow_schema(ON_DISK)), ON_DISK)
 
 
-def _newest(folder: Path) -> str:
+def _newest(files: Iterable[Path]) -> str:
     names = ", ".join(f'"{column.name}"' for column in ON_DISK)
-    stored = f"read_parquet('{_quoted(folder)}/*/*.parquet', union_by_name = true, hive_partitioning = false)"
-    return (
-        f"SELECT {names} FROM {stored}"
-        f" QUALIFY row_number() OVER (PARTITION BY {', '.join(KEYS)} ORDER BY created DESC) = 1"
-    )
+    newest = f"row_number() OVER (PARTITION BY {', '.join(KEYS)} ORDER BY created DESC) = 1"
+    return f"SELECT {names} FROM {_parquet(files)} QUALIFY {newest}"
 
 
-def _fresh(workspace: Path, wanted: dict[str, str], *, recipe: str) -> frozenset[str] | None:
-    """Return the sources whose flows are not in any row yet; None where rows may have to go, so all are computed."""
-    built = _built(workspace)
+def _parquet(files: Iterable[Path]) -> str:
+    return f"read_parquet([{_listed(map(str, files))}], union_by_name = true, hive_partitioning = false)"
+
+
+def _change(workspace: Path, built: _Built | None, *, recipe: str, wanted: dict[str, str]) -> _Change | None:
+    """Return what the rows do not know yet; None where they know nothing, or were made in another way."""
     if built is None or built.recipe != recipe:
-        log.info(
-            "computing every window anew: the features or the windows are other ones, or there are none yet"
-        )
-        _state(workspace).unlink(missing_ok=True)
+        log.info("computing every window: there are none yet, or their features or lengths have changed")
         shutil.rmtree(workspace / "lake" / "windows", ignore_errors=True)
         return None
-    if any(wanted.get(source) != fingerprint for source, fingerprint in built.sources.items()):
-        log.info("computing every window anew: a source was read again with another map or other settings")
-        return None
-    return frozenset(wanted.keys() - built.sources.keys())
+    replaced = sorted(source for source, known in built.sources.items() if wanted.get(source) != known)
+    devices = sorted({device for source in replaced for device in built.devices.get(source, [])})
+    return _Change(sorted(wanted.keys() - built.sources.keys()) + replaced, replaced, devices)
 
 
 def _build_window(job: _Job) -> tuple[int, int, int]:
-    if job.sources is not None and not job.sources:
+    """Return the number of rows computed, written, and taken out."""
+    if job.change and not job.change.sources:
         return 0, 0, 0
-    computed = written = removed = 0
-    with connect(threads=_THREADS) as connection:
+    computed = removed = 0
+    with connect(threads=_THREADS, scratch=job.scratch) as connection:
         for part in _parts(connection, job):
-            table = compute(connection, job.window, touched="touched" if _hops(job) else None)
+            table = compute(connection, job.window, touched="touched" if job.hops else None)
             connection.register("computed", table)
             computed += len(table)
-            removed += _take_out(connection, job, part) if job.sources is None else 0
-            written += _append(job, _changed(connection, job))
+            removed += _take_out(connection, job, part=part)
+            _stage(_changed(connection, job), job)
             connection.unregister("computed")
-    return computed, written, removed
-
-
-def _hops(job: _Job) -> bool:
-    """Say whether the job wants only some windows of the flows it reads."""
-    return job.sources is not None and job.window != SESSION
+    return computed, _append(job), removed
 
 
 def _parts(connection: duckdb.DuckDBPyConnection, job: _Job) -> Iterator[str]:
-    """Make `flows`, and `touched` where it is needed, for one batch of devices after the other.
+    """Make `flows`, and `touched` where a device's other windows stay, for one batch of devices after the other.
 
     Yields the SQL condition that a device_id of the batch fulfils.
     """
-    files = [str(file) for file in lake.flows(job.workspace)]
-    if not files:
-        return
-    read = f"read_parquet({files!r}, hive_partitioning = false)"
-    mine = f"source IN ({_listed(job.sources)})" if job.sources is not None else "true"
-    if _hops(job):
-        connection.execute(f"CREATE TEMP VIEW flows AS SELECT * FROM {read} WHERE {mine}")
-        connection.execute(
-            f"CREATE TEMP TABLE touched AS SELECT DISTINCT device_id, window_end FROM ({placing(job.window)})"
-        )
-        mine = "device_id IN (SELECT device_id FROM touched) AND " + _near_touched(connection, job.window)
-    total = connection.execute(f"SELECT count(*) FROM {read} WHERE {mine}").fetchall()[0][0]
-    batches = -(-total // BATCH_FLOWS)
+    files, mine = lake.flows(job.workspace), "true"
+    if job.change:
+        connection.register("changed", pa.table({"source": pa.array(job.change.sources, pa.string())}))
+        connection.register("replaced", pa.table({"source": pa.array(job.change.replaced, pa.string())}))
+        connection.register("former", pa.table({"device_id": pa.array(job.change.devices, pa.string())}))
+        mine = "source IN (FROM changed)"
+    if job.hops and files:
+        files, mine = _touched(connection, job.window, files)
+    read = f"SELECT * FROM {_parquet(files)} WHERE {mine}" if files else "SELECT * FROM flows WHERE false"
+    copies = (job.window.length_s or 1) // (job.window.step_s or 1)
+    total = connection.execute(f"SELECT count(*) FROM ({read})").fetchall()[0][0] if files else 0
+    batches = max(1, -(-total * copies // BATCH_FLOWS))
     for batch in tqdm(range(batches), desc=f"windows {job.window.name}", delay=2, disable=None):
         part = f"hash(device_id) % {batches} = {batch}"
-        connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW flows AS SELECT * FROM {read} WHERE {mine} AND {part}"
-        )
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW flows AS {read} AND {part}")
         yield part
 
 
-def _near_touched(connection: duckdb.DuckDBPyConnection, window: Window) -> str:
-    """Return the SQL that keeps the flows which can end in a touched window, by time alone."""
-    low, high = connection.execute("SELECT min(window_end), max(window_end) FROM touched").fetchall()[0]
-    if low is None:
-        return "false"
-    return f'epoch_us("end") >= {low - (window.length_s or 0) * 1_000_000} AND epoch_us("end") < {high}'
+def _touched(
+    connection: duckdb.DuckDBPyConnection, window: Window, files: list[Path]
+) -> tuple[list[Path], str]:
+    """Make `touched`: the windows that changed sources have flows in, and all windows of devices they spoke of before.
+
+    Returns the flow files that can matter to these windows, and the SQL condition of the flows that do.
+    """
+    told = "source IN (FROM changed) OR device_id IN (FROM former)"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW flows AS SELECT * FROM {_parquet(files)} WHERE {told}")
+    places = f"SELECT DISTINCT device_id, window_end FROM ({placing(window)})"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {places}")
+    first, last = connection.execute("SELECT min(window_end), max(window_end) FROM touched").fetchall()[0]
+    if first is None:
+        return files, "false"
+    low = datetime.fromtimestamp(first / 1e6, UTC) - timedelta(seconds=window.length_s or 0)
+    high = datetime.fromtimestamp(last / 1e6, UTC)
+    days = (
+        f"date={low - _DAY:%F}",
+        f"date={high:%F}",
+    )  # a flow lies under its start, less than a day before its end
+    near = [file for file in files if days[0] <= file.parent.name <= days[1]]
+    ends = f"\"end\" >= TIMESTAMPTZ '{low:%F %T}+00' AND \"end\" < TIMESTAMPTZ '{high:%F %T}+00'"
+    return near, f"device_id IN (SELECT device_id FROM touched) AND {ends}"
 
 
 def _changed(connection: duckdb.DuckDBPyConnection, job: _Job) -> pa.Table:
     """Return the rows of `computed` that are not stored yet as they are."""
-    folder = _folder(job.workspace, job.window.name)
-    if not any(folder.rglob("*.parquet")):
+    dates = connection.execute("SELECT DISTINCT CAST(window_end AS DATE) FROM computed").fetchall()
+    files = [file for (date,) in dates for file in (job.folder / f"date={date:%F}").glob("*.parquet")]
+    if not files:
         return connection.execute("SELECT * FROM computed").to_arrow_table()
-    same = " AND ".join(
-        [*(f"c.{key} IS NOT DISTINCT FROM s.{key}" for key in KEYS), *map(_same, FEATURES_BY_NAME)]
-    )
+    equal = [f'c."{column.name}" IS NOT DISTINCT FROM s."{column.name}"' for column in WINDOWS]
     return connection.execute(
-        f"SELECT * FROM computed c WHERE NOT EXISTS (SELECT 1 FROM ({_newest(folder)}) s WHERE {same})"
+        f"SELECT * FROM computed c WHERE NOT EXISTS"
+        f" (SELECT 1 FROM ({_newest(files)}) s WHERE {' AND '.join(equal)})"
     ).to_arrow_table()
 
 
-FEATURES_BY_NAME = tuple(feature.column.name for feature in FEATURES)
-
-
-def _same(name: str) -> str:
-    a, b = f'c."{name}"', f's."{name}"'
-    return f"({a} IS NOT DISTINCT FROM {b} OR abs({a} - {b}) <= {_TOLERANCE} * greatest(abs({a}), abs({b})))"
-
-
-def _take_out(connection: duckdb.DuckDBPyConnection, job: _Job, part: str) -> int:
+def _take_out(connection: duckdb.DuckDBPyConnection, job: _Job, *, part: str) -> int:
     """Remove the stored rows of this batch of devices that no flow stands behind any more; return how many."""
-    gone, folder = 0, _folder(job.workspace, job.window.name)
+    if not job.change or not job.change.replaced:
+        return 0
+    suspect = "device_id IN (FROM former)" if job.hops else "source IN (FROM replaced)"
     same = " AND ".join(f"c.{key} IS NOT DISTINCT FROM s.{key}" for key in KEYS)
-    lost = f"{part} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"
-    for file in sorted(folder.rglob("*.parquet")):
-        stored = f"read_parquet('{_quoted(file)}', hive_partitioning = false) s"
-        kept = connection.execute(f"SELECT * FROM {stored} WHERE NOT ({lost})").to_arrow_table()
-        before = pq.read_metadata(file).num_rows
-        gone += before - len(kept)
+    lost = f"{part} AND {suspect} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"
+    gone = 0
+    for file in sorted(job.folder.rglob("*.parquet")):
+        stored = pq.read_metadata(file).num_rows
+        kept = connection.execute(f"SELECT * FROM {_parquet([file])} s WHERE NOT ({lost})").to_arrow_table()
+        gone += stored - len(kept)
         if not len(kept):
             file.unlink()
-        elif len(kept) < before:
+        elif len(kept) < stored:
             lake.write_parquet(file, kept.cast(arrow_schema(ON_DISK)))
     return gone
 
 
-def _append(job: _Job, table: pa.Table) -> int:
-    """Write rows into the partitions of their dates, each file whole or not at all."""
-    if not len(table):
-        return 0
+def _stage(table: pa.Table, job: _Job) -> None:
+    """Keep the rows of a batch in the scratch folder, by date."""
     created = pa.array([job.created] * len(table), CREATED.arrow)
     stamped = table.append_column(CREATED.name, created).select([column.name for column in ON_DISK])
-    dates = stamped["window_end"].to_pandas().dt.strftime("%F").to_numpy()
-    for date in sorted(set(dates)):
-        place = _folder(job.workspace, job.window.name) / f"date={date}"
+    dates = pc.strftime(stamped["window_end"], "%Y-%m-%d")
+    for date in pc.unique(dates).to_pylist():
+        folder = job.scratch / job.window.name / date
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(stamped.filter(pc.equal(dates, date)), folder / f"{uuid4().hex}.parquet")
+
+
+def _append(job: _Job) -> int:
+    """Move the staged rows into the partitions of their dates, one file each, whole or not at all; return how many."""
+    written = 0
+    for staged in sorted((job.scratch / job.window.name).glob("*")):
+        table = pa.concat_tables(pq.read_table(file) for file in sorted(staged.iterdir()))
+        order = [(key, "ascending") for key in ("device_id", "source", "window_end")]
         name = f"{job.created:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}.parquet"
-        lake.write_parquet(place / name, stamped.filter(pa.array(dates == date)).cast(arrow_schema(ON_DISK)))
-    return len(table)
+        lake.write_parquet(
+            job.folder / f"date={staged.name}" / name, table.sort_by(order).cast(arrow_schema(ON_DISK))
+        )
+        written += len(table)
+    return written
 
 
 def _recipe(settings: WindowSettings) -> str:
@@ -285,13 +331,15 @@ def _remember(workspace: Path, built: _Built) -> None:
     path = _state(workspace)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(".new")
-    written.write_text(json.dumps({"recipe": built.recipe, "sources": built.sources}, indent=1) + "\n")
+    written.write_text(json.dumps(asdict(built), indent=1) + "\n", encoding="utf-8")
     written.replace(path)
 
 
-def _listed(names: Sequence[str] | frozenset[str]) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names))
+def _devices(workspace: Path) -> dict[str, list[str]]:
+    """Return whom each source speaks of."""
+    told = lake.devices(workspace)[["source", "device_id"]].drop_duplicates()
+    return {str(source): sorted(ids) for source, ids in told.groupby("source")["device_id"]}
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join("'{}'".format(name.replace("'", "''")) for name in names)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from features.configuration import find_config, read_config
+from features.flow_page import page
 from features.flows import FLOWS, FlowSettings, meter, raw_schema
 from features.table import arrow_schema
 
@@ -168,3 +169,8 @@ def test_raw_flows_are_those_of_nfstreams_own_streamer(packets: "Packets", tmp_p
 def test_every_column_tells_its_unit_and_what_it_is() -> None:
     assert all(column.unit and column.description for column in FLOWS)
     assert len(arrow_schema(FLOWS)) == len({column.name for column in FLOWS})
+
+
+def test_the_page_on_flows_is_current() -> None:
+    written = Path(__file__).parents[1] / "docs/flows.md"
+    assert written.read_text() == page(), "run `python -m features.flow_page > docs/flows.md`"

@@ -201,14 +201,16 @@ def test_unreadable_captures_are_named_truncated_ones_warned_of_and_the_others_g
     (captures / "d-nothing-whole.pcap").write_bytes(good[:30])
     (captures / "e-dangling.pcap").symlink_to(captures / "nowhere.pcap")
     os.mkfifo(captures / "f-pipe.pcap")
+    shutil.copy(captures / "lab/one.pcap", Path(os.fsdecode(os.fsencode(captures) + b"/g-\xff.pcap")))
     summary = bring_in(tmp_path, captures)
-    assert counts(summary) == (3, 0, 0, 5)
+    assert counts(summary) == (3, 0, 0, 6)
     assert [(Path(path).name, reason.split(":")[0]) for path, reason in summary.failures] == [
         ("a-text.pcap", "is no pcap or pcapng capture"),
         ("b-empty.pcap", "is no capture"),
         ("d-nothing-whole.pcap", "holds no whole packet"),
         ("e-dangling.pcap", "is no file"),
         ("f-pipe.pcap", "is no file"),
+        ("g-\\udcff.pcap", "has a name that is not UTF-8; rename it"),
     ]
     ((path, reason),) = summary.warnings
     assert Path(path).name == "c-cut.pcap"

