@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -59,7 +59,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ON_DISK = (*KEY_COLUMNS, CREATED, *WINDOWS[len(KEY_COLUMNS) :])
-BATCH_FLOWS = 500_000  # flows in windows computed at a time: about 1 GB with their first packets
+BATCH_FLOWS = 200_000  # flows in windows computed at a time: about 2 GB with their first packets
 _THREADS = 2
 _DAY = timedelta(days=1)
 
@@ -324,7 +324,8 @@ def _state(workspace: Path) -> Path:
 
 def _built(workspace: Path) -> _Built | None:
     path = _state(workspace)
-    return _Built(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return _Built(**told) if set(told) == {field.name for field in fields(_Built)} else None  # else of old
 
 
 def _remember(workspace: Path, built: _Built) -> None:
