@@ -9,6 +9,7 @@ import ibis.expr.types as ir
 from features.table import Column
 
 KEY = "window_id"  # numbers the (device_id, source, window_start, window_end) of the flows at hand
+FLOW = "flow_id"  # numbers the flows, each anew in every window it counts in
 
 _MASS = (
     2.0**40

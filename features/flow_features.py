@@ -32,6 +32,13 @@ PROTOCOLS = {"icmp": ICMP, "igmp": IGMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UD
 PEERS = ("broadcast", "multicast", "private", "public")
 WAYS = {"up": "from the device", "down": "to the device"}
 _TRANSPORTS = {"tcp": TCP, "udp": UDP}
+_PRIVATE = "|".join(  # RFC 1918, RFC 6598 (an operator's subscribers), link-local of both, RFC 4193
+    (
+        r"^10\.|^192\.168\.|^172\.(1[6-9]|2[0-9]|3[01])\.",
+        r"^100\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.",
+        r"^169\.254\.|^[fF][eE][89aAbB]|^[fF][cCdD]",
+    )
+)
 _FLAGS = ("syn", "fin", "rst", "psh")
 _TCP_PACKETS = 7  # packets of a TCP flow after its first: hand-shake, hello, answer
 _MICRO = 1e-6  # s in a us
@@ -56,14 +63,12 @@ def described(flows: ir.Table) -> ir.Table:
 
 
 def _peer_kind(address: ir.StringValue) -> ir.Value:
-    """Say what sort of address it is, never which one."""
-    private = (
-        r"^(10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|169\.254\.|[fF][eE]80:|[fF][cCdD][0-9a-fA-F]{2}:)"
-    )
+    """Say what sort of address it is, never which one. Of a subnet's broadcasts only those of /24 are known as such."""
+    private = address.re_search(_PRIVATE)
     return ibis.cases(
         (address.re_search(r"^(22[4-9]|23[0-9])\.|^[fF][fF]"), "multicast"),
-        (address.re_search(r"\.255$"), "broadcast"),
-        (address.re_search(private), "private"),
+        ((address == "255.255.255.255") | (private & address.endswith(".255")), "broadcast"),
+        (private, "private"),
         else_="public",
     )
 

@@ -4,6 +4,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.feature import (
+    FLOW,
     KEY,
     Feature,
     Group,
@@ -41,31 +42,33 @@ FIRST = 8  # signed sizes of the first packets of the window
 TYPICAL = 4  # places of the most frequent and of the largest sizes
 BEAT = 0.1  # a gap within 10 % of the median one keeps the beat
 _SECOND_MS = 1000
-_FLOW = ["start_us", "protocol", "device_port", "peer_port", "peer_ip", "up_bytes", "down_bytes"]
 
 
 def packets(flows: ir.Table) -> ir.Table:
-    """One row per first packet: when it passed, which way, its size, and the gaps before it.
+    """One row per first packet: its way, its size, its place in the window by time, and the gaps before it.
 
     rest_ms: the gap to the packet before it in the flow where it went up after a second of rest or more, else empty.
     """
     rows = flows.select(
         KEY,
-        *_FLOW,
-        "service",
+        FLOW,
+        "start_us",
         ps=flows.first_ps.unnest(),
         piat_ms=flows.first_piat_ms.unnest(),
         place=ibis.range(0, flows.first_ps.length()).unnest(),
     )
-    elapsed_ms = rows.piat_ms.sum().over(
-        ibis.window(group_by=[KEY, *_FLOW], order_by="place", preceding=(None, 0))
-    )
+    elapsed_ms = rows.piat_ms.sum().over(ibis.window(group_by=[FLOW], order_by="place", preceding=(None, 0)))
     rows = rows.mutate(time_us=rows.start_us + 1000 * elapsed_ms, way=(rows.ps > 0).ifelse("up", "down"))
+    order = [rows.time_us, rows.ps, rows.piat_ms]
     rests = (rows.ps > 0) & (rows.piat_ms >= _SECOND_MS)
-    order = [rows.time_us, rows.ps, rows.place]
-    rows = rows.mutate(
-        rest_ms=rests.ifelse(rows.piat_ms, None),
+    rows = rows.select(
+        KEY,
+        "way",
+        "ps",
+        "piat_ms",
+        nth=rank(order),
         gap_us=rows.time_us - rows.time_us.lag().over(ibis.window(group_by=[KEY], order_by=order)),
+        rest_ms=rests.ifelse(rows.piat_ms, None),
     )
     return rows.mutate(beat_ms=of_window(rows.rest_ms.median()))
 
@@ -177,8 +180,8 @@ HISTOGRAM_GROUP = Group(
 
 def in_order(packets: ir.Table) -> ir.Table:
     """One row per packet that is among the first of its window, with its place."""
-    rows = packets.mutate(nth=rank([packets.time_us, packets.ps, packets.place]))
-    return rows.filter(rows.nth <= FIRST).select(KEY, "ps", slot=rows.nth.cast("string"))
+    rows = packets.filter(packets.nth <= FIRST)
+    return rows.select(KEY, "ps", slot=rows.nth.cast("string"))
 
 
 def _size(rows: ir.Table) -> ir.Value:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
-from features.feature import KEY, Group
+from features.feature import FLOW, KEY, Group
 from features.flow_features import FLOW_GROUP, described
 from features.flows import FLOWS, FlowSettings
 from features.packet_features import FIRST_GROUP, HISTOGRAM_GROUP, PACKET_GROUP, SIZE_GROUP, TYPICAL_GROUP
@@ -62,6 +62,7 @@ _IBIS = {
 }
 _PART, _VALUE = "part", "value_"  # columns of an aggregate, besides KEY
 _AT_ONCE = 24  # features of a statement: DuckDB's time for one grows with the square of their number
+_FEW = 1_000  # flows for which optimizing a statement takes longer than it saves
 _local = threading.local()
 
 
@@ -121,6 +122,7 @@ def device_windows(flows: pd.DataFrame, window: Window) -> pd.DataFrame:
     summed is summed as whole numbers. Rows come ordered by device_id, source, window_end.
     """
     connection = _connection()
+    connection.execute(f"PRAGMA {'disable' if len(flows) < _FEW else 'enable'}_optimizer")
     checked = check_table(flows, FLOWS, table="flows")
     connection.register(
         "flows", pa.Table.from_pandas(checked, schema=arrow_schema(FLOWS), preserve_index=False)
@@ -159,9 +161,10 @@ def compute(connection: duckdb.DuckDBPyConnection, window: Window, *, touched: s
     """
     only = f" SEMI JOIN {touched} USING (device_id, window_end)" if touched else ""
     keys = ", ".join(KEYS)
-    number = f"CAST(dense_rank() OVER (ORDER BY {keys}) AS INTEGER) AS {KEY}"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE placed AS SELECT *, {number} FROM ({placing(window)}){only}"
+        f"CREATE OR REPLACE TEMP TABLE placed AS"
+        f" SELECT *, dense_rank() OVER (ORDER BY {keys}) AS {KEY}, row_number() OVER () AS {FLOW}"
+        f" FROM ({placing(window)}){only}"
     )
     windows = connection.execute(f"SELECT DISTINCT {KEY}, {keys} FROM placed ORDER BY {KEY}").to_arrow_table()
     columns: dict[str, np.ndarray] = {}
@@ -171,12 +174,12 @@ def compute(connection: duckdb.DuckDBPyConnection, window: Window, *, touched: s
         for aggregate in step.aggregates:
             found = connection.execute(aggregate.sql).to_arrow_table()
             columns |= _columns(found, aggregate, windows=len(windows))
-    named = {name: windows[name] for name in KEYS}
+    named = {column.name: windows[column.name].cast(column.arrow) for column in KEY_COLUMNS}
     named["source"] = pc.if_else(pc.equal(windows["source"], ""), None, windows["source"])
     named |= {
         feature.column.name: _array(columns[feature.column.name], feature.column) for feature in FEATURES
     }
-    return pa.table(named).cast(arrow_schema(WINDOWS))
+    return pa.table(named, schema=arrow_schema(WINDOWS))
 
 
 def _columns(found: pa.Table, aggregate: "Aggregate", *, windows: int) -> dict[str, np.ndarray]:
@@ -192,7 +195,7 @@ def _columns(found: pa.Table, aggregate: "Aggregate", *, windows: int) -> dict[s
     for value in found.column_names:
         if value.startswith(_VALUE):
             spread = np.full((len(parts), windows), np.nan)
-            spread[column, place] = found[value].cast(pa.float64()).to_numpy()
+            spread[column, place] = found[value].to_numpy()
             made[value] = spread
     return {
         name: made[value][at]
@@ -202,9 +205,9 @@ def _columns(found: pa.Table, aggregate: "Aggregate", *, windows: int) -> dict[s
 
 
 def _array(values: np.ndarray, column: Column) -> pa.Array:
-    if not column.empty:
-        return pa.array(np.nan_to_num(values), pa.float64()).cast(column.arrow)
-    return pa.array(values, column.arrow, from_pandas=True)
+    if column.empty:
+        return pa.array(values, from_pandas=True)  # NaN is empty
+    return pa.array(np.where(np.isnan(values), 0, values).astype(column.dtype))
 
 
 @cache
@@ -242,7 +245,7 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Step:
-    """SQL of one group. view: the statement that makes its table, where it does not aggregate `placed` itself."""
+    """SQL of one group. view: makes the table that it aggregates; None where that is no table of its own."""
 
     view: str | None
     aggregates: tuple[Aggregate, ...]
@@ -251,15 +254,17 @@ class Step:
 @cache
 def steps(window: Window) -> tuple[Step, ...]:
     """Return the SQL of each group over the table `placed`; compiled once, since a REST call runs it."""
-    placed = ibis.table({**_placed(window).schema(), KEY: "int32"}, name="placed")
+    placed = ibis.table({**_placed(window).schema(), KEY: "int64", FLOW: "int64"}, name="placed")
+    starts = {group.of.name for group in GROUPS if group.of}
     views: dict[str, ir.Table] = {}
     made = []
     for group in GROUPS:
-        view = group.view(views[group.of.name] if group.of else placed)
-        stored = view if view is placed else ibis.table(view.schema(), name=f"seen_{group.name}")
-        views[group.name] = stored
-        make = None if view is placed else f"CREATE OR REPLACE TEMP TABLE seen_{group.name} AS {_sql(view)}"
-        made.append(Step(make, tuple(_aggregates(group, stored))))
+        view = rows = group.view(views[group.of.name] if group.of else placed)
+        if group.name in starts:  # read more than once: kept
+            rows = ibis.table(view.schema(), name=f"seen_{group.name}")
+        views[group.name] = rows
+        make = None if rows is view else f"CREATE OR REPLACE TEMP TABLE seen_{group.name} AS {_sql(view)}"
+        made.append(Step(make, tuple(_aggregates(group, rows))))
     return tuple(made)
 
 

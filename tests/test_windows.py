@@ -1,12 +1,14 @@
 """What is told of a device over a window, on flows small enough to see; and how a workspace's windows are built."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_fleet import commit, tiny_flows
 
@@ -19,6 +21,8 @@ from features.windows import FEATURES, SESSION, Window, WindowSettings, device_w
 HOUR = Window(name="1h", length_s=3600)
 WEEK = Window(name="7d", length_s=7 * 86_400, every_s=86_400)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+TWO_WINDOWS = "windows: [{name: session}, {name: 7d, length_s: 604800, every_s: 86400}]"
+BUILD = "import sys, pathlib; from features import windows; windows.build(pathlib.Path(sys.argv[1]))"
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -79,19 +83,43 @@ def test_a_week_that_ends_each_midnight_holds_a_flow_seven_times() -> None:
     assert rows["flows"].eq(1).all()
 
 
-@pytest.mark.parametrize("window", [SESSION, HOUR], ids=lambda window: window.name)
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10**6), counts=st.lists(st.integers(1, 9), min_size=1, max_size=4))
-def test_a_device_alone_has_the_row_it_has_among_others(window: Window, seed: int, counts: list[int]) -> None:
-    everyone = pd.concat(
-        [flows(n, device=f"m{seed}x{i}", source=f"{i:016x}") for i, n in enumerate(counts)], ignore_index=True
+def any_flows(seed: int, sizes: list[int]) -> pd.DataFrame:
+    """Flows of some devices in two captures each, with ties, gaps in what is known, and all kinds of services."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for device, count in enumerate(sizes):
+        given_flows = flows(count, device=f"m{device}")
+        start = pd.to_datetime(NOON) + pd.to_timedelta(rng.integers(0, 9_000, count), unit="s")
+        given_flows["start"], given_flows["source"] = start, rng.choice(["1" * 16, "2" * 16], count)
+        given_flows["end"] = start + pd.to_timedelta(rng.integers(0, 300_000, count), unit="ms")
+        given_flows["protocol"] = rng.choice([6, 17, 1], count)
+        given_flows["peer_port"] = rng.choice([53, 443, 5683, 40_000], count)
+        given_flows["peer_ip"] = rng.choice(["192.0.2.1", "10.0.0.1", "ff02::1", "198.51.100.3"], count)
+        for name in ("up_mean_piat_ms", "down_mean_piat_ms", "up_max_ps", "down_min_ps"):
+            given_flows[name] = np.where(rng.random(count) < 0.2, np.nan, rng.exponential(300.0, count))
+        lengths = rng.integers(0, 9, count)
+        given_flows["first_ps"] = [rng.choice([40, 60, 64, -52, -1420], n) for n in lengths]
+        given_flows["first_piat_ms"] = [rng.integers(0, 3_000, n) for n in lengths]
+        made.append(given_flows)
+    return pd.concat(made, ignore_index=True)
+
+
+@pytest.mark.parametrize("window", [SESSION, HOUR, WEEK], ids=lambda window: window.name)
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4))
+def test_a_device_alone_has_to_the_bit_the_row_it_has_among_others(
+    window: Window, seed: int, sizes: list[int]
+) -> None:
+    everyone = any_flows(seed, sizes)
+    together = device_windows(everyone.sample(frac=1, random_state=seed), window)
+    alone = device_windows(everyone[everyone["device_id"] == "smart_meter-m1"], window)
+    among = together[together["device_id"] == "smart_meter-m1"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, among, check_exact=True)
+    assert together[["device_id", "source", "window_end"]].equals(
+        together[["device_id", "source", "window_end"]].sort_values(
+            ["device_id", "source", "window_end"], ignore_index=True
+        )
     )
-    shuffled = everyone.sample(frac=1, random_state=seed)
-    together = device_windows(shuffled, window)
-    device = f"smart_meter-m{seed}x0"
-    alone = device_windows(everyone[everyone["device_id"] == device], window)
-    among = together[together["device_id"] == device].reset_index(drop=True)
-    pd.testing.assert_frame_equal(alone, among, rtol=1e-9, atol=0)
 
 
 def test_moving_in_time_or_to_other_addresses_changes_no_feature() -> None:
@@ -142,7 +170,60 @@ def test_what_a_build_stores_is_what_the_flows_give_at_once(tmp_path: Path) -> N
     for window in (SESSION, HOUR, WEEK):
         stored = windows.rows(tmp_path, window.name).drop(columns="created")
         at_once = device_windows(pd.concat(parts, ignore_index=True), window)
-        pd.testing.assert_frame_equal(stored, at_once, rtol=1e-9)
+        pd.testing.assert_frame_equal(stored, at_once, check_exact=True)
+
+
+def test_a_capture_read_again_with_another_map_takes_its_rows_out(tmp_path: Path) -> None:
+    commit(tmp_path, flows(3, device="wrong", source="1" * 16))
+    commit(tmp_path, flows(3, device="wrong", source="2" * 16))
+    commit(tmp_path, flows(3, device="other", source="3" * 16))
+    windows.build(tmp_path)
+    commit(tmp_path, flows(3, device="right", source="1" * 16), fingerprint="1" * 64)
+    told = windows.build(tmp_path)
+    assert (told.written["session"], told.removed["session"]) == (1, 1)
+    assert (
+        told.computed["1h"] == 2
+    )  # of the device it was taken for, and of the one it is: never all of the lake
+    sessions = windows.rows(tmp_path, "session")
+    assert dict(zip(sessions["source"].str[0], sessions["device_id"].str[12:], strict=True)) == {
+        "1": "right",
+        "2": "wrong",
+        "3": "other",
+    }
+    hours = windows.rows(tmp_path, "1h").set_index("device_id")["flows"]
+    assert hours.to_dict() == {"smart_meter-other": 3, "smart_meter-right": 3, "smart_meter-wrong": 3}
+
+
+def test_a_build_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for workspace in (undisturbed, killed):
+        (workspace / "configs").mkdir(parents=True)
+        (workspace / "configs" / "windows.yaml").write_text(TWO_WINDOWS, encoding="utf-8")
+        for day in range(4):
+            commit(workspace, flows(9, source=f"{day:016x}", end=NOON + timedelta(days=day)))
+    windows.build(undisturbed)
+    command = [sys.executable, "-c", BUILD, killed]
+    with subprocess.Popen(command) as process:
+        while not list((killed / "lake" / "windows").rglob("*.parquet")) and process.poll() is None:
+            pass
+        process.kill()
+    assert not (killed / "lake" / "windows" / "built.json").exists()
+    subprocess.run(command, check=True)
+    assert windows.build(killed).computed == {"session": 0, "7d": 0}
+    for name in ("session", "7d"):
+        expected, completed = (
+            windows.rows(workspace, name).drop(columns="created") for workspace in (undisturbed, killed)
+        )
+        pd.testing.assert_frame_equal(completed, expected, check_exact=True)
+
+
+def test_captures_without_a_flow_of_a_device_make_no_window(tmp_path: Path) -> None:
+    commit(tmp_path, flows(1).assign(source="1" * 16))
+    commit(tmp_path, flows(1).assign(source="2" * 16).iloc[:0], source="2" * 16)
+    assert windows.build(tmp_path).computed["session"] == 1
+    commit(tmp_path, flows(1).iloc[:0], source="3" * 16)
+    assert set(windows.build(tmp_path).computed.values()) == {0}
+    assert windows.rows(tmp_path, "1h")["flows"].tolist() == [1]
 
 
 def test_an_empty_lake_says_what_to_do_first(tmp_path: Path) -> None:

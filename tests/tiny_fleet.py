@@ -58,7 +58,9 @@ def tiny_flows(device_id: str, *, end: datetime, count: int = 12, source: str = 
     return pd.DataFrame(rows)
 
 
-def commit(workspace: Path, flows: pd.DataFrame) -> None:
+def commit(
+    workspace: Path, flows: pd.DataFrame, *, source: str | None = None, fingerprint: str = "0" * 64
+) -> None:
     """Bring the flows of a capture into the lake, as an ingest would; a device's name tells its label."""
     from features import lake
     from features.devices import DEVICES
@@ -68,10 +70,11 @@ def commit(workspace: Path, flows: pd.DataFrame) -> None:
     devices = (
         flows[["device_id", "source"]].drop_duplicates().reindex(columns=[column.name for column in DEVICES])
     )
-    labels = devices["device_id"].str.rpartition("-")[0]
-    devices = devices.assign(label=labels, family=labels.str.rpartition("_")[2])
-    source = str(flows["source"].iloc[0])
-    record = lake.Source(source, "fleet.pcap", 0, "0" * 64, len(flows), 0, 0, (), ())
+    labels = devices["device_id"].str.replace("-.*", "", regex=True)
+    devices = devices.assign(label=labels, family=labels.str.replace(".*_", "", regex=True))
+    record = lake.Source(
+        source or str(flows["source"].iloc[0]), "fleet.pcap", 0, fingerprint, len(flows), 0, 0, (), ()
+    )
     with lake.writing(workspace):
         lake.commit(
             workspace,

@@ -1,0 +1,62 @@
+"""What a reader of the REST API sees: every route, error and example, and nothing from elsewhere."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from serving.problems import KINDS, MEDIA_TYPE, type_uri
+from serving.rest import create_app
+from serving.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def client(fleet: Any) -> Iterator[TestClient]:
+    app = create_app(lambda: Settings(fleet.workspace, fleet.session_run, without_keys=True))
+    with TestClient(app, base_url="http://127.0.0.1:3000") as client:
+        yield client
+
+
+def operations(client: TestClient) -> list[tuple[str, str, dict[str, Any]]]:
+    paths = client.get("/docs.json").json()["paths"]
+    return [(path, method, told) for path, methods in paths.items() for method, told in methods.items()]
+
+
+def test_the_document_has_every_route(client: TestClient) -> None:
+    routes = {path for path, _, _ in operations(client)}
+    assert routes == {"/identify", "/identify_batch", "/models", "/livez", "/readyz", "/metrics"}
+
+
+def test_every_error_is_shown_as_a_problem_of_its_status(client: TestClient) -> None:
+    shown = set()
+    for path, method, told in operations(client):
+        for status, response in told["responses"].items():
+            if int(status) >= 400:
+                problems = [one["value"] for one in response["content"][MEDIA_TYPE]["examples"].values()]
+                assert {problem["status"] for problem in problems} == {int(status)}, (path, method)
+                shown |= {problem["type"] for problem in problems}
+    no_routes_own = {type_uri("unknown-route"), type_uri("method")}
+    assert shown == {type_uri(kind) for kind in KINDS} - no_routes_own
+    assert "HTTPValidationError" not in client.get("/docs.json").text
+
+
+def test_every_question_shown_can_be_asked(client: TestClient) -> None:
+    asked = 0
+    for path, method, told in operations(client):
+        body = told.get("requestBody", {"content": {"application/json": {"examples": {}}}})
+        for example in body["content"]["application/json"]["examples"].values():
+            answer = client.request(method, path, json=example["value"])
+            assert answer.status_code in (200, 404), example  # 404: the tiny fleet has no such device
+            asked += 1
+    assert asked == 3
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/")
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for asset in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        assert f'"assets/{asset}"' in page.text
+        assert client.get(f"/assets/{asset}").status_code == 200
