@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -104,16 +103,14 @@ def _one_way(raw: pa.Table, side: str, way: str) -> dict[str, np.ndarray]:
 
 
 def _first_packets(raw: pa.Table, *, sign: int) -> dict[str, pd.Series]:
-    """Return first_ps and first_piat_ms. sign: 1 where the src is the device, -1 where the dst is."""
+    """Return first_ps and first_piat_ms, of one length. sign: 1 where the src is the device, -1 where the dst is."""
     direction, ps, piat_ms = (_rectangle(raw, name) for name in ("splt_direction", "splt_ps", "splt_piat_ms"))
-    present = direction >= 0
-    bounds = [0, *present.sum(axis=1).cumsum()]
-    signed = np.where(direction == 0, ps, -ps) * sign
-    lists = {"first_ps": signed[present], "first_piat_ms": piat_ms[present]}
-    return {
-        name: pd.Series([values[begin:end] for begin, end in pairwise(bounds)], dtype=object)
-        for name, values in lists.items()
+    passed = direction >= 0  # nfstream pads with -1
+    lists = {
+        "first_ps": np.where(passed, np.where(direction == 0, ps, -ps) * sign, 0),
+        "first_piat_ms": np.where(passed, piat_ms, 0),
     }
+    return {name: pd.Series(list(values), dtype=object) for name, values in lists.items()}
 
 
 def _rectangle(raw: pa.Table, name: str) -> np.ndarray:

@@ -280,7 +280,7 @@ def _handshake() -> tuple[Feature, ...]:
 def _tcp_packet(place: int) -> Feature:
     return number(
         f"tcp_flow_packet_{place + 1}_ps",
-        lambda f: f.first_ps[place].median(where=f.protocol == TCP),
+        lambda f: f.first_ps[place].nullif(0).median(where=f.protocol == TCP),
         unit="byte",
         told=f"median signed size of packet {place + 1} of TCP flows, up positive",
     )

@@ -57,6 +57,7 @@ def packets(flows: ir.Table) -> ir.Table:
         piat_ms=flows.first_piat_ms.unnest(),
         place=ibis.range(0, flows.first_ps.length()).unnest(),
     )
+    rows = rows.filter(rows.ps != 0)  # the lists are as long for a flow of fewer packets
     elapsed_ms = rows.piat_ms.sum().over(ibis.window(group_by=[FLOW], order_by="place", preceding=(None, 0)))
     rows = rows.mutate(time_us=rows.start_us + 1000 * elapsed_ms, way=(rows.ps > 0).ifelse("up", "down"))
     order = [rows.time_us, rows.ps, rows.piat_ms]

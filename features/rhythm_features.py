@@ -8,6 +8,7 @@ from features.feature import KEY, Feature, Group, count, number, of_window, rati
 _BEAT = 0.1  # a gap within 10 % of the median one keeps the beat
 _SECOND_US = 1_000_000
 _MICRO = 1e-6  # s in a us
+_LONGEST_MS = 30 * 86_400_000  # a longer gap counts as 30 days in burstiness: its square fits 64 bit
 
 
 def gaps(flows: ir.Table) -> ir.Table:
@@ -48,6 +49,7 @@ def _regularity(gap_us: ir.Value, beat_us: ir.Value) -> ir.Value:
 def _burstiness(gap_us: ir.Value) -> ir.Value:
     """Return (sigma - mean) / (sigma + mean), both times n: from sums of whole ms, exact in 128 bit."""
     gap_ms = gap_us // 1000
+    gap_ms = (gap_ms > _LONGEST_MS).ifelse(_LONGEST_MS, gap_ms)  # least() would make a gap of what has none
     total = gap_ms.sum()
     sigma = (gap_ms.count() * (gap_ms * gap_ms).sum() - total * total).sqrt()
     return share(sigma - total, sigma + total)

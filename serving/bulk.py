@@ -10,7 +10,6 @@ from typing import Any, cast
 import pandas as pd
 from tqdm import tqdm
 
-from features.configuration import find_config, read_config
 from features.device_map import DeviceMap
 from features.flows import FlowSettings, UnreadCapture
 from features.ingest import CaptureFlows, read_all_flows
@@ -51,19 +50,18 @@ class _Outcome:
 
 
 def identify_captures(
-    sources: Sequence[str], *, devices: DeviceMap, run_directory: Path, workspace: Path, out: Path
+    sources: Sequence[str], *, devices: DeviceMap, run_directory: Path, out: Path
 ) -> BulkSummary:
     """Write one row per capture and device to `out`, as the captures come, and say what could not be read.
 
-    sources: files, folders, globs. Packets become flows by the workspace's settings, as for training.
+    sources: files, folders, globs. Packets become flows as they did for training.
     A device that the map names for one capture, and that is silent there, has a row without label, and `how`
     says no-flows: no capture is lost in silence. `out` is replaced as a whole, at the end.
     Raises ValueError when the model does not look at sessions, FileNotFoundError when a source is not there.
     """
     model = session_model(run_directory)
-    settings = read_config(find_config("flows.yaml", workspace), FlowSettings)
     paths = find_captures(sources)
-    outcomes = dict(_outcomes(model, paths, devices, settings))
+    outcomes = dict(_outcomes(model, paths, devices))
     rows = [row for path in paths for row in outcomes[path].rows]
     _write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), out)
     for path in paths:
@@ -90,8 +88,9 @@ def session_model(run_directory: Path) -> artifact.Model:
 
 
 def _outcomes(
-    model: artifact.Model, paths: Sequence[Path], devices: DeviceMap, settings: FlowSettings
+    model: artifact.Model, paths: Sequence[Path], devices: DeviceMap
 ) -> Iterator[tuple[Path, _Outcome]]:
+    settings = model.manifest.flow_settings or FlowSettings()  # a model of sessions has them
     reading = tqdm(
         read_all_flows(paths, devices, settings), total=len(paths), unit="capture", delay=2, disable=None
     )

@@ -119,9 +119,7 @@ def identify(
     from training.run import find
 
     told = read_map(devices, each_address=each_address)
-    done = bulk.identify_captures(
-        sources, devices=told, run_directory=find(workspace, run), workspace=workspace, out=out
-    )
+    done = bulk.identify_captures(sources, devices=told, run_directory=find(workspace, run), out=out)
     typer.echo(f"{done.rows:,} answers for {done.captures:,} captures in {out}")
     _end(done.failures)
 

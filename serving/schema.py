@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from features.flows import FLAGS, FLOWS
+from features.flows import FLAGS, FLOWS, FlowSettings
 from features.table import Column
 from training.artifact import Manifest
 
@@ -241,6 +241,7 @@ class ServedModel(BaseModel, frozen=True):
     experiment: str
     kind: str
     window: str = Field(description="the window the model looks at")
+    flow_settings: FlowSettings = Field(description="how packets became the flows that it learnt from")
     feature_service: str
     inline_flows: bool = Field(description="whether /identify takes flows: only of session models")
     classes: list[str]

@@ -1,6 +1,7 @@
 """`iotlens identify`: the same answer in bulk, no capture lost, nothing half written."""
 
 import json
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,6 @@ def identified(fleet: Any, captures: Path) -> tuple[bulk.BulkSummary, pd.DataFra
         [str(captures)],
         devices=DeviceMap.read(captures / "devices.csv"),
         run_directory=fleet.session_run,
-        workspace=fleet.workspace,
         out=out,
     )
     return summary, pd.read_csv(out, dtype={"label": "string", "family": "string", "level": "string"})
@@ -150,6 +150,17 @@ def test_bulk_and_rest_give_the_same_answer(identified: Any, fleet: Any, capture
         assert [row["second"], row["third"]] == [one["label"] for one in answer["top"][1:]]
 
 
+def test_packets_become_flows_as_the_model_learnt_them(fleet: Any, captures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(fleet.session_run, run)
+    manifest = json.loads((run / artifact.MANIFEST).read_text(encoding="utf-8"))
+    manifest["flow_settings"] |= {"idle_timeout_s": 2 * PERIOD_S, "active_timeout_s": 86_400}
+    (run / artifact.MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    out, devices = tmp_path / "out.csv", DeviceMap.read(captures / "devices.csv")
+    bulk.identify_captures([str(captures / "meter.pcap")], devices=devices, run_directory=run, out=out)
+    assert pd.read_csv(out)["flows"].tolist() == [1]
+
+
 def test_a_model_of_hours_is_refused_before_anything_is_read(fleet: Any, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"a model of sessions, but .* looks at windows of 1h; ingest and build"
@@ -158,7 +169,6 @@ def test_a_model_of_hours_is_refused_before_anything_is_read(fleet: Any, tmp_pat
             [str(tmp_path)],
             devices=DeviceMap.auto(),
             run_directory=fleet.hour_run,
-            workspace=fleet.workspace,
             out=tmp_path / "out.csv",
         )
 
@@ -173,7 +183,6 @@ def test_an_answer_that_cannot_be_written_leaves_the_old_one_alone(
             [str(captures / "meter.pcap")],
             devices=DeviceMap.auto(),
             run_directory=fleet.session_run,
-            workspace=fleet.workspace,
             out=out,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
@@ -185,7 +194,6 @@ def test_nothing_to_read_is_an_error(fleet: Any, tmp_path: Path) -> None:
             [str(tmp_path / "none.pcap")],
             devices=DeviceMap.auto(),
             run_directory=fleet.session_run,
-            workspace=fleet.workspace,
             out=tmp_path / "out.csv",
         )
     assert artifact.load(fleet.session_run).manifest.window == "session"

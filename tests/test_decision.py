@@ -36,6 +36,7 @@ def model(*, unknown: float = 0.4, leaf: float | None = 0.8) -> Model:
         families=FAMILIES,
         feature_service=None,
         window=None,
+        flow_settings=None,
         target="label",
         thresholds=thresholds,
         temperature=1.0,

@@ -68,8 +68,8 @@ def test_up_is_from_the_device_that_began(seen: Orient, talk: list[tuple[float, 
         1,
         128,
     )
-    assert flow["first_ps"].tolist() == [58, -128, 68]
-    assert flow["first_piat_ms"].tolist() == [0, 100, 300]
+    assert flow["first_ps"].tolist() == [58, -128, 68, *[0] * 29]
+    assert flow["first_piat_ms"].tolist() == [0, 100, 300, *[0] * 29]
     assert (flow["start"], flow["end"]) == (
         pd.Timestamp("2026-03-01T12:00:00Z"),
         pd.Timestamp("2026-03-01T12:00:00.4Z"),
@@ -87,7 +87,7 @@ def test_up_is_from_the_device_that_was_asked(seen: Orient, talk: list[tuple[flo
         2,
         126,
     )
-    assert flow["first_ps"].tolist() == [-58, 128, -68]
+    assert flow["first_ps"].tolist() == [-58, 128, -68, *[0] * 29]
 
 
 def test_a_statistic_of_too_few_packets_is_empty(seen: Orient, talk: list[tuple[float, bytes]]) -> None:

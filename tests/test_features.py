@@ -174,3 +174,19 @@ def test_flows_without_packets_say_what_flows_can_say() -> None:
     assert told[list(PACKET_FEATURES)].isna().all()
     whole = [one.column.name for one in FEATURES if not one.column.empty]
     assert told[whole].notna().all()
+
+
+def test_what_fills_a_list_of_first_packets_up_is_no_packet() -> None:
+    given = flows(3).assign(protocol=6, first_ps=[[60, -52, 40]] * 3, first_piat_ms=[[0, 7, 2_000]] * 3)
+    filled = given.assign(
+        first_ps=[sizes + [0] * 29 for sizes in given["first_ps"]],
+        first_piat_ms=[gaps + [0] * 29 for gaps in given["first_piat_ms"]],
+    )
+    pd.testing.assert_series_equal(row(filled), row(given))
+
+
+def test_a_capture_may_last_for_years() -> None:
+    year_s = 365 * 86_400.0
+    told = row(timed([0.0, year_s, 3 * year_s]))
+    assert told["flow_gap_max"] == pytest.approx(2 * year_s)
+    assert told["burstiness"] == -1.0  # both gaps count as 30 days

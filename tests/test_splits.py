@@ -35,7 +35,7 @@ def rows(*given: dict[str, Any], window: str | None = "session", length: pd.Time
     )
     X = frame[["value"]].fillna(pd.Series(frame.index, name="value").to_frame() + 1000.0).to_numpy(float)
     y = frame["y"].to_numpy(dtype=object)
-    return Dataset(X, y, keys[KEYS], FEATURES, {name: name for name in y}, {}, window, "service")
+    return Dataset(X, y, keys[KEYS], FEATURES, {name: name for name in y}, {}, window, "service", None)
 
 
 def fleet(units: dict[str, list[str]], sessions: int = 8) -> Dataset:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
+from features.flows import FlowSettings
 from training.experiment import Experiment
 from training.weights import Network, Trees, Weights, tempered
 
@@ -67,6 +68,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     families: dict[str, str] = Field(description="family of each class")
     feature_service: str | None = Field(description="null: a plain table, which no online store can serve")
     window: str | None
+    flow_settings: FlowSettings | None = Field(description="how packets became flows; null: a plain table")
     target: str
     thresholds: Thresholds
     temperature: float = Field(gt=0)

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from features.configuration import find_config, read_config
+from features.flows import FlowSettings
 from training import tables
 from training.artifact import InputFeature, matrix
 from training.experiment import Experiment
@@ -27,7 +29,7 @@ class Dataset:
     X: float64 (n, f), columns as features, NaN where missing. y: (n,) class of each row, str.
     keys: (n, 5) KEYS on a RangeIndex; empty where the data does not tell.
     families: family of each class. left_out: rows not taken, by reason.
-    window, feature_service: None for a plain table.
+    window, feature_service, flow_settings (of the workspace): None for a plain table.
     """
 
     X: np.ndarray
@@ -38,6 +40,7 @@ class Dataset:
     left_out: Mapping[str, int]
     window: str | None
     feature_service: str | None
+    flow_settings: FlowSettings | None
 
     @cached_property
     def data_hash(self) -> str:
@@ -67,7 +70,7 @@ def _of_table(experiment: Experiment, path: Path) -> Dataset:
     rows, left_out = learnable(_table_truth(frame, experiment, path), experiment)
     features = tables.input_features(frame.loc[rows.index, names], table=str(path))
     X = matrix(frame, features, table=str(path))  # of all rows, so that an error names the file's row
-    return Dataset(X[rows.index], *_told(rows), features, _families(rows), left_out, None, None)
+    return Dataset(X[rows.index], *_told(rows), features, _families(rows), left_out, None, None, None)
 
 
 def _table_features(experiment: Experiment, path: Path, columns: list[str], special: list[str]) -> list[str]:
@@ -110,7 +113,9 @@ def _of_windows(experiment: Experiment, workspace: Path) -> Dataset:
     known = history.history(rows[["device_id"]].assign(event_timestamp=rows["window_end"]), service)
     _check_moments(rows, known)
     X = matrix(known, features, table=service)
-    return Dataset(X, *_told(rows), features, _families(rows), left_out, experiment.window, service)
+    flow_settings = read_config(find_config("flows.yaml", workspace), FlowSettings)
+    families = _families(rows)
+    return Dataset(X, *_told(rows), features, families, left_out, experiment.window, service, flow_settings)
 
 
 def _check_moments(rows: pd.DataFrame, known: pd.DataFrame) -> None:

@@ -208,6 +208,7 @@ def _manifest(
         families={name: data.families[name] for name in classes},
         feature_service=data.feature_service,
         window=data.window,
+        flow_settings=data.flow_settings,
         target=experiment.target,
         thresholds=thresholds,
         temperature=temperature,
