@@ -85,18 +85,30 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, began = 500, perf_counter()  # what a failure without an answer becomes further out
+        status, began, counted = (
+            500,
+            perf_counter(),
+            False,
+        )  # 500: a failure without an answer becomes it further out
+
+        def count() -> None:
+            nonlocal counted
+            counted = True
+            route = getattr(scope.get("route"), "path", "other")
+            metrics: Metrics = scope["app"].state.metrics
+            metrics.requests.labels(route, str(status)).inc()
+            metrics.seconds.labels(route).observe(perf_counter() - began)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif not message.get("more_body"):
+                count()  # before the end is sent: who has an answer finds it counted
             await send(message)
 
         try:
             await self.app(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            metrics: Metrics = scope["app"].state.metrics
-            metrics.requests.labels(route, str(status)).inc()
-            metrics.seconds.labels(route).observe(perf_counter() - began)
+            if not counted:
+                count()
