@@ -7,7 +7,9 @@ PYTORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 DEMO ?= demo
 WORKSPACE ?= $(DEMO)/workspace
 
-.PHONY: setup demo test check slow bench serve clean
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: setup demo test test-services check slow bench serve clean
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made.
@@ -30,6 +32,13 @@ demo: setup ## Simulate a fleet, train on it, report, serve, and ask one questio
 
 test: setup ## Run the tests that need no server and no minutes.
 	$(BIN)/pytest -q
+
+# Chromium and Redis come from the system's packages (Debian's names); each test starts its own, on a free port.
+test-services: setup ## Install the real servers and run the tests that need them (uses apt-get where they lack).
+	{ command -v redis-server && command -v chromium; } >/dev/null || { $(SUDO) apt-get update -qq && \
+	  $(SUDO) apt-get install -y -qq --no-install-recommends redis-server chromium; }
+	$(BIN)/pip install -q -c constraints.txt -e '.[redis]'
+	$(BIN)/pytest -q -m services
 
 slow: setup ## Run the tests that need minutes or the real captures.
 	$(BIN)/pytest -q -m slow
