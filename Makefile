@@ -52,6 +52,7 @@ check: setup ## Lint, types, import contracts, tests: as CI does.
 
 bench: setup ## Print each benchmark's ratios against its rival in the same run.
 	$(BIN)/python benchmarks/history.py
+	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/serve.py
 
 serve: setup ## Serve the newest run of the workspace (WORKSPACE=DIR) on http://127.0.0.1:3000.
