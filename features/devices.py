@@ -50,14 +50,15 @@ def orient(raw: pa.Table, devices: DeviceMap, source: str) -> tuple[pd.DataFrame
     views = []
     for side, initiates in (("src", from_src), ("dst", ~from_src)):
         seen = both[side].notna().to_numpy() & (~same | initiates)
-        views.append(_seen_from(raw.filter(pa.array(seen)), side, both[side][seen].to_numpy(), source))
+        view = _seen_from(raw.filter(pa.array(seen)), side, both[side][seen].to_numpy(), source)
+        views.append(view.assign(initiated_by_device=initiates[seen]))
     flows = pd.concat(views, ignore_index=True).sort_values(_ORDER, kind="stable")
     unmapped = int(both.isna().all(axis=1).sum())
     return check_table(flows, FLOWS, table="flows"), _devices(owners, devices, source), unmapped
 
 
 def _seen_from(raw: pa.Table, side: str, device_ids: np.ndarray, source: str) -> pd.DataFrame:
-    """Return FLOWS, unsorted, of raw flows whose device is at `side`."""
+    """Return FLOWS, unsorted, of raw flows whose device is at `side`; all but who began the conversation."""
     peer = "dst" if side == "src" else "src"
     plain = {
         "protocol": "protocol",
@@ -77,7 +78,6 @@ def _seen_from(raw: pa.Table, side: str, device_ids: np.ndarray, source: str) ->
             "source": source,
             "start": _moments(raw, "bidirectional_first_seen_ms"),
             "end": _moments(raw, "bidirectional_last_seen_ms"),
-            "initiated_by_device": side == "src",
             **{name: raw[raw_name].to_pandas() for name, raw_name in plain.items()},
             **_one_way(raw, "up", _WAYS[side][0]),
             **_one_way(raw, "down", _WAYS[side][1]),

@@ -76,7 +76,12 @@ FLOWS: tuple[Column, ...] = (
     Column("source", "string", "-", "content id of the capture: first 16 hex digits of its SHA-256"),
     Column("start", "timestamp", "UTC", "first packet (IPFIX flowStartMicroseconds; nfstream resolves 1 ms)"),
     Column("end", "timestamp", "UTC", "last packet (IPFIX flowEndMicroseconds; nfstream resolves 1 ms)"),
-    Column("initiated_by_device", "bool", "-", "the first packet went up (IPFIX biflowDirection)"),
+    Column(
+        "initiated_by_device",
+        "bool",
+        "-",
+        "the device began the conversation, of which a timeout may have cut this flow (IPFIX biflowDirection)",
+    ),
     Column("protocol", "int64", "1", "L4 protocol number (IPFIX protocolIdentifier)", low=0, high=255),
     Column("ip_version", "int64", "1", "4 or 6 (IPFIX ipVersion)", low=4, high=6),
     Column("device_port", "int64", "1", "transport port on the device; 0 without ports", low=0, high=65535),

@@ -26,7 +26,7 @@ from features.table import arrow_schema
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"  # stands for a map where there is none
-_READING = 2  # raised when the code makes other tables of the same bytes: every source is then read anew
+_READING = 3  # raised when the code makes other tables of the same bytes: every source is then read anew
 _PRELOADED = (__name__, *METER_MODULES)  # by the workers
 
 

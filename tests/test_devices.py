@@ -278,9 +278,16 @@ def test_a_flow_cut_by_the_active_timeout_stays_its_devices(
     assert len(flows) == 4
     assert set(flows["device_id"]) == {"203.0.113.5"}
     assert set(flows["peer_port"]) == {1883}
-    assert flows["initiated_by_device"].tolist() == [True, False, False, False]
+    assert flows["initiated_by_device"].all()
     assert (flows["end"] - flows["start"]).max() < pd.Timedelta(minutes=5)
     assert flows["up_packets"].sum() + flows["down_packets"].sum() == len(long_talk)
+
+
+def test_the_server_of_a_conversation_has_begun_no_part_of_it(
+    seen: Orient, long_talk: list[tuple[float, bytes]]
+) -> None:
+    flows, _, _ = seen(long_talk, "device_id,ip", "server,198.51.100.7")
+    assert flows["initiated_by_device"].tolist() == [False] * 4
 
 
 def test_a_later_part_of_a_conversation_knows_its_application_from_the_first(
