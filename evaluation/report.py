@@ -58,19 +58,20 @@ def to_html(summary: Json) -> str:
     )
     environment.filters |= {"percent": _percent, "points": wording.points, "count": _count, "figure": _figure}
     head = next((part for part in summary["splits"] if part["kind"] == summary["headline"]["split"]), None)
+    kin = summary["data"]["families"] < summary["data"]["classes"]
     return environment.get_template("report.html").render(
         s=summary,
         head=head,
         others=[part for part in summary["splits"] if part is not head],
-        kin=summary["data"]["families"] < summary["data"]["classes"],
+        kin=kin,
         only_random=[part["kind"] for part in summary["splits"]] == ["random"],
         figures=_figures(summary, head) if head else {},
         facts=_facts(summary),
         left_out=_left_out(summary["data"]["left_out"]),
         leaks=_leaks(summary["splits"]),
         described=any(row["description"] for row in summary["importance"]["rows"]),
-        thresholds=_thresholds(summary["made"]["thresholds"]),
-        made=_made(summary["made"]),
+        thresholds=_thresholds(summary["made"]["thresholds"], kin=kin),
+        made=_made(summary["made"], kin=kin),
         rules=[(part["title"], _rule(part)) for part in summary["splits"]],
     )
 
@@ -150,35 +151,41 @@ def _rule(part: Json) -> str:
     return RULES[part["kind"]] + taken
 
 
-def _thresholds(limits: Json) -> str:
+def _thresholds(limits: Json, *, kin: bool) -> str:
+    """Return where an answer changes. kin: some family has several types; else the type is always named."""
+    unknown = f"unknown where the family has less than {wording.threshold(limits['unknown'])}"
+    if not kin:
+        return unknown
     leaf = (
         "never the type"
         if limits["leaf"] is None
-        else f"type from probability {wording.threshold(limits['leaf'])} on"
+        else f"the type from probability {wording.threshold(limits['leaf'])} on"
     )
-    return f"{leaf}; unknown where the family has less than {wording.threshold(limits['unknown'])}"
+    return f"in a family of several types {leaf}; {unknown}"
 
 
-def _set_thresholds(limits: Json) -> str:
+def _set_thresholds(limits: Json, *, kin: bool) -> str:
     if limits["split"] is None:
         return "not set: no row outside training could set them"
+    told = (
+        f"{_thresholds(limits, kin=kin)}. Set on {_count(limits['rows'])} answers of the {limits['split']} split:"
+        f" {_percent(limits['false_rejections'])} % of them become unknown"
+    )
+    if limits["leaf_share"] is None:
+        return f"{told}."
     precision = limits["leaf_precision"]
     right = "" if precision is None else f", {_percent(precision)} % of these rightly"
-    return (
-        f"{_thresholds(limits)}. Set on {_count(limits['rows'])} answers of the {limits['split']} split:"
-        f" {_percent(limits['false_rejections'])} % of them become unknown,"
-        f" {_percent(limits['leaf_share'])} % name the type{right}."
-    )
+    return f"{told}; of those in a family of several types {_percent(limits['leaf_share'])} % name the type{right}."
 
 
-def _made(made: Json) -> list[tuple[str, str]]:
+def _made(made: Json, *, kin: bool) -> list[tuple[str, str]]:
     fitted = f"{made['features']} features, fitted on {_count(made['trained_rows'])} rows"
     return [
         ("model", f"{made['kind']}, {fitted}"),
         ("model version", made["model_version"]),
         ("learns to tell", made["target"]),
         ("feature service", made["feature_service"] or "none: a plain table"),
-        ("thresholds", _set_thresholds(made["thresholds"])),
+        ("thresholds", _set_thresholds(made["thresholds"], kin=kin)),
         (
             "temperature",
             f"{made['temperature']:.3f} (below 1 sharpens the probabilities, above 1 flattens them)",

@@ -86,16 +86,21 @@ def test_the_family_is_that_of_the_label_even_where_another_family_weighs_more()
 
 def test_a_row_that_resembles_no_family_is_unknown_and_still_has_its_best_label() -> None:
     stranger = answer(0.3, 0.15, 0.2, 0.35)
-    assert (stranger["label"], stranger["unknown"], stranger["level"]) == ("kettle", True, "family")
+    assert (stranger["label"], stranger["unknown"]) == ("kettle", True)
 
 
 def test_an_answer_on_the_threshold_is_trusted() -> None:
-    edge = answer(0.8, 0.2, 0.0, 0.0, unknown=0.8)
+    edge = answer(0.0, 0.8, 0.0, 0.2, unknown=0.8)
     assert (edge["level"], edge["unknown"]) == ("leaf", False)
 
 
-def test_without_a_leaf_threshold_no_leaf_is_trusted() -> None:
-    assert answer(1.0, 0.0, 0.0, 0.0, leaf=None)["level"] == "family"
+def test_without_a_leaf_threshold_no_twin_is_trusted() -> None:
+    assert answer(0.0, 1.0, 0.0, 0.0, leaf=None)["level"] == "family"
+
+
+def test_a_type_alone_in_its_family_may_be_trusted_as_far_as_its_family() -> None:
+    assert answer(0.5, 0.3, 0.1, 0.1)["level"] == "leaf"
+    assert answer(0.5, 0.3, 0.1, 0.1, leaf=None)["level"] == "leaf"
 
 
 def test_the_top_is_at_most_three_best_first() -> None:
@@ -146,17 +151,35 @@ def test_the_leaf_threshold_is_the_lowest_that_keeps_its_precision() -> None:
     proba, codes = judged(400)
     found = thresholds(proba, codes, leaf_precision=0.9)
     assert found.leaf is not None
-    best = proba.max(axis=1)
-    precision = {t: (proba.argmax(axis=1) == codes)[best >= t].mean() for t in best}
+    plugs = np.isin(proba.argmax(axis=1), [1, 2])
+    best, right = proba.max(axis=1)[plugs], (proba.argmax(axis=1) == codes)[plugs]
+    precision = {t: right[best >= t].mean() for t in best}
     assert found.leaf == min(t for t, kept in precision.items() if kept >= 0.9)
     assert found.leaf_precision == precision[found.leaf]
     assert found.leaf_share == (best >= found.leaf).mean()
 
 
+def test_easy_devices_do_not_make_twins_trustworthy() -> None:
+    sure = np.tile([0.97, 0.01, 0.01, 0.01], (190, 1))  # scales, always right
+    twins = np.tile([0.01, 0.6, 0.38, 0.01], (20, 1))  # plugs, as often wrong as right
+    told = np.tile([0.01, 0.9, 0.08, 0.01], (20, 1))  # plugs that show which they are
+    proba, codes = np.vstack([sure, twins, told]), np.repeat([0, 1, 2, 1], [190, 10, 10, 20])
+    found = thresholds(proba, codes, leaf_precision=0.95)
+    assert (proba.argmax(axis=1) == codes).mean() > 0.95  # over all rows every leaf would seem sure
+    levels = decision.answer(model(leaf=found.leaf), proba)["level"]
+    assert levels.tolist() == ["leaf"] * 190 + ["family"] * 20 + ["leaf"] * 20
+    assert (found.leaf, found.leaf_precision, found.leaf_share) == (0.9, 1.0, 0.5)
+
+
 def test_a_precision_that_no_threshold_reaches_makes_no_leaf() -> None:
-    proba = np.array([[0.9, 0.1, 0.0, 0.0]] * 4)
-    found = thresholds(proba, np.array([0, 0, 1, 1]), leaf_precision=0.95)
+    proba = np.array([[0.0, 0.9, 0.1, 0.0]] * 4)
+    found = thresholds(proba, np.array([1, 1, 2, 2]), leaf_precision=0.95)
     assert (found.leaf, found.leaf_precision, found.leaf_share) == (None, None, 0.0)
+
+
+def test_where_no_answer_is_of_several_types_there_is_no_share_to_tell() -> None:
+    found = thresholds(np.array([[0.9, 0.1, 0.0, 0.0]] * 4), np.zeros(4, dtype=int))
+    assert (found.leaf, found.leaf_precision, found.leaf_share) == (None, None, None)
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])

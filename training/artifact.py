@@ -32,12 +32,17 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
     """Where `unknown` and `level` change, and on what they were set."""
 
     unknown: float = Field(ge=0, le=1, description="`unknown` is true where family_probability is below this")
-    leaf: float | None = Field(description="level is `leaf` from this probability on; null: never")
+    leaf: float | None = Field(
+        description="in a family of several labels level is `leaf` from this probability on; null: never."
+        " A family of one label is always at level leaf"
+    )
     split: str | None = Field(description="split whose out-of-fold rows set both; null: none")
     rows: int = Field(ge=0, description="how many rows set both")
     false_rejections: float = Field(description="share of these rows that `unknown` hits")
-    leaf_precision: float | None = Field(description="share of right labels among these rows at level leaf")
-    leaf_share: float = Field(description="share of these rows at level leaf")
+    leaf_precision: float | None = Field(
+        description="share of right labels at level leaf, among these rows with a label of such a family"
+    )
+    leaf_share: float | None = Field(description="share at level leaf of the same rows; null: there is none")
 
 
 class WeightsFile(BaseModel, frozen=True, extra="forbid"):

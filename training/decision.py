@@ -12,15 +12,16 @@ def answer(model: Model, proba: np.ndarray) -> pd.DataFrame:
     """Return one answer per row of calibrated probabilities (n, k), on a RangeIndex.
 
     label: always the best leaf; family: the family of that label; probability: of the label;
-    family_probability: sum over the leaves of that family; level: `leaf` where probability is at or above
-    thresholds.leaf, else `family`; unknown: family_probability is below thresholds.unknown;
-    top: list of (label, probability), best first, at most three.
+    family_probability: sum over the leaves of that family; level: `leaf` where the family has no other leaf or
+    probability is at or above thresholds.leaf, else `family`; unknown: family_probability is below
+    thresholds.unknown; top: list of (label, probability), best first, at most three.
     """
     thresholds = model.manifest.thresholds
     best, probability, family_probability = confidences(proba, model.family_codes[1])
     labels = np.array(model.manifest.classes, dtype=object)
     names, of_class = model.family_codes
-    leaf = np.zeros(len(proba), dtype=bool) if thresholds.leaf is None else probability >= thresholds.leaf
+    sure = np.inf if thresholds.leaf is None else thresholds.leaf
+    leaf = ~has_twins(best, of_class) | (probability >= sure)
     return pd.DataFrame(
         {
             "label": labels[best],
@@ -43,6 +44,14 @@ def confidences(proba: np.ndarray, family_of_class: np.ndarray) -> tuple[np.ndar
     same_family = family_of_class[None, :] == family_of_class[best][:, None]
     family_probability = np.minimum((proba * same_family).sum(axis=1), 1.0)
     return best, proba[np.arange(len(proba)), best], family_probability
+
+
+def has_twins(best: np.ndarray, family_of_class: np.ndarray) -> np.ndarray:
+    """Return whether the family of each best class (n,) has other leaves, with which it may be confused: (n,) bool.
+
+    family_of_class: (k,) number of each class's family.
+    """
+    return np.asarray(np.bincount(family_of_class)[family_of_class[best]] > 1)
 
 
 def _top(labels: np.ndarray, proba: np.ndarray) -> list[list[tuple[str, float]]]:

@@ -66,7 +66,9 @@ class RejectSettings(BaseModel, frozen=True, extra="forbid"):
     """What `unknown` and `level` promise, as shares of validation rows."""
 
     false_rejections: float = Field(0.05, ge=0, lt=1, description="known rows that `unknown` may hit")
-    leaf_precision: float = Field(0.95, gt=0, le=1, description="right labels at level `leaf`")
+    leaf_precision: float = Field(
+        0.95, gt=0, le=1, description="right labels at level `leaf`, in a family of several"
+    )
 
 
 class Experiment(BaseModel):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.artifact import Thresholds
-from training.decision import confidences
+from training.decision import confidences, has_twins
 from training.experiment import RejectSettings
 from training.weights import tempered
 
@@ -36,12 +36,14 @@ def thresholds(
     """Return the thresholds that keep what `settings` promises on these rows outside training.
 
     proba: calibrated, (n, k). codes: (n,) true classes. family_of_class: (k,). split: whose rows these are.
+    The leaf threshold is set on answers of a family with several leaves: easy rows would let twins pass.
     """
     best, probability, family_probability = confidences(proba, family_of_class)
     right = best == codes
     unknown = _rejecting(family_probability, settings.false_rejections)
-    leaf = _precise(probability, right, settings.leaf_precision)
-    sure = np.zeros(len(best), dtype=bool) if leaf is None else probability >= leaf
+    twins = has_twins(best, family_of_class)
+    leaf = _precise(probability[twins], right[twins], settings.leaf_precision)
+    sure = twins & (probability >= (np.inf if leaf is None else leaf))
     return Thresholds(
         unknown=unknown,
         leaf=leaf,
@@ -49,14 +51,14 @@ def thresholds(
         rows=len(proba),
         false_rejections=float((family_probability < unknown).mean()),
         leaf_precision=float(right[sure].mean()) if sure.any() else None,
-        leaf_share=float(sure.mean()),
+        leaf_share=float(sure[twins].mean()) if twins.any() else None,
     )
 
 
 def unset() -> Thresholds:
-    """Return the thresholds of a model that no test row has judged: nothing is unknown, no leaf is sure."""
+    """Return the thresholds of a model that no test row has judged: nothing is unknown, no twin is sure."""
     return Thresholds(
-        unknown=0.0, leaf=None, split=None, rows=0, false_rejections=0.0, leaf_precision=None, leaf_share=0.0
+        unknown=0.0, leaf=None, split=None, rows=0, false_rejections=0.0, leaf_precision=None, leaf_share=None
     )
 
 
