@@ -214,6 +214,36 @@ def test_every_row_of_a_table_is_answered_in_order(fitted: Fitted, tmp_path: Pat
     assert (answers["label"] == np.array(["lamp", "lock"])[expected.argmax(axis=1)]).all()
 
 
+@pytest.mark.parametrize(
+    "kinds_of_value",
+    [
+        ("true", "false"),
+        ("True", "False"),
+        ("7", "8"),
+        ("0.1", "1e-3"),
+        ("coap", "mqtt"),
+        ("007", "8x"),
+        ("true", "perhaps"),
+    ],
+)
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_csv_is_read_for_answers_as_it_was_for_learning(
+    tmp_path: Path, kinds_of_value: tuple[str, str], gaps: bool
+) -> None:
+    kind = np.tile(["lamp", "lock"], 20)
+    frame = pd.DataFrame({"secure": np.where(kind == "lamp", *kinds_of_value), "kind": kind})
+    frame.loc[[0, 1, 2, 3] if gaps else [], "secure"] = None
+    path = tmp_path / "asked.csv"
+    frame.to_csv(path, index=False)
+    told = Experiment(name="t", table=path, target="kind", trees={"rounds": 5, "min_data_in_leaf": 1})
+    fitted = run.fit(told, tmp_path)
+    run.predict_table(path, fitted.directory, tmp_path / "out.csv")
+    expected = fitted.model.predict_proba(fitted.dataset.X)
+    assert (expected.argmax(axis=1)[4:] == np.tile([0, 1], 18)).all()
+    given = pd.read_csv(tmp_path / "out.csv")[["p_lamp", "p_lock"]]
+    npt.assert_allclose(given, expected, rtol=0, atol=1e-15)
+
+
 def test_a_table_of_no_rows_has_no_answers(fitted: Fitted, tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("up_bytes,protocol\n")
     assert run.predict_table(tmp_path / "none.csv", fitted.directory, tmp_path / "out.csv") == 0

@@ -17,16 +17,24 @@ MAX_CATEGORIES = 255  # LightGBM's default bins; a column of more texts names th
 def read_table(path: Path, *, texts: Sequence[str] = ()) -> pd.DataFrame:
     """Return the rows of a CSV (.csv, .csv.gz, ...) or Parquet (.parquet) file, in order, on a RangeIndex.
 
-    texts: columns that a CSV gives as written, so that 007 stays 007. Raises FileNotFoundError or ValueError.
+    texts: columns that a CSV gives as written, so that 007 stays 007. A column of truth values with gaps is boolean.
+    Raises FileNotFoundError or ValueError.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}; give a CSV or Parquet file")
     try:
         if ".parquet" in path.suffixes:
-            return pd.read_parquet(path).reset_index(drop=True)
-        return pd.read_csv(path, dtype=dict.fromkeys(texts, "string"), low_memory=False)
+            return _truths(pd.read_parquet(path).reset_index(drop=True))
+        return _truths(pd.read_csv(path, dtype=dict.fromkeys(texts, "string"), low_memory=False))
     except (ValueError, OSError) as error:  # what pandas and Arrow raise derives from these
         raise ValueError(f"{path} must be CSV or Parquet, however: {error}") from error
+
+
+def _truths(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return truth values with gaps as such; as objects they would be learnt as the texts `True` and `False`."""
+    objects = frame.select_dtypes(object)
+    gappy = [name for name in objects if pd.api.types.infer_dtype(objects[name]) == "boolean"]
+    return frame.astype(dict.fromkeys(gappy, "boolean"))
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
