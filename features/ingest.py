@@ -259,6 +259,7 @@ def _stage(reading: _Reading) -> _Staged:
         unmapped_flows=capture.unmapped_flows,
         warnings=capture.warnings,
         files=(),
+        flow_settings=reading.job.settings,
     )
     return _Staged(record, lake.stage(reading.scratch, capture.flows, capture.devices))
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from features.devices import DEVICES
-from features.flows import FLOWS
+from features.flows import FLOWS, FlowSettings
 from features.table import Column, arrow_schema, check_table, empty_table
 
 SIMULATED = "SIMULATED"  # an empty file beside simulated captures, and in a lake that holds some
@@ -36,7 +37,8 @@ class Source:
 
     source: content id. path: as it was given. bytes: size of the file. fingerprint: of map rows and settings.
     flows: rows of FLOWS. packets: IP packets of all flows read, each once. unmapped_flows: flows of no device.
-    files: its Parquet files, relative to the lake.
+    files: its Parquet files, relative to the lake. flow_settings: how its packets became flows; None where an older
+    version read it and did not tell.
     """
 
     source: str
@@ -48,6 +50,7 @@ class Source:
     unmapped_flows: int
     warnings: tuple[str, ...]
     files: tuple[str, ...]
+    flow_settings: FlowSettings | None = None
 
 
 @contextmanager
@@ -134,7 +137,9 @@ def commit_staged(workspace: Path, record: Source, staged: Mapping[str, Path]) -
         _put_in_place(written, lake / place / name)
     committed = replace(record, files=tuple(f"{place}/{name}" for place in staged))
     told = lake / _WRITING / uuid4().hex
-    told.write_text(json.dumps(asdict(committed), indent=1) + "\n", encoding="utf-8")
+    told.write_text(
+        json.dumps(asdict(committed), indent=1, default=FlowSettings.model_dump) + "\n", encoding="utf-8"
+    )
     _reach_disk(told)
     _put_in_place(told, lake / "sources" / f"{record.source}.json")
     return committed
@@ -174,13 +179,35 @@ def _records(lake: Path) -> list[Source]:
     records = []
     for file in sorted((lake / "sources").glob("*.json")):
         told = json.loads(file.read_text(encoding="utf-8"))
-        records.append(Source(**{**told, "warnings": tuple(told["warnings"]), "files": tuple(told["files"])}))
+        settings = told.get("flow_settings")
+        typed = {
+            "warnings": tuple(told["warnings"]),
+            "files": tuple(told["files"]),
+            "flow_settings": FlowSettings(**settings) if settings else None,
+        }
+        records.append(Source(**{**told, **typed}))
     return records
 
 
 def records(workspace: Path) -> dict[str, Source]:
     """Return the commit record of each source by its content id, in their order."""
     return {record.source: record for record in _records(workspace / _LAKE)}
+
+
+def flow_settings(workspace: Path) -> FlowSettings | None:
+    """Return how the packets of all sources became flows; None where no source tells.
+
+    Raises ValueError that names two sources read with different settings: their flows cannot be compared.
+    """
+    found = _records(workspace / _LAKE)
+    for first, other in pairwise(found):
+        if first.flow_settings != other.flow_settings:
+            raise ValueError(
+                f"all sources of a lake must be read with the same flow settings, however: {first.path} with"
+                f" {first.flow_settings!r}, {other.path} with {other.flow_settings!r}; ingest them again with the"
+                " present flows.yaml"
+            )
+    return found[0].flow_settings if found else None
 
 
 def sources(workspace: Path) -> pd.DataFrame:

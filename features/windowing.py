@@ -105,12 +105,13 @@ class WindowSettings(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def check_against(self, flows: FlowSettings) -> None:
-        """Refuse flows that may outlast a window: they would reach it only after it has ended."""
+        """Refuse the flows of a lake that may outlast a window: they would reach it only after it has ended."""
         lengths = [window.length_s for window in self.windows if window.length_s]
         if lengths and flows.active_timeout_s > min(lengths):
             raise ValueError(
-                f"flows.yaml: active_timeout_s must be at most the shortest window, {min(lengths)} s,"
-                f" however: {flows.active_timeout_s} s"
+                f"active_timeout_s must be at most the shortest window, {min(lengths)} s, however the sources of"
+                f" the lake were read with {flows.active_timeout_s} s; change windows.yaml, or change flows.yaml"
+                " and ingest them again"
             )
 
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from features import lake
 from features.configuration import find_config, read_config
-from features.flows import FLOWS, FlowSettings
+from features.flows import FLOWS
 from features.table import arrow_schema, empty_table
 from features.windowing import (
     CREATED,
@@ -135,15 +135,17 @@ class _Job:
 def build(workspace: Path) -> BuildSummary:
     """Compute the windows that new or replaced sources touch, and write the rows that are new or changed.
 
-    Doing it again writes nothing; after an interruption the same call completes it. Raises ValueError where the flows'
-    active timeout is longer than the shortest window, LookupError where the lake holds no source.
+    Doing it again writes nothing; after an interruption the same call completes it. Raises ValueError where sources
+    were read with different flow settings, or with an active timeout longer than the shortest window; LookupError
+    where the lake holds no source.
     """
     settings = read_config(find_config("windows.yaml", workspace), WindowSettings)
-    settings.check_against(read_config(find_config("flows.yaml", workspace), FlowSettings))
     with lake.writing(workspace) as scratch:
         records = lake.records(workspace)
         if not records:
             raise LookupError(f"no source in the lake of {workspace}; run iotlens ingest first")
+        if flow_settings := lake.flow_settings(workspace):
+            settings.check_against(flow_settings)
         wanted = {source: record.fingerprint for source, record in records.items()}
         recipe, built = _recipe(settings), _built(workspace)
         change = _change(workspace, built, recipe=recipe, wanted=wanted)

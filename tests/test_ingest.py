@@ -242,6 +242,7 @@ def test_the_record_tells_what_was_read_from_where(brought_in: Path) -> None:
     told = json.loads((brought_in / f"lake/sources/{read_content(one).source}.json").read_text())
     assert (told["path"], told["bytes"]) == (str(one), one.stat().st_size)
     assert (told["flows"], told["packets"], told["unmapped_flows"], told["warnings"]) == (2, 2, 0, [])
+    assert told["flow_settings"] == SETTINGS.model_dump()
 
 
 def test_reading_without_a_lake_gives_what_the_lake_gets(captures: Path, workspace: Path) -> None:

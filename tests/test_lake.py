@@ -1,8 +1,10 @@
 """The lake holds whole sources or nothing, tells the same bytes for the same flows, and has one writer at a time."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +44,7 @@ def tables(packets: "Packets", tmp_path: Path) -> Callable[..., Tables]:
 
 
 def record(fingerprint: str = "1" * 16, source: str = SOURCE) -> lake.Source:
-    return lake.Source(source, "a.pcap", 100, fingerprint, 2, 2, 0, ("a warning",), ())
+    return lake.Source(source, "a.pcap", 100, fingerprint, 2, 2, 0, ("a warning",), (), FlowSettings())
 
 
 def files(workspace: Path) -> list[str]:
@@ -64,6 +66,32 @@ def test_a_source_lies_in_a_file_per_date_and_its_record_names_them(
     assert files(tmp_path) == [".lock", *committed.files, f"sources/{SOURCE}.json"]
     assert lake.records(tmp_path) == {SOURCE: committed}
     assert lake.sources(tmp_path)[["source", "path", "flows"]].values.tolist() == [[SOURCE, "a.pcap", 2]]
+
+
+def test_a_lake_tells_the_one_way_in_which_its_packets_became_flows(
+    tables: Callable[..., Tables], tmp_path: Path
+) -> None:
+    assert lake.flow_settings(tmp_path) is None
+    short = FlowSettings(active_timeout_s=60)
+    with lake.writing(tmp_path):
+        lake.commit(tmp_path, replace(record(source="a" * 16), flow_settings=short), *tables(MIDNIGHT))
+        assert lake.flow_settings(tmp_path) == short
+        other = replace(record(source="b" * 16), path="b.pcap")
+        lake.commit(tmp_path, other, *tables(MIDNIGHT + 1))
+    with pytest.raises(ValueError, match=r"a\.pcap with .*=60.*, b\.pcap with .*=300.*; ingest them again"):
+        lake.flow_settings(tmp_path)
+
+
+def test_a_record_of_an_older_version_tells_no_flow_settings(
+    tables: Callable[..., Tables], tmp_path: Path
+) -> None:
+    with lake.writing(tmp_path):
+        lake.commit(tmp_path, record(), *tables(MIDNIGHT))
+    file = tmp_path / "lake" / "sources" / f"{SOURCE}.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    assert told.pop("flow_settings") == FlowSettings().model_dump()
+    file.write_text(json.dumps(told), encoding="utf-8")
+    assert lake.flow_settings(tmp_path) is None
 
 
 def test_flows_and_devices_come_back_as_their_contracts_have_them(

@@ -138,6 +138,23 @@ def test_a_window_shorter_than_the_active_timeout_is_refused() -> None:
         short.check_against(FlowSettings(active_timeout_s=300))
 
 
+def test_sources_read_with_different_settings_make_no_windows(tmp_path: Path) -> None:
+    commit(tmp_path, flows(2, source="1" * 16))
+    commit(tmp_path, flows(2, source="2" * 16), settings=FlowSettings(idle_timeout_s=15))
+    with pytest.raises(ValueError, match=r"read with the same flow settings, .*; ingest them again"):
+        windows.build(tmp_path)
+
+
+def test_the_active_timeout_that_counts_is_that_of_the_lake(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "flows.yaml").write_text("active_timeout_s: 86400\n", encoding="utf-8")
+    commit(tmp_path, flows(2))
+    assert windows.build(tmp_path).written["session"] == 1
+    commit(tmp_path, flows(2), settings=FlowSettings(active_timeout_s=1000), fingerprint="1" * 64)
+    with pytest.raises(ValueError, match="900 s, however the sources of the lake were read with 1000 s"):
+        windows.build(tmp_path)
+
+
 def test_the_default_windows_go_with_the_default_timeouts() -> None:
     told = read_config(find_config("windows.yaml"), WindowSettings)
     told.check_against(read_config(find_config("flows.yaml"), FlowSettings))

@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from features.flows import FlowSettings
 
 SOURCE = "0123456789abcdef"
 LAST_HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -59,12 +63,17 @@ def tiny_flows(device_id: str, *, end: datetime, count: int = 12, source: str = 
 
 
 def commit(
-    workspace: Path, flows: pd.DataFrame, *, source: str | None = None, fingerprint: str = "0" * 64
+    workspace: Path,
+    flows: pd.DataFrame,
+    *,
+    source: str | None = None,
+    fingerprint: str = "0" * 64,
+    settings: "FlowSettings | None" = None,
 ) -> None:
     """Bring the flows of a capture into the lake, as an ingest would; a device's name tells its label."""
     from features import lake
     from features.devices import DEVICES
-    from features.flows import FLOWS
+    from features.flows import FLOWS, FlowSettings
     from features.table import check_table
 
     devices = (
@@ -73,7 +82,16 @@ def commit(
     labels = devices["device_id"].str.replace("-.*", "", regex=True)
     devices = devices.assign(label=labels, family=labels.str.replace(".*_", "", regex=True))
     record = lake.Source(
-        source or str(flows["source"].iloc[0]), "fleet.pcap", 0, fingerprint, len(flows), 0, 0, (), ()
+        source=source or str(flows["source"].iloc[0]),
+        path="fleet.pcap",
+        bytes=0,
+        fingerprint=fingerprint,
+        flows=len(flows),
+        packets=0,
+        unmapped_flows=0,
+        warnings=(),
+        files=(),
+        flow_settings=settings or FlowSettings(),
     )
     with lake.writing(workspace):
         lake.commit(
