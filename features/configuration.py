@@ -1,6 +1,7 @@
 """YAML in, one frozen pydantic model out: where a configuration file is found and how a wrong key is answered."""
 
 import difflib
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,22 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
+CONFIGS_VARIABLE = (
+    "IOTLENS_CONFIGS"  # names the folder that stands for ./configs, where a process works elsewhere
+)
+
+
+class _Words(yaml.SafeLoader):
+    """YAML in which on, yes and 2020-01-01 stay the words they are; a truth value is made of them by the model."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way
+        first: [
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag.rpartition(":")[2] not in ("bool", "timestamp")
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def packaged_configs() -> Path:
@@ -18,12 +35,17 @@ def packaged_configs() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
 
 
+def own_configs() -> Path:
+    """Return the folder of a person's own configurations: ./configs, unless the environment names another."""
+    return Path(os.environ.get(CONFIGS_VARIABLE, "configs"))
+
+
 def find_config(name: str, workspace: Path | None = None) -> Path:
-    """Return the file that holds `name`: of the workspace's `configs/`, else of `./configs/`, else the default.
+    """Return the file that holds `name`: of the workspace's `configs/`, else of `own_configs()`, else the default.
 
     Raises FileNotFoundError that names the places.
     """
-    places = [*([workspace / "configs"] if workspace else []), Path("configs"), packaged_configs()]
+    places = [*([workspace / "configs"] if workspace else []), own_configs(), packaged_configs()]
     for place in places:
         if (place / name).is_file():
             return place / name
@@ -44,6 +66,7 @@ def write_configs(directory: Path) -> Path:
 def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
     """Return the checked content of one YAML file, with `key.sub=value` overrides laid over it.
 
+    The value of an override is YAML in which words and dates stay text (on, 2020-01-01).
     Raises ValueError that names file, key and rule; an unknown key is answered with the nearest known one.
     """
     try:
@@ -70,7 +93,10 @@ def _lay_over(content: dict[str, Any], override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise ValueError(f"override {override!r}: {parent} is a value, not a mapping")
-    place[last] = yaml.safe_load(value)
+    try:
+        place[last] = yaml.load(value, _Words)
+    except yaml.YAMLError as error:
+        raise ValueError(f"override {override!r}: {value!r} is not YAML: {error}") from error
 
 
 def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:

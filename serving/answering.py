@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 256  # requests in line before one is turned away
-ROUND_DEVICES = 1000  # looked up together; more would keep the next in line waiting
+ROUND_DEVICES = 250  # answered together; more would keep the next in line waiting
 
 
 @dataclass(frozen=True)
@@ -141,17 +141,29 @@ class AnsweringThread:
         return self._loading.result()
 
     async def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
-        """Return as `Answering.devices` does. Raises Problem when the model is not ready, or the line is full."""
-        return await self._stand_in_line(_Waiting(device_ids=device_ids))
+        """Return as `Answering.devices` does, in rounds, so that small questions come in between.
+
+        Raises Problem when the model is not ready, or the line is full; once begun it is not turned away.
+        """
+        rounds = range(0, len(device_ids), ROUND_DEVICES)
+        self._admit()
+        parts = [
+            await self._stand_in_line(_Waiting(device_ids=device_ids[start : start + ROUND_DEVICES]))
+            for start in rounds
+        ]
+        return [answer for part in parts for answer in part]
 
     async def sessions(self, flows: "Sequence[Flow]") -> list[Answer | Missing]:
         """Return as `Answering.sessions` does. Raises Problem as `devices` does."""
+        self._admit()
         return await self._stand_in_line(_Waiting(flows=flows))
 
-    async def _stand_in_line(self, waiting: "_Waiting") -> list[Answer | Missing]:
+    def _admit(self) -> None:
         self.ready()
         if len(self._line) >= MAX_WAITING:
             raise Problem("overloaded", f"{MAX_WAITING} requests wait already", headers={"Retry-After": "1"})
+
+    async def _stand_in_line(self, waiting: "_Waiting") -> list[Answer | Missing]:
         self._line.append(waiting)
         if self._rounds is None or self._rounds.done():
             self._rounds = asyncio.create_task(self._serve_the_line())

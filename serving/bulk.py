@@ -1,6 +1,5 @@
 """`iotlens identify`: the answers of a session model for many captures, as one CSV; no store."""
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from features.ingest import CaptureFlows, read_all_flows
 from features.sources import find_captures
 from features.windows import SESSION, device_windows
 from training import artifact, decision
-
-log = logging.getLogger(__name__)
 
 COLUMNS = (
     *("capture", "device_id", "label", "family", "level", "probability", "family_probability", "unknown"),
@@ -38,6 +35,12 @@ class BulkSummary:
     rows: int
     failures: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
+
+    def text(self) -> str:
+        """Return the summary as a person reads it: the counts, then a line for each failure and warning."""
+        told = {"failed": self.failures, "warning": self.warnings}
+        lines = [f"{kind}: {path}: {reason}" for kind, some in told.items() for path, reason in some]
+        return "\n".join([f"{self.rows:,} answers for {self.captures:,} captures", *lines])
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,6 @@ def identify_captures(
     outcomes = dict(_outcomes(model, paths, devices))
     rows = [row for path in paths for row in outcomes[path].rows]
     _write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), out)
-    for path in paths:
-        for told in outcomes[path].warnings:
-            log.warning("%s: %s", path, told)
     return BulkSummary(
         captures=len(paths),
         rows=len(rows),

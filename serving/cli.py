@@ -71,12 +71,7 @@ def ingest(
     from features import ingest as captures
 
     done = captures.ingest(sources, workspace, devices=devices, each_address=each_address)
-    typer.echo(
-        f"{done.files:,} captures: {done.new:,} new, {done.replaced:,} replaced, {done.unchanged:,} as before,"
-        f" {done.failed:,} failed; {done.flows:,} flows of {done.packets:,} packets; "
-        f"{done.unmapped_flows:,} flows of no mapped device left out"
-    )
-    _end(done.failures)
+    _end(done.text(), done.failures)
 
 
 @features_app.command("build")
@@ -120,8 +115,7 @@ def identify(
 
     told = read_map(devices, each_address=each_address)
     done = bulk.identify_captures(sources, devices=told, run_directory=find(workspace, run), out=out)
-    typer.echo(f"{done.rows:,} answers for {done.captures:,} captures in {out}")
-    _end(done.failures)
+    _end(f"{done.text()}\n{out}", done.failures)
 
 
 @app.command()
@@ -204,7 +198,7 @@ def walk_demo(
     seed: Seed = demo.SEED,
     devices_per_type: PerType = demo.DEVICES_PER_TYPE,
     days: Days = demo.DAYS,
-    port: Port = 3000,
+    port: Annotated[int | None, typer.Option(help="Of the service; 3000, or a free one.")] = None,
 ) -> None:
     """Walk the whole road on simulated traffic: ingest, features, train, report, serve, ask."""
     demo.walk(demo.Fleet(seed, devices_per_type, days), out, port=port)
@@ -223,9 +217,8 @@ def main() -> None:
         sys.exit(2)
 
 
-def _end(failures: Sequence[tuple[str, str]]) -> None:
-    """Name what could not be read, and end with 1 if there is any."""
-    for path, reason in failures:
-        typer.echo(f"failed: {path}: {reason}", err=True)
+def _end(told: str, failures: Sequence[tuple[str, str]]) -> None:
+    """Print what was done, which names what could not be read, and end with 1 if there is any."""
+    typer.echo(told)
     if failures:
         raise typer.Exit(1)

@@ -22,11 +22,16 @@ class Fleet(NamedTuple):
     days: int = DAYS
 
 
-def walk(fleet: Fleet, out: Path, *, port: int) -> None:
+def walk(fleet: Fleet, out: Path, *, port: int | None) -> None:
     """Walk the road in `out`, and print each step, where the report lies, the question and the answer.
 
     Every figure printed is of simulated traffic and says so. What an earlier walk left is used again.
+    port: of the service; None for 3000, or a free one where that is taken. Raises ValueError where it is not free.
     """
+    from serving import server
+
+    port = server.free_port() if port is None else port
+    server.check_free(server.DEFAULT_HOST, port)
     for package in ("features", "evaluation"):
         logging.getLogger(package).setLevel(logging.WARNING)  # the lines below tell it, and say "simulated"
     began, workspace = time.monotonic(), out / "workspace"
@@ -62,6 +67,8 @@ def _ingest(captures: Path, workspace: Path) -> None:
     from features import ingest
 
     done = ingest.ingest([str(captures)], workspace, devices=str(captures / "devices.csv"))
+    if done.failures:
+        raise RuntimeError(f"every simulated capture must be read, however: {done.failures}")
     _say("ingest", f"{done.flows:,} flows of {done.packets:,} packets (simulated)")
 
 

@@ -7,11 +7,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import keys
+from serving.openapi import ASSETS, DOCUMENT
 from serving.problems import Problem
 from serving.settings import Settings
 
 MAX_BODY_BYTES = 16 * 2**20  # 10,000 inline flows with their first 32 packets are 13 MB
-OPEN_PATHS = frozenset({"/livez", "/readyz"})  # a probe carries no secret, and learns none
+PROBES = frozenset({"/livez", "/readyz"})  # a probe carries no secret, and learns none
+PAGE = frozenset({"/", DOCUMENT})  # what a browser opens before a person can give it a key; it tells no data
 _SCOPES: Mapping[str, keys.Scope] = {"/metrics": "metrics"}  # of every other path: identify
 
 
@@ -39,10 +41,12 @@ class Gate:
 
 def check_access(settings: Settings, path: str, headers: Headers) -> None:
     """Raise Problem unless the caller may ask for the path."""
-    if path in OPEN_PATHS:
+    if path in PROBES:
         return
     if settings.without_keys:
         check_local_name(headers.get("host", ""))
+        return
+    if path in PAGE or path.startswith(f"{ASSETS}/"):
         return
     presented = presented_key(headers)
     key = keys.find(settings.workspace, presented) if presented else None
@@ -61,7 +65,7 @@ def check_local_name(host: str) -> None:
     Without it, any web page could reach a service without keys through its visitor's browser (DNS rebinding).
     """
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    name = name.removeprefix("[").removesuffix("]")
+    name = name.removeprefix("[").removesuffix("]").removesuffix(".").lower()
     if name == "localhost":
         return
     try:

@@ -81,20 +81,17 @@ class Measured:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, and count it with the route it took; no route: `other`."""
+        """Hand the request on, and count it under its documented route, refused or not; else as `other`."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, began, counted = (
-            500,
-            perf_counter(),
-            False,
-        )  # 500: a failure without an answer becomes it further out
+        route = scope["path"] if scope["path"] in scope["app"].openapi()["paths"] else "other"
+        status = 500  # what a failure without an answer becomes further out
+        began, counted = perf_counter(), False
 
         def count() -> None:
             nonlocal counted
             counted = True
-            route = getattr(scope.get("route"), "path", "other")
             metrics: Metrics = scope["app"].state.metrics
             metrics.requests.labels(route, str(status)).inc()
             metrics.seconds.labels(route).observe(perf_counter() - began)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, FastAPI, Request
 from starlette.responses import Response
 
 from serving import answering, examples, metrics, openapi, problems
-from serving.answering import ROUND_DEVICES, AnsweringThread
+from serving.answering import AnsweringThread
 from serving.gate import Gate
 from serving.schema import (
     Answer,
@@ -72,10 +72,7 @@ async def identify_batch(
 ) -> Response:
     """Say what stands behind each of many devices; one without a window has a problem in its place."""
 
-    thread, ids = _thread(request), question.device_ids
-    given: list[Answer | Missing] = []
-    for start in range(0, len(ids), ROUND_DEVICES):
-        given += await thread.devices(ids[start : start + ROUND_DEVICES])  # small questions come in between
+    given = await _thread(request).devices(question.device_ids)
     _metrics(request).count(given)
     statuses = Counter(one.status for one in given)
     known, stale, missing = statuses["known"], statuses["stale"], statuses["missing"]

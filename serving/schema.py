@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from operator import attrgetter
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +22,7 @@ from training.artifact import Manifest
 
 MAX_DEVICES = 100  # of one /identify: a question, not a job
 MAX_BATCH = 10_000  # devices of one /identify_batch
+MAX_SESSIONS = 100  # devices and sources that the inline flows of one /identify are of
 MAX_FLOWS = 10_000  # inline flows of one /identify
 LONGEST_SESSION_D = 30  # the spread of flow times is summed in whole microseconds, squared
 LARGEST = 2**48  # bytes, packets or ms of one flow; so that the sums over MAX_FLOWS stay inside int64
@@ -59,6 +61,13 @@ def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError as error:
+        raise ValueError("must be an IPv4 or IPv6 address") from error
+
+
 def _encodable(value: str) -> str:
     if not value.isascii():
         try:
@@ -69,6 +78,7 @@ def _encodable(value: str) -> str:
 
 
 Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
+Address = Annotated[Text, AfterValidator(_address)]
 Instant = Annotated[datetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
 
 
@@ -94,13 +104,14 @@ def _field(column: Column) -> Any:
     low = -LARGEST if column.low is None else int(column.low)
     high = LARGEST if column.high is None else int(column.high)
     number = Field(strict=True, ge=low, le=high)
+    text = Address if column.name.endswith("_ip") else Text
     kinds: dict[str, Any] = {
-        "string": Annotated[Text, Field(min_length=None if column.empty else 1)],
+        "string": Annotated[text, Field(min_length=None if column.empty else 1)],
         "bool": Annotated[bool, Field(strict=True)],
         "int64": Annotated[int, number],
         "float64": Annotated[float, number],
         "timestamp": Instant,
-        "int32[]": Annotated[list[Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)]], _FIRST],
+        "int32[]": Annotated[list[Annotated[int, number]], _FIRST],
         "int64[]": Annotated[list[Annotated[int, number]], _FIRST],
     }
     kind, description = kinds[column.dtype], f"{column.description} [{column.unit}]"
@@ -138,13 +149,17 @@ class Question(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _sessions_are_short(self) -> Self:
+    def _sessions_are_few_and_short(self) -> Self:
         first: dict[tuple[str, str], datetime] = {}
         flows: list[Any] = sorted(self.flows or (), key=attrgetter("start"))  # Any: as in _FlowRules
         for flow in flows:
             began = first.setdefault((flow.device_id, flow.source), flow.start)
             if flow.end - began > timedelta(days=LONGEST_SESSION_D):
                 raise ValueError(f"flows of one device and source must lie within {LONGEST_SESSION_D} days")
+        if len(first) > MAX_SESSIONS:
+            raise ValueError(
+                f"flows must be of at most {MAX_SESSIONS} devices and sources, but are of {len(first)}"
+            )
         return self
 
 

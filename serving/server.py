@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from features.configuration import CONFIGS_VARIABLE, own_configs
 from serving import keys
 from serving.settings import Settings
 
@@ -68,7 +69,7 @@ def prepare(
     command = (sys.executable, "-m", "bentoml", "serve", _SERVICE, "--working-dir", str(empty))
     return Start(
         arguments=(*command, "--host", address, "--port", str(port)),
-        environment={**os.environ, **settings.environment(), **_bentoml(home, workers)},
+        environment={**os.environ, **_configs(), **settings.environment(), **_bentoml(home, workers)},
         directory=empty,
         url=f"http://{f'[{address}]' if ':' in address else address}:{port}",
     )
@@ -131,6 +132,17 @@ def check_free(address: str, port: int) -> None:
             raise ValueError(f"cannot listen on {address} port {port}: {reason}") from error
 
 
+def free_port() -> int:
+    """Return DEFAULT_PORT, or where that is taken a port of loopback that nobody listens on."""
+    try:
+        check_free(DEFAULT_HOST, DEFAULT_PORT)
+    except ValueError:
+        with socket.socket() as probe:
+            probe.bind((DEFAULT_HOST, 0))
+            return int(probe.getsockname()[1])
+    return DEFAULT_PORT
+
+
 def own_place(workspace: Path, port: int) -> tuple[Path, Path]:
     """Return BentoML's home and the working directory of one server, made where they are not there yet.
 
@@ -145,6 +157,11 @@ def own_place(workspace: Path, port: int) -> tuple[Path, Path]:
     if strange:
         raise ValueError(f"{empty} must be empty, for Python would import from it, but holds {strange}")
     return home, empty
+
+
+def _configs() -> dict[str, str]:
+    """Return the variable by which the service, in its own place, finds the configurations of this one."""
+    return {CONFIGS_VARIABLE: str(own_configs().resolve())}
 
 
 def _bentoml(home: Path, workers: int) -> dict[str, str]:

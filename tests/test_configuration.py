@@ -15,6 +15,8 @@ class Trees(BaseModel, frozen=True, extra="forbid"):
 class Recipe(BaseModel, frozen=True, extra="forbid"):
     seed: int
     trees: Trees = Trees()
+    target: str | None = "label"
+    balanced: bool = False
 
 
 @pytest.fixture
@@ -30,6 +32,14 @@ def test_an_override_reaches_a_nested_key_with_its_yaml_type(recipe: Path) -> No
     )
 
 
+@pytest.mark.parametrize("word", ["on", "no", "2020-01-01"])
+def test_the_name_of_a_column_stays_the_word_it_is(recipe: Path, word: str) -> None:
+    assert read_config(recipe, Recipe, [f"target={word}"]).target == word
+    assert read_config(recipe, Recipe, ["target=null", "balanced=true"]) == Recipe(
+        seed=7, trees=Trees(num_leaves=15), target=None, balanced=True
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -37,6 +47,7 @@ def test_an_override_reaches_a_nested_key_with_its_yaml_type(recipe: Path) -> No
         ("trees.num_leafs=3", "unknown key 'trees.num_leafs'; the nearest known one is 'num_leaves'"),
         ("trees.num_leaves=1", "trees.num_leaves: Input should be greater than 1 .got 1."),
         ("seed", "must read key=value, however: 'seed'"),
+        ("seed=[1", "override 'seed=.1': '.1' is not YAML"),
         ("seed.x=1", "seed is a value, not a mapping"),
     ],
 )
@@ -73,6 +84,14 @@ def test_the_workspaces_own_configuration_comes_first(
     assert find_config("flows.yaml", workspace).resolve().parent == here / "configs"
     write_configs(workspace)
     assert find_config("flows.yaml", workspace).parent == workspace / "configs"
+
+
+def test_a_process_that_works_elsewhere_finds_the_configurations_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = write_configs(tmp_path / "here")
+    monkeypatch.setenv("IOTLENS_CONFIGS", str(written))
+    assert find_config("flows.yaml", tmp_path / "ws").parent == written
 
 
 def test_a_configuration_that_is_nowhere_names_the_places(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def refused(told: Settings, path: str, **headers: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "localhost:3000", "127.0.0.1:3000", "127.9.9.9", "[::1]:3000", "[::1]"]
+    "host",
+    ["localhost", "LocalHost:3000", "127.0.0.1.:3000", "127.0.0.1:3000", "127.9.9.9", "[::1]:3000", "[::1]"],
 )
 def test_on_loopback_no_key_is_needed(tmp_path: Path, host: str) -> None:
     keys.add(tmp_path, "dashboard")
@@ -43,20 +44,11 @@ def test_a_web_page_cannot_reach_loopback_under_a_name_of_its_own(tmp_path: Path
     assert refused(settings(tmp_path, without_keys=True), "/identify", host=host) == (421, "wrong-host")
 
 
-def test_elsewhere_every_path_but_the_probes_needs_a_key(tmp_path: Path) -> None:
+def test_elsewhere_every_path_but_the_probes_and_the_page_needs_a_key(tmp_path: Path) -> None:
     told = settings(tmp_path, without_keys=False)
-    for path in (
-        "/identify",
-        "/identify_batch",
-        "/models",
-        "/metrics",
-        "/",
-        "/docs.json",
-        "/assets/x.js",
-        "/nope",
-    ):
+    for path in ("/identify", "/identify_batch", "/models", "/metrics", "/assets", "/nope", "//"):
         assert refused(told, path, host="127.0.0.1") == (401, "no-key"), path
-    for path in ("/livez", "/readyz"):
+    for path in ("/livez", "/readyz", "/", "/docs.json", "/assets/swagger-ui.css"):
         assert refused(told, path) == (200, "")
 
 

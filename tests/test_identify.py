@@ -17,7 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serving import examples, keys
-from serving.answering import MAX_WAITING, Answering, AnsweringThread, load
+from serving.answering import MAX_WAITING, ROUND_DEVICES, Answering, AnsweringThread, load
 from serving.problems import KINDS, MEDIA_TYPE, Problem, type_uri
 from serving.rest import create_app
 from serving.schema import Answer, Missing
@@ -264,7 +264,7 @@ def test_who_waits_is_answered_together_and_more_than_the_line_takes_is_turned_a
     thread = AnsweringThread(load_slow)
     first, *answered = asyncio.run(ask_all(thread))
     thread.close()
-    assert rounds == [1, MAX_WAITING]
+    assert rounds == [1, ROUND_DEVICES, MAX_WAITING - ROUND_DEVICES]
     assert first[0].device_id == "tracker-0"
     for i, answer in enumerate(answered[:MAX_WAITING]):
         status = "missing" if i % 9 == 8 else "known"
@@ -273,6 +273,34 @@ def test_who_waits_is_answered_together_and_more_than_the_line_takes_is_turned_a
     for turned_away in answered[MAX_WAITING:]:
         assert isinstance(turned_away, Problem)
         assert (turned_away.kind, turned_away.headers) == ("overloaded", {"Retry-After": "1"})
+
+
+def test_a_batch_that_was_admitted_is_not_turned_away_half_answered(fleet: Any) -> None:
+    go_on = threading.Event()
+
+    class Slow(Answering):
+        def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
+            go_on.wait()
+            return super().devices(device_ids)
+
+    def load_slow() -> Slow:
+        loaded = load(fleet.workspace, fleet.session_run)
+        return Slow(loaded.model, loaded.store, loaded.service, loaded.judgement)
+
+    async def ask_all(thread: AnsweringThread) -> list[Answer | Missing]:
+        await thread.settled()
+        batch = asyncio.create_task(thread.devices(["tracker-0"] * (ROUND_DEVICES + 1)))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(thread.devices(["tracker-1"])) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(*others)
+        return await batch
+
+    thread = AnsweringThread(load_slow)
+    answered = asyncio.run(ask_all(thread))
+    thread.close()
+    assert [one.device_id for one in answered] == ["tracker-0"] * (ROUND_DEVICES + 1)
 
 
 # Readiness
@@ -327,6 +355,7 @@ def test_the_series_count_requests_answers_and_ages(client: TestClient, fleet: A
     client.post("/identify_batch", json={"device_ids": [fleet.old, "nobody"]})
     client.post("/identify", json=inline(fleet.flows[fleet.flows["device_id"] == "tracker-7"]))
     client.post("/identify", json={})
+    client.post("/identify", content="{}", headers={"content-type": "text/plain"})
     for path in ("/nope", "/nope/2", "/nope/3"):
         client.get(path)
     after = series(client)
@@ -335,6 +364,7 @@ def test_the_series_count_requests_answers_and_ages(client: TestClient, fleet: A
     }
     assert grown['iotlens_requests_total{route="/identify",status="200"}'] == 2
     assert grown['iotlens_requests_total{route="/identify",status="422"}'] == 1
+    assert grown['iotlens_requests_total{route="/identify",status="415"}'] == 1
     assert grown['iotlens_requests_total{route="other",status="404"}'] == 3
     assert grown['iotlens_request_seconds_count{route="/identify_batch"}'] == 1
     assert grown['iotlens_answers_total{label="tracker",unknown="false"}'] == 2

@@ -16,13 +16,12 @@ from typer.core import TyperGroup
 
 from evaluation.simulation.traffic import simulate
 from serving.cli import app
-from serving.server import Start, running
+from serving.server import Start, free_port, running
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BIN = Path(sys.executable).parent
-PORT = 3919
 
 
 def commands(text: str) -> list[str]:
@@ -76,16 +75,16 @@ def test_ones_own_captures_from_init_to_a_rest_answer(tmp_path: Path) -> None:
     assert {"DONE", "model.json", "report.html", "report.json"} <= {file.name for file in directory.iterdir()}
     answers = pd.read_csv(tmp_path / "answers.csv")
     assert set(answers["capture"]) == {f"new_captures/{path.name}" for path in made.captures[:2]}
-    serve = next(line for line in lines if " serve " in line)
+    serve, port = next(line for line in lines if " serve " in line), free_port()
     start = Start(
-        (str(BIN / "iotlens"), *shlex.split(serve)[1:], "--port", str(PORT)),
+        (str(BIN / "iotlens"), *shlex.split(serve)[1:], "--port", str(port)),
         {},
         tmp_path,
-        f"http://127.0.0.1:{PORT}",
+        f"http://127.0.0.1:{port}",
     )
     curl = next(line for line in section("One question") if line.startswith("curl "))
     device = str(answers["device_id"].iloc[0])
-    asked = re.sub(r"\[\".*?\"\]", json.dumps([device]), curl.replace(":3000/", f":{PORT}/"))
+    asked = re.sub(r"\[\".*?\"\]", json.dumps([device]), curl.replace(":3000/", f":{port}/"))
     with running(start, log=tmp_path / "serve.log"):
         shown = subprocess.run(shlex.split(asked), capture_output=True, text=True, check=True).stdout
     (answer,) = json.loads(shown)["answers"]

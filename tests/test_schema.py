@@ -47,9 +47,11 @@ def values(column: Column) -> st.SearchStrategy[Any]:
         "int64": st.integers(low, high),
         "float64": st.floats(low, high),
         "timestamp": st.sampled_from(["2025-03-01T08:00:00Z", "2025-03-01T09:00:00.5+01:00"]),
-        "int32[]": st.lists(st.integers(low, high), max_size=0),
-        "int64[]": st.lists(st.integers(low, high), max_size=0),
+        "int32[]": st.lists(st.integers(low, high), min_size=3, max_size=3),
+        "int64[]": st.lists(st.integers(low, 2**48), min_size=3, max_size=3),
     }
+    if column.name.endswith("_ip"):
+        pairs["string"] = st.ip_addresses().map(str)
     return st.none() | pairs[column.dtype] if column.empty else pairs[column.dtype]
 
 
@@ -57,6 +59,8 @@ def values(column: Column) -> st.SearchStrategy[Any]:
 @given(st.fixed_dictionaries({column.name: values(column) for column in FLOWS}))
 def test_every_flow_that_is_accepted_keeps_the_contract_of_the_lake(row: dict[str, Any]) -> None:
     row["end"] = row["start"]
+    if row["first_ps"] is None or row["first_piat_ms"] is None:
+        row |= {"first_ps": None, "first_piat_ms": None}
     flow = Flow.model_validate(row)
     checked = check_table(pd.DataFrame([flow.model_dump()]), FLOWS, table="flows")
     assert len(checked) == 1
@@ -111,7 +115,8 @@ def test_an_instant_of_another_offset_is_the_same_instant() -> None:
         ({"initiated_by_device": 1}, "initiated_by_device"),
         ({"device_id": ""}, "device_id"),
         ({"device_id": 17}, "device_id"),
-        ({"first_ps": [2**31]}, "first_ps.0"),
+        ({"first_ps": [70_000], "first_piat_ms": [0]}, "first_ps.0"),
+        ({"peer_ip": "not an address"}, "peer_ip"),
         ({"first_piat_ms": [-1]}, "first_piat_ms.0"),
         ({"first_ps": [60] * 256}, "first_ps"),
         ({"first_ps": [60], "first_piat_ms": []}, ""),
@@ -143,6 +148,13 @@ def test_the_flows_of_a_session_lie_within_a_month() -> None:
     Question.model_validate({"flows": [later, SHORTEST | {"source": "another"}]})
     with pytest.raises(ValidationError, match="must lie within 30 days"):
         Question.model_validate({"flows": [later, SHORTEST]})
+
+
+def test_inline_flows_are_of_a_hundred_sessions_at_most() -> None:
+    flows = [SHORTEST | {"source": str(i)} for i in range(101)]
+    Question.model_validate({"flows": flows[:100]})
+    with pytest.raises(ValidationError, match="must be of at most 100 devices and sources, but are of 101"):
+        Question.model_validate({"flows": flows})
 
 
 def test_the_examples_keep_the_schema() -> None:

@@ -96,6 +96,26 @@ def test_a_taken_or_impossible_port_is_said_before_anything_starts() -> None:
             server.check_free("127.0.0.1", port)
 
 
+def test_a_demo_finds_a_free_port_where_the_usual_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setattr(server, "DEFAULT_PORT", other.getsockname()[1])
+        found = server.free_port()
+    assert found != server.DEFAULT_PORT
+    server.check_free("127.0.0.1", found)
+
+
+def test_the_service_reads_the_configurations_of_the_folder_it_is_started_from(
+    fleet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = server.prepare(fleet.workspace, port=free_port())
+    assert start.environment["IOTLENS_CONFIGS"] == str(tmp_path / "configs")
+    monkeypatch.setenv("IOTLENS_CONFIGS", "/etc/iotlens")
+    assert server.prepare(fleet.workspace, port=free_port()).environment["IOTLENS_CONFIGS"] == "/etc/iotlens"
+
+
 def test_the_place_of_a_server_must_be_empty(tmp_path: Path) -> None:
     home, empty = server.own_place(tmp_path, 3000)
     assert home != server.own_place(tmp_path, 3001)[0]
