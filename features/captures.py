@@ -10,10 +10,11 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 _GZIP_START = b"\x1f\x8b"
+BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)  # what reading a packed capture may raise
 _PCAP_START = {  # first four bytes: byte order (as struct writes it), ticks per second
     b"\xa1\xb2\xc3\xd4": (">", 10**6),
     b"\xd4\xc3\xb2\xa1": ("<", 10**6),
@@ -44,14 +45,14 @@ class Contents:
     warnings: tuple[str, ...]
 
 
-def open_capture(path: Path) -> BinaryIO:
+def open_capture(path: Path) -> BufferedIOBase:
     """Return the bytes of a capture, unpacked on the way where it is a gzip file. Raises OSError."""
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP_START
-    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+    return gzip.open(path) if packed else path.open("rb")
 
 
-def copy_records(capture: BinaryIO, write: Callable[[bytes], object]) -> Contents:
+def copy_records(capture: BufferedIOBase, write: Callable[[bytes], object]) -> Contents:
     """Hand the file header and each whole record of a capture to `write`, and return what it held.
 
     Packets of a pcapng interface with another link type than the first are left out: libpcap refuses them.
@@ -125,10 +126,10 @@ class _Tally:
         )
 
 
-def _records(capture: BinaryIO, tally: _Tally) -> Iterator[bytes]:
+def _records(capture: BufferedIOBase, tally: _Tally) -> Iterator[bytes]:
     try:
         start = capture.read(4)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except BROKEN_GZIP as error:
         raise ValueError(f"is no capture: {error}") from error
     if not start:
         raise ValueError("is no capture: it is empty")
@@ -139,7 +140,7 @@ def _records(capture: BinaryIO, tally: _Tally) -> Iterator[bytes]:
     raise ValueError(f"is no pcap or pcapng capture: it starts with the bytes {start.hex(' ')}")
 
 
-def _read(capture: BinaryIO, size: int, what: str) -> bytes:
+def _read(capture: BufferedIOBase, size: int, what: str) -> bytes:
     """Return the next `size` bytes. Raises _FramingError where the file ends within them or before."""
     data = _read_or_end(capture, size, what)
     if len(data) < size:
@@ -147,7 +148,7 @@ def _read(capture: BinaryIO, size: int, what: str) -> bytes:
     return data
 
 
-def _read_or_end(capture: BinaryIO, size: int, what: str) -> bytes:
+def _read_or_end(capture: BufferedIOBase, size: int, what: str) -> bytes:
     """Return the next `size` bytes, or none at the end of the file.
 
     Raises _FramingError where it ends within them.
@@ -163,11 +164,9 @@ def _read_or_end(capture: BinaryIO, size: int, what: str) -> bytes:
     return data
 
 
-def _pcap_records(capture: BinaryIO, start: bytes, tally: _Tally) -> Iterator[bytes]:
+def _pcap_records(capture: BufferedIOBase, start: bytes, tally: _Tally) -> Iterator[bytes]:
     order, ticks_per_s = _PCAP_START[start]
-    rest = capture.read(20)
-    if len(rest) < 20:
-        raise ValueError(f"is no capture: its file header has {4 + len(rest)} of 24 bytes")
+    rest = _read(capture, 20, "the file header")
     tally.first_link_type = (
         struct.unpack_from(order + "I", rest, 16)[0] & 0xFFFF
     )  # above: length of frame checksums
@@ -182,7 +181,7 @@ def _pcap_records(capture: BinaryIO, start: bytes, tally: _Tally) -> Iterator[by
         yield header + packet
 
 
-def _pcapng_records(capture: BinaryIO, start: bytes, tally: _Tally) -> Iterator[bytes]:
+def _pcapng_records(capture: BufferedIOBase, start: bytes, tally: _Tally) -> Iterator[bytes]:
     interfaces: list[_Interface] = []  # of the current section
     first_fields = b""
     for block, order in _blocks(capture, start):
@@ -206,7 +205,7 @@ def _pcapng_records(capture: BinaryIO, start: bytes, tally: _Tally) -> Iterator[
             yield block
 
 
-def _blocks(capture: BinaryIO, start: bytes) -> Iterator[tuple[bytes, str]]:
+def _blocks(capture: BufferedIOBase, start: bytes) -> Iterator[tuple[bytes, str]]:
     """Yield each block with the byte order of its section. start: the first four bytes, already read."""
     order = ""
     while start:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from features.captures import BROKEN_GZIP, open_capture
 from features.lake import SIMULATED
 
 SUFFIXES = (".pcap", ".pcapng", ".cap")
@@ -15,7 +16,10 @@ _SOURCE_DIGITS = 16  # hex digits of the SHA-256 that name a source: 64 bits
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of a file as they were hashed. source: their id. changed_ns: when the file was last written."""
+    """What a file held when it was hashed.
+
+    source: id of its bytes, as unpacked. bytes: its size, as it lies there. changed_ns: when it was last written.
+    """
 
     source: str
     bytes: int
@@ -57,7 +61,7 @@ def _is_capture(name: str) -> bool:
 
 
 def read_content(path: Path) -> Content:
-    """Return the id of a file's bytes. Raises ValueError: what is wrong with the file, to follow its name."""
+    """Return what a file holds, packed or not. Raises ValueError: what is wrong with the file, to follow its name."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -65,12 +69,21 @@ def read_content(path: Path) -> Content:
     if not path.is_file():
         raise ValueError("is no file")
     try:
-        with path.open("rb") as file:
-            state = os.fstat(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        digest = _digest(path)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
     return Content(digest[:_SOURCE_DIGITS], state.st_size, state.st_mtime_ns)
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a capture as unpacked, of a damaged gzip file that of its bytes. Raises OSError."""
+    try:
+        with open_capture(path) as capture:
+            return hashlib.file_digest(capture, "sha256").hexdigest()
+    except BROKEN_GZIP:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_unchanged(path: Path, content: Content) -> None:

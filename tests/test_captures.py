@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_a_packed_capture_that_is_cut_yields_what_was_packed_before(tmp_path: Pa
     assert contents.warnings[0].startswith("truncated: the gzip stream ends within ")
 
 
+def test_a_packed_capture_that_is_cut_within_the_file_header_is_named(tmp_path: Path) -> None:
+    path, content = tmp_path / "capture.pcap.gz", pcap(PACKETS)
+    packer = zlib.compressobj(wbits=31)
+    path.write_bytes(packer.compress(content[:10]) + packer.flush(zlib.Z_SYNC_FLUSH))
+    told = "holds no whole packet: truncated: the gzip stream ends within the file header"
+    with open_capture(path) as capture, pytest.raises(ValueError, match=told):
+        copy_records(capture, io.BytesIO().write)
+
+
 @settings(deadline=None)
 @given(end=st.integers(24, len(pcap(PACKETS)) - 1))
 def test_a_pcap_cut_anywhere_yields_the_packets_before_the_cut(end: int) -> None:
@@ -115,7 +125,10 @@ def test_what_is_handed_on_of_damaged_bytes_is_sound(damage: list[tuple[int, int
     [
         (b"", "is no capture: it is empty"),
         (b"PK\x03\x04" + bytes(40), "is no pcap or pcapng capture: it starts with the bytes 50 4b 03 04"),
-        (pcap([])[:16], "is no capture: its file header has 16 of 24 bytes"),
+        (
+            pcap([])[:16],
+            "holds no whole packet: truncated: the file ends after 12 of the 20 bytes of the file header",
+        ),
         (
             pcap([(1.0, b"a" * 300_000)]),
             "holds no whole packet: corrupt: the header of packet 1 is out of range",

@@ -138,6 +138,21 @@ def test_the_same_bytes_under_two_names_at_once_come_in_once(captures: Path, tmp
     assert device_ids(tmp_path).count("10.0.0.1") == 2
 
 
+def test_a_capture_and_what_it_was_packed_to_are_one_source(captures: Path, tmp_path: Path) -> None:
+    one = captures / "lab/one.pcap"
+    one.with_name("one.pcap.gz").write_bytes(gzip.compress(one.read_bytes()))
+    assert counts(bring_in(tmp_path, captures)) == (2, 1, 0, 0)
+    assert device_ids(tmp_path).count("10.0.0.1") == 2
+
+
+def test_damaged_packed_captures_are_told_apart_by_their_files(captures: Path) -> None:
+    packed = gzip.compress((captures / "lab/one.pcap").read_bytes())
+    damaged = captures / "one.pcap.gz", captures / "two.pcap.gz"
+    for cut, path in enumerate(damaged, 1):
+        path.write_bytes(packed[:-cut])
+    assert len({read_content(path).source for path in damaged}) == 2
+
+
 def test_a_source_is_read_anew_when_its_map_rows_changed_and_only_then(
     captures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
