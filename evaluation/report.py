@@ -19,15 +19,10 @@ log = logging.getLogger(__name__)
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
-LEAKS = {
-    "captures": "captures",
-    "device_units": "device units",
-    "overlapping_windows": "windows that share time",
-    "duplicate_rows": "rows with the same features and class",
-}
 RULES = {
     "random": "Captures, or stretches of one device's time, are dealt to folds at random, class by class.",
-    "time": "Each device is learnt from its earliest windows and judged on its latest.",
+    "time": "Each device is learnt from its earliest windows and judged on its latest; devices that share captures are"
+    " cut at one moment, between captures.",
     "device": "Held-out devices, and all devices of a class that has several, judge a model new to them.",
     "site": "Each site judges a model that learnt at the other sites.",
 }
@@ -69,6 +64,7 @@ def to_html(summary: Json) -> str:
         facts=_facts(summary),
         left_out=_left_out(summary["data"]["left_out"]),
         leaks=_leaks(summary["splits"]),
+        leak_states=wording.LEAK_STATES,
         described=any(row["description"] for row in summary["importance"]["rows"]),
         thresholds=_thresholds(summary["made"]["thresholds"], kin=kin),
         made=_made(summary["made"], kin=kin),
@@ -139,8 +135,8 @@ def _left_out(counts: Json) -> str:
 def _leaks(parts: list[Json]) -> list[Json]:
     """Return a line per kind of leak that some split could count, with a cell per split."""
     found = [{row["what"]: row for row in part["leaks"]} for part in parts]
-    told = [what for what in LEAKS if any(what in rows for rows in found)]
-    return [{"what": LEAKS[what], "cells": [rows.get(what) for rows in found]} for what in told]
+    told = [what for what in wording.LEAKS if any(what in rows for rows in found)]
+    return [{"what": wording.LEAKS[what], "cells": [rows.get(what) for rows in found]} for what in told]
 
 
 def _rule(part: Json) -> str:

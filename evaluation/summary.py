@@ -60,7 +60,7 @@ def _part(fitted: Fitted, kind: str, *, nouns: Nouns) -> Json:
         "train_rows": int(np.median([len(fold.train) for fold in split.folds])),
         **judge(answers, classes=classes, families=manifest.families, seed=fitted.experiment.seed),
         "clusters": _clusters_told(answers.rows, _cluster_column(fitted, kind)),
-        "leaks": _leaks(kind, split.leak),
+        "leaks": _leaks(kind, split.leak, window=manifest.window),
         "dropped": dict(split.dropped),
     }
     return {
@@ -132,7 +132,8 @@ def _headline(fitted: Fitted, parts: list[Json], *, head: str | None, nouns: Nou
     if part is None:
         return {"split": None, "sentence": "The data allows no split, so nothing was judged.", "why": None}
     why = wording.why_headline(part, parts, classes=len(fitted.model.manifest.classes))
-    return {"split": head, "sentence": wording.headline(part, nouns), "why": why}
+    failed = wording.failed_checks(part)
+    return {"split": head, "sentence": wording.headline(part, nouns), "why": " ".join([*failed, why])}
 
 
 def _refused(fitted: Fitted, nouns: Nouns) -> list[Json]:
@@ -143,21 +144,23 @@ def _refused(fitted: Fitted, nouns: Nouns) -> list[Json]:
     ]
 
 
-def _leaks(kind: str, leak: Leak | None) -> list[Json]:
-    """Return what was counted on both sides; a device on both is the very question of random and time."""
+def _leaks(kind: str, leak: Leak | None, *, window: str | None) -> list[Json]:
+    """Return what was counted on both sides, and the state of each check, of wording.LEAK_STATES.
+
+    A device on both sides is the very question of random and time. A capture of several devices cannot be on one
+    side where its devices are on both; of one device it can. Windows of a device span captures.
+    """
     if leak is None:
         return []
-    may_share = {"device_units"} if kind in ("random", "time") else set()
-    return [
-        {
-            "what": what,
-            "count": count,
-            "allowed": what in may_share,
-            "passed": what in may_share or count == 0,
-        }
-        for what, count in asdict(leak).items()
-        if count is not None
-    ]
+    counts = {what: getattr(leak, what) for what in wording.LEAKS}
+    states = {what: "fail" if count else "pass" for what, count in counts.items() if count is not None}
+    if leak.device_units is not None and kind in ("random", "time"):
+        states["device_units"] = "as_meant"
+    elif leak.captures and not leak.captures_of_one_device and leak.device_units == 0:
+        states["captures"] = "shared"
+    if window not in (None, "session"):
+        states["captures"] = "untold"
+    return [{"what": what, "count": counts[what], "state": states[what]} for what in counts if what in states]
 
 
 def _data(fitted: Fitted) -> Json:

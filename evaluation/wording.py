@@ -15,6 +15,19 @@ INTERVALS = (
     " F1 of a class: by Wilson too, on the rows that are it or are called it. Macro F1, importance: 1,000"
     " bootstrap resamples of whole devices or captures. Difference to the rival: paired (Agresti and Min)."
 )
+LEAKS = {
+    "captures": "captures",
+    "device_units": "device units",
+    "overlapping_windows": "windows that share time",
+    "duplicate_rows": "rows with the same features and class",
+}
+LEAK_STATES = {
+    "pass": "✓ pass",
+    "fail": "✗ fail",
+    "as_meant": "as meant",
+    "shared": "shared, as one capture holds many devices; no device is on both sides",
+    "untold": "cannot be told for windows that span captures",
+}
 MINUS, PERCENT = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}%"
 UPPER_BOUND = "an upper bound: the same devices, days and places stand on both sides"
 
@@ -66,6 +79,12 @@ def why_headline(part: Json, parts: Sequence[Json], *, classes: int) -> str:
     if part is parts[-1]:
         return f"This is the hardest question that these data can ask. {others}"
     return f"Of all that these data can ask of most of the {classes} classes, this is the hardest. {others}"
+
+
+def failed_checks(part: Json) -> list[str]:
+    """Return a sentence that names what lies on both sides of a split and must not; none where nothing does."""
+    failed = [f"{row['count']:,} {LEAKS[row['what']]}" for row in part["leaks"] if row["state"] == "fail"]
+    return [f"The leak check failed: {listed(failed)} are on both sides."] if failed else []
 
 
 def hundred(share: float) -> str:
@@ -259,6 +278,14 @@ def _narrow(part: Json, summary: Json) -> list[str]:
         told.append(f"{UPPER_BOUND.capitalize()}.")
     if part["test_classes"] < total:
         told.append(f"It judges {part['test_classes']} of {total} classes.")
+    told += failed_checks(part)
+    told += [
+        f"Captures: {row['count']:,} {LEAK_STATES['shared']}."
+        for row in part["leaks"]
+        if row["state"] == "shared"
+    ]
+    if any(row["state"] == "untold" for row in part["leaks"]):
+        told.append(f"Whether one capture is on both sides {LEAK_STATES['untold']}.")
     few = part["clusters"]
     if few["column"] == "device_id" and few["count"] < FEW_CLUSTERS:
         told.append(

@@ -210,17 +210,70 @@ def test_answers_in_another_order_than_the_folds_are_refused(fitted: run.Fitted)
 
 
 def test_a_leak_fails_the_check_unless_it_is_the_question() -> None:
-    leak = Leak(captures=2, device_units=12, overlapping_windows=None, duplicate_rows=0)
-    for kind, device_passes in (("time", True), ("device", False)):
-        passed = {row["what"]: row["passed"] for row in _leaks(kind, leak)}
-        assert passed == {"captures": False, "device_units": device_passes, "duplicate_rows": True}
+    for kind, device in (("time", "as_meant"), ("device", "fail")):
+        told = states(kind, captures=2, captures_of_one_device=0, device_units=12)
+        assert told == {"captures": "fail", "device_units": device, "duplicate_rows": "pass"}
 
 
-def test_a_failed_leak_check_is_seen_on_the_page(summary: dict[str, Any], page: str) -> None:
-    assert "✓ pass" in page and "✗ fail" not in page
+def states(kind: str, *, window: str | None = "session", **counted: int | None) -> dict[str, str]:
+    nothing = dict.fromkeys(("captures", "captures_of_one_device", "device_units", "overlapping_windows"))
+    leak = Leak(**{**nothing, "duplicate_rows": 0, **counted})
+    return {row["what"]: row["state"] for row in _leaks(kind, leak, window=window)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_one_device", "state"),
+    [
+        ("random", None, "fail"),
+        ("time", None, "fail"),
+        ("device", None, "shared"),
+        ("site", 0, "shared"),
+        ("device", 1, "fail"),
+    ],
+)
+def test_only_a_capture_of_many_devices_may_be_shared_where_devices_are_new(
+    kind: str, of_one_device: int | None, state: str
+) -> None:
+    told = states(kind, captures=2, captures_of_one_device=of_one_device, device_units=0)
+    assert told["captures"] == state
+
+
+def test_captures_of_windows_that_span_them_cannot_be_told() -> None:
+    told = states("time", window="1h", device_units=3, overlapping_windows=0)
+    assert told["captures"] == "untold" and told["overlapping_windows"] == "pass"
+    assert "captures" not in states("time", window=None, device_units=3)  # a plain table has none
+
+
+def test_what_a_leak_check_found_is_said_in_the_limits_and_drawn(summary: dict[str, Any]) -> None:
     leaky = copy.deepcopy(summary)
-    leaky["splits"][1]["leaks"][0] = {"what": "captures", "count": 2, "allowed": False, "passed": False}
-    assert '2 <small class="fail">✗ fail</small>' in report.to_html(leaky)
+    kinds = {"captures": "fail"}, {"captures": "untold"}, {"captures": "shared"}
+    for part, states in zip(leaky["splits"], kinds, strict=True):
+        counts = {"fail": 2, "untold": None, "shared": 3}
+        part["leaks"] = [{"what": w, "count": counts[s], "state": s} for w, s in states.items()]
+    random, time, device = (limit["says"] for limit in wording.limits(leaky)[:3])
+    assert "The leak check failed: 2 captures are on both sides." in random
+    assert "Whether one capture is on both sides cannot be told for windows that span captures." in time
+    assert "3 shared, as one capture holds many devices; no device is on both sides." in device
+    page = report.to_html(leaky)
+    assert '2 <small class="fail">✗ fail</small>' in page
+    assert '<td class="n"><small class="untold">cannot be told for windows that span captures</small>' in page
+    assert '3 <small class="shared">shared, as one capture holds many devices' in page
+
+
+def test_a_failed_check_stands_in_the_headline(fitted: run.Fitted) -> None:
+    leaky = dataclasses.replace(
+        fitted.splits["device"],
+        leak=Leak(None, None, device_units=1, overlapping_windows=None, duplicate_rows=4),
+    )
+    told = summarize(dataclasses.replace(fitted, splits={**fitted.splits, "device": leaky}), simulated=False)
+    assert told["headline"]["split"] == "device"
+    assert told["headline"]["why"].startswith(
+        "The leak check failed: 1 device units and 4 rows with the same features and class are on both sides."
+    )
+
+
+def test_a_check_that_passed_is_seen_on_the_page(page: str) -> None:
+    assert "✓ pass" in page and "✗ fail" not in page
 
 
 def test_simulated_stands_beside_every_figure_and_table(summary: dict[str, Any]) -> None:

@@ -114,6 +114,49 @@ def test_time_puts_windows_of_one_moment_on_one_side() -> None:
     assert len(fold.test) == 10
 
 
+def test_time_puts_the_sessions_of_one_capture_on_one_side() -> None:
+    spans = {
+        "lamp": range(0, 8),
+        "lock": range(0, 8),
+        "plug": range(4, 12),
+    }  # plug is cut later than its fellows
+    order = {"lamp": 0.0, "lock": 0.2, "plug": 0.4}  # in one capture they end one after the other
+    data = rows(
+        *(
+            {"y": kind, "device_id": kind, "source": f"s{number}", "day": number + order[kind]}
+            for kind, numbers in spans.items()
+            for number in numbers
+        )
+    )
+    found = split(data, "time")
+    (fold,) = found.folds
+    source, end = data.keys["source"], data.keys["window_end"]
+    assert not set(source[fold.train]) & set(source[fold.test])
+    assert found.leak is not None and found.leak.captures == 0
+    assert end[fold.train].max() < end[fold.test].min() and set(data.y[fold.test]) == {"lamp", "lock", "plug"}
+
+
+def test_a_device_heard_first_in_the_later_captures_is_not_judged_as_known() -> None:
+    data = rows(
+        *({"y": k, "device_id": k, "source": f"s{i}", "day": i} for i in range(8) for k in ("lamp", "lock")),
+        {"y": "lock", "device_id": "new", "source": "s7", "day": 7},
+    )
+    (fold,) = split(data, "time").folds
+    assert units(data, fold.test) == {"lamp", "lock"}
+    assert "new" not in units(data, fold.train)
+
+
+def test_new_devices_share_captures_that_hold_many_and_this_is_told() -> None:
+    names = [f"{kind}-{i}" for kind in ("lamp", "lock") for i in range(2)]
+    data = rows(
+        *({"y": n[:4], "device_id": n, "source": f"s{i}", "day": i} for i in range(6) for n in names),
+        *({"y": "lamp", "device_id": "lamp-0", "source": f"own-{i}", "day": 10 + i} for i in range(2)),
+    )
+    leak = split(data, "device").leak
+    assert leak is not None
+    assert (leak.captures, leak.captures_of_one_device, leak.device_units) == (6, 0, 0)
+
+
 def test_a_unit_seen_once_is_learnt_from_and_not_judged() -> None:
     data = rows(
         *({"y": "lamp", "device_id": "lamp", "day": day} for day in range(4)),
@@ -284,13 +327,13 @@ def overlapping(data: Dataset, fold: Fold) -> bool:
 @settings(max_examples=40, deadline=None)
 @given(datasets())
 def test_whatever_the_data_the_sides_keep_apart(data: Dataset) -> None:
-    apart = {"random": "source", "device": "device_id", "site": "site"}
+    apart = {"random": "source", "time": "source", "device": "device_id", "site": "site"}
     for name, found in all_splits(data, SplitSettings(folds=3), seed=0).items():
         assert bool(found.folds) == (found.refused is None) == (found.leak is not None)
         for fold in found.folds:
             assert len(fold.test) and not set(fold.train) & set(fold.test)
             assert set(data.y[fold.test]) <= set(data.y[fold.train]) and len(set(data.y[fold.train])) > 1
-            if name in apart and not (name == "random" and data.window != "session"):
+            if data.window == "session" or apart[name] != "source":
                 column = data.keys[apart[name]]
                 assert not set(column[fold.train]) & set(column[fold.test])
             assert data.window == "session" or not overlapping(data, fold)

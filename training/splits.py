@@ -2,7 +2,8 @@
 
 What each judges. `random`: the same units in other captures, the kindest. `time`: the same units later.
 `device`: units never seen, of classes seen on others. `site`: places never seen.
-A held-out device is in `device` only.
+A held-out device is in `device` only. `random` and `time` keep a capture on one side; `device` and `site` cannot where
+one capture holds devices of both sides.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,11 +30,14 @@ class Fold:
 class Leak:
     """What lies on both sides of some fold, counted on the final folds; None where the data cannot tell.
 
-    captures, device_units: distinct names. overlapping_windows: test rows that share time with a training row
-    of their device. duplicate_rows: test rows whose features and label are those of a training row.
+    captures, device_units: distinct names. captures_of_one_device: those that hold no second unit,
+    None where all do.
+    overlapping_windows: test rows that share time with a training row of their device. duplicate_rows: test rows
+    whose features and label are those of a training row.
     """
 
     captures: int | None
+    captures_of_one_device: int | None
     device_units: int | None
     overlapping_windows: int | None
     duplicate_rows: int
@@ -152,25 +156,46 @@ def _blocks(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _time(rows: pd.DataFrame, settings: SplitSettings) -> Pairs:
-    """Learn from the earliest windows of each device unit, judge on its later ones."""
+    """Learn from the earliest windows of each device unit, judge on its later ones.
+
+    Units that share a capture are cut at one moment, and a session goes by the last end of its capture: so each
+    capture is on one side. What comes of a unit only after the cut is left out: nobody learnt it.
+    """
     mine = _without_held_out(rows, settings)
     if mine["end"].isna().all():
         raise _RefusedError("no row has a time; name the column that orders the table with time=COL")
-    ordered = mine.dropna(subset="end").sort_values("end", kind="stable")
-    unit = ordered["unit"].fillna("")
-    place = ordered.groupby(unit).cumcount()
-    size = ordered.groupby(unit)["end"].transform("size")
+    timed = mine.dropna(subset="end")
+    of_capture = timed.groupby("capture")["end"].transform("max")  # NaT where a row has no capture
+    ordered = timed.assign(end=of_capture.fillna(timed["end"])).sort_values("end", kind="stable")
+    group = _linked_units(ordered)
+    place = ordered.groupby(group).cumcount()
+    size = ordered.groupby(group)["end"].transform("size")
     cut = size - np.maximum(np.round(settings.test_fraction * size), 1)
     begins = (
-        ordered["end"].where(place == cut).groupby(unit).transform("max")
+        ordered["end"].where(place == cut).groupby(group).transform("max")
     )  # ties with the first test row are test
     late = (ordered["end"] >= begins).to_numpy()
-    alone = pd.Series(late, index=ordered.index).groupby(unit).transform("all").to_numpy()  # one moment only
+    alone = pd.Series(late, index=ordered.index).groupby(group).transform("all").to_numpy()  # one moment only
     test = late & ~alone
-    if not test.any():
+    unit = ordered["unit"].fillna("")
+    judged = test & unit.isin(unit[~test]).to_numpy()
+    if not judged.any():
         raise _RefusedError("no device unit has windows of two moments")
     positions = ordered.index.to_numpy()
-    return [(positions[~test], positions[test])]
+    return [(positions[~test], positions[judged])]
+
+
+def _linked_units(rows: pd.DataFrame) -> np.ndarray:
+    """Return a number per row, (n,): units that share a capture, directly or through others, have the same one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    unit = pd.factorize(rows["unit"].fillna(""))[0]
+    capture = pd.factorize(rows["capture"])[0]
+    known, count = capture >= 0, len(rows)  # units are the nodes below count, captures those above
+    ends = (unit[known], count + capture[known])
+    links = coo_array((np.ones(known.sum()), ends), shape=(2 * count, 2 * count))
+    return np.asarray(connected_components(links, directed=False)[1][unit])
 
 
 def _device(rows: pd.DataFrame, settings: SplitSettings, seed: int) -> Pairs:
@@ -214,8 +239,10 @@ def _by_fold(positions: np.ndarray, fold: np.ndarray) -> Pairs:
 
 def leaks(rows: pd.DataFrame, folds: Sequence[Fold]) -> Leak:
     """Count what lies on both sides of any fold. rows: as `_rows` makes it."""
+    of_one_device = rows.groupby("capture")["unit"].transform("nunique") <= 1
     return Leak(
         captures=_shared(rows["capture"], folds),
+        captures_of_one_device=_shared(rows["capture"].where(of_one_device), folds),
         device_units=_shared(rows["unit"], folds),
         overlapping_windows=_sum(_overlapping(rows, fold.test, fold.train) for fold in folds)
         if rows["windowed"].any()
