@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import forkserver
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -54,8 +55,7 @@ def run_each(
     Workers end with their parent, whatever ended it. items, results: must pickle. preload: modules that all workers
     share; of several calls in one process the first says which.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", *preload])
+    _start_fork_server(preload)
     todo = iter(items)
     waiting: dict[Future[Result], Item] = {}
     pool = ProcessPool(
@@ -63,7 +63,7 @@ def run_each(
         max_tasks=ITEMS_PER_WORKER,
         initializer=_guard_worker,
         initargs=(stall_s,),
-        context=context,
+        context=multiprocessing.get_context("forkserver"),
     )
     try:
         while True:
@@ -98,6 +98,25 @@ def watched() -> Iterator[None]:
 def beat() -> None:
     """Tell that the running item gets on. It costs nothing worth counting, and outside a worker does nothing."""
     _heart.beats += 1
+
+
+def _start_fork_server(preload: Sequence[str]) -> None:
+    """Start the process that workers are forked from, unless it runs.
+
+    It begins as `python -c`, which would look for `features` in the working directory first: whoever has put a
+    package of that name there would have his code run.
+    """
+    forkserver.set_forkserver_preload(list(preload))
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _failure(error: BaseException, stall_s: float) -> Failed:

@@ -7,8 +7,12 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from conftest import Packets
 
 ROOT = Path(__file__).resolve().parents[1]
 IOTLENS = str(Path(sys.executable).with_name("iotlens"))
@@ -49,6 +53,19 @@ def test_wrong_usage_ends_with_two_and_leaves_nothing_behind(arguments: list[str
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stranger", ["features/__init__.py", "features.py"])
+def test_a_strangers_module_in_the_working_directory_is_never_run(
+    packets: "Packets", tmp_path: Path, stranger: str
+) -> None:
+    (tmp_path / stranger).parent.mkdir(exist_ok=True)
+    (tmp_path / stranger).write_text("raise RuntimeError('a stranger was imported')\n")
+    packets.write(tmp_path / "a.pcap", [(0.0, packets.frame(packets.udp(("10.0.0.1", 9), ("8.8.8.8", 53))))])
+    command = [IOTLENS, "ingest", "a.pcap", "--devices", "auto", "--workspace", "ws"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "stranger" in ended.stderr) == (0, False), ended.stderr
+    assert "1 new" in ended.stdout
 
 
 @pytest.mark.slow
