@@ -7,8 +7,11 @@ import numpy as np
 import numpy.testing as npt
 import pandas as pd
 import pytest
+from tiny_fleet import LAST_HOUR, commit, tiny_flows
 
+from features import windows as built_windows
 from features.devices import DEVICES
+from features.flows import FlowSettings
 from features.table import check_table
 from features.windows import rows as window_rows
 from training import dataset
@@ -242,9 +245,33 @@ TWO = Experiment(name="t")
 
 
 def test_a_device_that_ends_at_one_instant_in_two_sources_is_learnt_once() -> None:
-    rows, left_out = learnable(said(*KINDS, ("lock", "s5", 2, "lock")), TWO)
+    frame = said(*KINDS, ("lock", "s5", 2, "lock"))
+    rows, left_out = learnable(frame.assign(outranked=frame["source"] == "s4"), TWO)
     assert left_out["simultaneous_sources"] == 1
     assert rows["source"].tolist() == ["s1", "s2", "s3", "s5"]
+
+
+def capture(
+    workspace: Path, name: str, *, flows: int, types: tuple[str, ...] = ("smart_meter", "tracker")
+) -> None:
+    """Eight devices of each type, whose sessions end at the same instants in every capture."""
+    ids = [f"{kind}-{i}" for kind in types for i in range(8)]
+    parts = [tiny_flows(device_id, end=LAST_HOUR, count=flows, source=name) for device_id in ids]
+    commit(workspace, pd.concat(parts))
+
+
+def test_simultaneous_sources_give_their_name_and_their_features_to_one_row(tmp_path: Path) -> None:
+    for number, name in enumerate(["a", "b", "c", "d"]):
+        capture(tmp_path, name * 16, flows=4 + number)
+    built_windows.build(tmp_path)
+    capture(tmp_path, "0" * 16, flows=9, types=("tracker",))  # known last: it outranks the others
+    built_windows.build(tmp_path)
+    data = dataset.load(Experiment(name="tiny", window="session"), tmp_path)
+    names = [feature.name for feature in data.features]
+    built = window_rows(tmp_path, "session")
+    own = data.keys.merge(built, on=["device_id", "source", "window_end"], how="left", validate="1:1")
+    npt.assert_array_equal(data.X, own[names].to_numpy(np.float64, na_value=np.nan))
+    assert data.left_out["simultaneous_sources"] == len(built) - len(data.y) == 3 * 8 + 4 * 8
 
 
 def test_an_instant_of_a_device_with_two_labels_is_learnt_by_neither() -> None:
@@ -277,6 +304,26 @@ def test_the_windows_of_a_workspace_are_learnt_from_as_the_store_knows_them(flee
     assert (data.keys["device_id"].str.rpartition("-")[0] == data.y).all()
     assert data.feature_service == "tiny_session_v1" and data.window == "session"
     assert {feature.dtype for feature in data.features} <= {"int64", "float64", "bool"}
+
+
+@pytest.mark.parametrize(
+    ("window", "says"), [("1hh", "the nearest is '1h'"), ("year", r"there are \['session', '15min'")]
+)
+def test_a_misspelt_window_is_answered_with_those_there_are(tmp_path: Path, window: str, says: str) -> None:
+    with pytest.raises(ValueError, match=rf"must be one of .*windows.yaml, however: '{window}'; {says}"):
+        dataset.load(Experiment(name="tiny", window=window), tmp_path)
+
+
+def test_the_flow_settings_are_those_the_captures_were_read_with(tmp_path: Path) -> None:
+    short = FlowSettings(idle_timeout_s=7, active_timeout_s=70)
+    for kind in ("smart_meter", "tracker"):
+        flows = [tiny_flows(f"{kind}-{i}", end=LAST_HOUR, source=kind) for i in range(2)]
+        commit(tmp_path, pd.concat(flows), settings=short)
+    built_windows.build(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "flows.yaml").write_text("idle_timeout_s: 30\n")  # changed since
+    data = dataset.load(Experiment(name="tiny", window="session"), tmp_path)
+    assert data.flow_settings == short
 
 
 def test_a_window_nobody_built_is_told(tmp_path: Path) -> None:

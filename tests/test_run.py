@@ -10,6 +10,7 @@ import numpy.testing as npt
 import pandas as pd
 import pytest
 
+from features.flows import FlowSettings
 from training import artifact, decision, experiment, run
 from training.experiment import Experiment
 from training.run import Fitted
@@ -119,6 +120,13 @@ def test_the_model_version_is_that_of_the_answers(fitted: Fitted, kinds: Path, t
     assert moved.model_version == fitted.model.manifest.model_version  # neither file name nor column order
     assert re.fullmatch(r"kinds-[0-9a-f]{12}", moved.model_version)
     assert other.model_version != moved.model_version
+
+
+def test_other_flows_of_the_same_packets_are_another_version(fitted: Fitted) -> None:
+    manifest = fitted.model.manifest
+    cut = [manifest.model_copy(update={"flow_settings": FlowSettings(idle_timeout_s=s)}) for s in (7, 7, 8)]
+    first, same, other = map(run._content, cut)
+    assert first == same != other
 
 
 def test_the_manifest_tells_where_the_model_came_from(fitted: Fitted) -> None:

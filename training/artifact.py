@@ -73,7 +73,9 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     families: dict[str, str] = Field(description="family of each class")
     feature_service: str | None = Field(description="null: a plain table, which no online store can serve")
     window: str | None
-    flow_settings: FlowSettings | None = Field(description="how packets became flows; null: a plain table")
+    flow_settings: FlowSettings | None = Field(
+        description="how the packets learnt from became flows; null: a plain table"
+    )
     target: str
     thresholds: Thresholds
     temperature: float = Field(gt=0)

@@ -1,5 +1,6 @@
 """What a model learns from: rows, their truth and where they come from, of a workspace or a plain table."""
 
+import difflib
 import hashlib
 import json
 import logging
@@ -98,13 +99,14 @@ def _table_truth(frame: pd.DataFrame, experiment: Experiment, path: Path) -> pd.
 def _of_windows(experiment: Experiment, workspace: Path) -> Dataset:
     from features import lake, store, windows
 
+    _check_window(experiment.window, workspace)
     built = windows.rows(workspace, experiment.window)
     if built.empty:
         raise LookupError(
             f"no {experiment.window} window in {workspace}; run iotlens ingest and features build"
         )
     said = truth(built, lake.devices(workspace), target=experiment.target, window=experiment.window)
-    rows, left_out = learnable(said, experiment)
+    rows, left_out = learnable(said.assign(outranked=outranked(built)), experiment)
     rows = rows.sort_values(["device_id", "source", "window_end"], na_position="first", ignore_index=True)
     history = store.open(workspace)
     service = history.register(experiment.name, experiment.window, experiment.features)
@@ -113,9 +115,34 @@ def _of_windows(experiment: Experiment, workspace: Path) -> Dataset:
     known = history.history(rows[["device_id"]].assign(event_timestamp=rows["window_end"]), service)
     _check_moments(rows, known)
     X = matrix(known, features, table=service)
-    flow_settings = read_config(find_config("flows.yaml", workspace), FlowSettings)
-    families = _families(rows)
-    return Dataset(X, *_told(rows), features, families, left_out, experiment.window, service, flow_settings)
+    families, settings = _families(rows), _flow_settings(workspace)
+    return Dataset(X, *_told(rows), features, families, left_out, experiment.window, service, settings)
+
+
+def _check_window(name: str, workspace: Path) -> None:
+    """Raise ValueError that names the nearest window unless windows.yaml has this one."""
+    from features.windows import WindowSettings
+
+    path = find_config("windows.yaml", workspace)
+    names = [window.name for window in read_config(path, WindowSettings).windows]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        way = f"the nearest is {near[0]!r}" if near else f"there are {names}"
+        raise ValueError(f"an experiment's window must be one of {path}, however: {name!r}; {way}")
+
+
+def _flow_settings(workspace: Path) -> FlowSettings:
+    """Return how the packets of the lake became flows; where an older version read them, as flows.yaml says now."""
+    from features import lake
+
+    told = lake.flow_settings(workspace)
+    if told is not None:
+        return told
+    path = find_config("flows.yaml", workspace)
+    log.warning(
+        "the lake does not tell its flow settings: they are taken from %s; ingest again to be sure", path
+    )
+    return read_config(path, FlowSettings)
 
 
 def _check_moments(rows: pd.DataFrame, known: pd.DataFrame) -> None:
@@ -151,10 +178,29 @@ def truth(windows: pd.DataFrame, devices: pd.DataFrame, *, target: str, window: 
     return asked.join(found).assign(conflict=several["y"])
 
 
+def outranked(windows: pd.DataFrame) -> np.ndarray:
+    """Return which windows the store never gives, (n,) bool: a session of a device that ends as another one does.
+
+    windows: device_id, source, window_end, created. Of one moment of a device the store gives the row created last,
+    then the one whose source hashes highest, as features/point_in_time.py does.
+    """
+    import duckdb
+
+    keys = windows[["device_id", "source", "window_end", "created"]].assign(row=np.arange(len(windows)))
+    with duckdb.connect() as duck:
+        duck.register("keys", keys)
+        behind = duck.execute(
+            "SELECT row FROM keys QUALIFY 1 < row_number() OVER"
+            " (PARTITION BY device_id, window_end ORDER BY created DESC, hash(source) DESC)"
+        ).fetchnumpy()["row"]
+    return np.isin(np.arange(len(windows)), behind)
+
+
 def learnable(said: pd.DataFrame, experiment: Experiment) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the rows that can be learnt from, and how many are left out for which reason.
 
-    said: KEYS, y, family, and for windows `conflict`. Raises ValueError where fewer than two classes are left.
+    said: KEYS, y, family, and for windows `conflict` and `outranked`. Raises ValueError where fewer than two classes
+    are left.
     """
     rows, left_out = said, dict[str, int]()
     for reason, hits in _REASONS.items():
@@ -184,7 +230,7 @@ def _conflicting(rows: pd.DataFrame, _: Experiment) -> "pd.Series[bool]":
 
 def _simultaneous(rows: pd.DataFrame, _: Experiment) -> "pd.Series[bool]":
     """Tell all but one of the sources in which a device ends at one instant: a moment has one row in the store."""
-    return rows["source"].notna() & rows.duplicated(["device_id", "window_end"], keep="last")
+    return rows.get("outranked", pd.Series(False, index=rows.index)).astype(bool)
 
 
 def _rare(rows: pd.DataFrame, experiment: Experiment) -> "pd.Series[bool]":

@@ -229,9 +229,10 @@ def _manifest(
 
 
 def _content(manifest: Manifest) -> str:
-    """Return 12 hex digits of what decides an answer: weights, names and thresholds; not of when or where."""
-    decisive = {"features", "classes", "families", "feature_service", "thresholds", "temperature", "weights"}
-    return hashlib.sha256(manifest.model_dump_json(include=decisive).encode()).hexdigest()[:12]
+    """Return 12 hex digits of what decides an answer: flows, weights, names and thresholds; not of when or where."""
+    answers = {"features", "classes", "families", "thresholds", "temperature", "weights"}
+    asked = {"feature_service", "flow_settings"}  # how a question becomes features
+    return hashlib.sha256(manifest.model_dump_json(include=answers | asked).encode()).hexdigest()[:12]
 
 
 def _predictions(model: Model, data: Dataset, judged: _Judged) -> pd.DataFrame:
