@@ -3,14 +3,14 @@
 The rows lie in lake/windows/window=NAME/date=DATE (of window_end), where Feast reads them too. A row whose flows
 changed is written again with a new `created`, and its old version stays: what was known when, can be told. A row that
 no flow stands behind any more, since its source was read again with another map, was never true: it is taken out.
+A window that is now made in another way is computed anew beside its old rows, which stay readable until then.
 """
 
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -84,11 +84,11 @@ class BuildSummary:
 class _Built:
     """lake/windows/built.json: what the rows were made from.
 
-    recipe: hash of all that decides a row. created: of the newest rows, ISO 8601. sources: the fingerprint of each.
-    devices: whom each spoke of.
+    recipes: of each window, a hash of all that decides a row. created: of the newest rows, ISO 8601. sources: the
+    fingerprint of each. devices: whom each spoke of.
     """
 
-    recipe: str
+    recipes: dict[str, str]
     created: str
     sources: dict[str, str]
     devices: dict[str, list[str]]
@@ -111,15 +111,20 @@ class _Change:
 class _Job:
     """One build of one window. change: None to compute every row. files: the flows of each source.
 
-    folder: where the rows lie. scratch: a folder that no reader scans.
+    place: where readers look. scratch: a folder that no reader scans.
     """
 
     window: Window
     change: _Change | None
     created: datetime
     files: Mapping[str, Sequence[Path]]
-    folder: Path
+    place: Path
     scratch: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where rows are written: in place, or beside it where all of them are computed."""
+        return self.place if self.change else self.scratch / self.place.name
 
     @property
     def hops(self) -> bool:
@@ -147,18 +152,31 @@ def build(workspace: Path) -> BuildSummary:
         if flow_settings := lake.flow_settings(workspace):
             settings.check_against(flow_settings)
         wanted = {source: record.fingerprint for source, record in records.items()}
-        recipe, built = _recipe(settings), _built(workspace)
-        change = _change(workspace, built, recipe=recipe, wanted=wanted)
-        created = datetime.now(UTC)
-        if built:  # the clock may have been set back, and the newest version is the one created last
+        recipes, built = {window.name: _recipe(window) for window in settings.windows}, _built(workspace)
+        kept = {
+            name: recipe for name, recipe in recipes.items() if built and built.recipes.get(name) == recipe
+        }
+        change, created = None, datetime.now(UTC)
+        if built:
+            change = _change(built, wanted)
+            # the clock may have been set back, and the newest version is the one created last
             created = max(created, datetime.fromisoformat(built.created) + timedelta(microseconds=1))
+            _remember(workspace, replace(built, recipes=kept))  # for if this build is killed within a swap
         files = {source: _flow_files(workspace, record) for source, record in records.items()}
         jobs = [
-            _Job(window, change, created, files, _folder(workspace, window.name), scratch)
+            _Job(
+                window,
+                change if window.name in kept else None,
+                created,
+                files,
+                _folder(workspace, window.name),
+                scratch,
+            )
             for window in settings.windows
         ]
         counts = {job.window.name: _build_window(job) for job in jobs}
-        _remember(workspace, _Built(recipe, created.isoformat(), wanted, _devices(workspace)))
+        _remove_others(workspace, [job.place for job in jobs], scratch)
+        _remember(workspace, _Built(recipes, created.isoformat(), wanted, _devices(workspace)))
     computed, written, removed = ({name: each[i] for name, each in counts.items()} for i in range(3))
     return BuildSummary(computed, written, removed)
 
@@ -185,12 +203,8 @@ def _parquet(files: Iterable[Path]) -> str:
     return f"read_parquet([{_listed(map(str, files))}], union_by_name = true, hive_partitioning = false)"
 
 
-def _change(workspace: Path, built: _Built | None, *, recipe: str, wanted: dict[str, str]) -> _Change | None:
-    """Return what the rows do not know yet; None where they know nothing, or were made in another way."""
-    if built is None or built.recipe != recipe:
-        log.info("computing every window: there are none yet, or their features or lengths have changed")
-        shutil.rmtree(workspace / "lake" / "windows", ignore_errors=True)
-        return None
+def _change(built: _Built, wanted: dict[str, str]) -> _Change:
+    """Return what the rows do not know yet."""
     replaced = sorted(source for source, known in built.sources.items() if wanted.get(source) != known)
     devices = sorted({device for source in replaced for device in built.devices.get(source, [])})
     return _Change(sorted(wanted.keys() - built.sources.keys()) + replaced, replaced, devices)
@@ -200,6 +214,8 @@ def _build_window(job: _Job) -> tuple[int, int, int]:
     """Return the number of rows computed, written, and taken out."""
     if job.change and not job.change.sources:
         return 0, 0, 0
+    if not job.change:
+        log.info("computing every %s window: it is new, or made in another way than before", job.window.name)
     computed = removed = 0
     with connect(threads=_THREADS, scratch=job.scratch) as connection:
         for part in _parts(connection, job):
@@ -209,7 +225,10 @@ def _build_window(job: _Job) -> tuple[int, int, int]:
             removed += _take_out(connection, job, part=part)
             _stage(_changed(connection, job), job)
             connection.unregister("computed")
-    return computed, _append(job), removed
+    written = _append(job)
+    if not job.change:
+        _swap(job)
+    return computed, written, removed
 
 
 def _parts(connection: duckdb.DuckDBPyConnection, job: _Job) -> Iterator[str]:
@@ -324,10 +343,26 @@ def _append(job: _Job) -> int:
     return written
 
 
-def _recipe(settings: WindowSettings) -> str:
-    """Return a hash of all that decides the rows: the windows, and each feature's declaration and SQL."""
-    told = [settings.model_dump_json(), *(repr(column) for column in WINDOWS)]
-    told += [repr(part) for window in settings.windows for part in (placing(window), *steps(window))]
+def _swap(job: _Job) -> None:
+    """Put the folder computed anew in the place of the old one; a kill in between costs the next build another go."""
+    if job.place.exists():
+        job.place.rename(job.scratch / f"former {job.place.name}")
+    if job.folder.exists():
+        job.place.parent.mkdir(parents=True, exist_ok=True)
+        job.folder.rename(job.place)
+
+
+def _remove_others(workspace: Path, places: Sequence[Path], scratch: Path) -> None:
+    """Take away the windows that windows.yaml no longer has."""
+    for folder in (workspace / "lake" / "windows").glob("window=*"):
+        if folder not in places:
+            folder.rename(scratch / f"former {folder.name}")
+
+
+def _recipe(window: Window) -> str:
+    """Return a hash of all that decides the rows of a window: its SQL, and the name and type of each column."""
+    told = [repr((column.name, column.dtype, column.empty)) for column in WINDOWS]
+    told += [placing(window), *(repr(step) for step in steps(window))]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 

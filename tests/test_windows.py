@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -232,6 +233,64 @@ def test_a_build_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> Non
             windows.rows(workspace, name).drop(columns="created") for workspace in (undisturbed, killed)
         )
         pd.testing.assert_frame_equal(completed, expected, check_exact=True)
+
+
+def windows_are(workspace: Path, *told: str) -> None:
+    """Write the windows.yaml of a workspace."""
+    (workspace / "configs").mkdir(parents=True, exist_ok=True)
+    text = f"windows: [{', '.join(told)}]"
+    (workspace / "configs" / "windows.yaml").write_text(text, encoding="utf-8")
+
+
+def stored(workspace: Path) -> dict[str, list[Path]]:
+    """The files of each window."""
+    folders = (workspace / "lake" / "windows").glob("window=*")
+    return {folder.name: sorted(folder.rglob("*.parquet")) for folder in folders}
+
+
+def test_a_window_that_comes_changes_or_goes_leaves_the_others_alone(tmp_path: Path) -> None:
+    session, hour, half = (
+        "{name: session}",
+        "{name: 1h, length_s: 3600}",
+        "{name: 1h, length_s: 3600, every_s: 1800}",
+    )
+    windows_are(tmp_path, session)
+    commit(tmp_path, flows(4))
+    windows.build(tmp_path)
+    before = stored(tmp_path)
+    windows_are(tmp_path, session, hour)
+    assert windows.build(tmp_path).computed == {"session": 0, "1h": 1}
+    windows_are(tmp_path, session, half)
+    assert windows.build(tmp_path).computed == {"session": 0, "1h": 3}
+    assert len(windows.rows(tmp_path, "1h")) == 3
+    windows_are(tmp_path, session)
+    windows.build(tmp_path)
+    assert stored(tmp_path) == before
+
+
+def test_new_words_for_a_feature_rebuild_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(tmp_path, flows(2))
+    windows.build(tmp_path)
+    reworded = tuple(replace(column, description="said otherwise") for column in windows.WINDOWS)
+    monkeypatch.setattr(windows, "WINDOWS", reworded)
+    assert set(windows.build(tmp_path).computed.values()) == {0}
+
+
+def test_a_rebuild_that_was_killed_leaves_whole_rows_and_is_completed_by_the_next(tmp_path: Path) -> None:
+    windows_are(tmp_path, "{name: 1h, length_s: 3600}")
+    for day in range(4):
+        commit(tmp_path, flows(4, source=f"{day:016x}", end=NOON + timedelta(days=day)))
+    windows.build(tmp_path)
+    old = len(windows.rows(tmp_path, "1h"))
+    windows_are(tmp_path, "{name: 1h, length_s: 3600, every_s: 1800}")
+    command = [sys.executable, "-c", BUILD, tmp_path]
+    with subprocess.Popen(command) as process:
+        while not (tmp_path / "lake" / ".writing" / "1h").exists() and process.poll() is None:
+            pass
+        process.kill()
+    assert len(windows.rows(tmp_path, "1h")) in (old, 3 * old)
+    windows.build(tmp_path)
+    assert len(windows.rows(tmp_path, "1h")) == 3 * old
 
 
 def test_captures_without_a_flow_of_a_device_make_no_window(tmp_path: Path) -> None:
