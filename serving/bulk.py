@@ -79,12 +79,17 @@ def session_model(run_directory: Path) -> artifact.Model:
     """Return the model of a run after its self-test. Raises ValueError when it does not look at sessions."""
     model = artifact.load(run_directory)
     window = model.manifest.window
-    if window != SESSION.name:
+    if not looks_at_sessions(model.manifest):
         way = "ingest and build features, then ask the service" if window else "use `iotlens predict`"
         fact = f"{run_directory} looks at {f'windows of {window}' if window else 'a plain table'}"
         raise ValueError(f"captures are identified by a model of sessions, but {fact}; {way}")
     model.self_test()
     return model
+
+
+def looks_at_sessions(manifest: artifact.Manifest) -> bool:
+    """Tell whether a model can be asked about captures alone."""
+    return manifest.window == SESSION.name
 
 
 def _outcomes(

@@ -29,7 +29,14 @@ Devices = Annotated[
     str, typer.Option("--devices", "-d", help="MAP.csv, or `auto`: every private address is a device.")
 ]
 EachAddress = Annotated[bool, typer.Option("--each-address", help="A CIDR row is one device per address.")]
-Run = Annotated[str, typer.Option("--run", help="A run's id, its path, or `latest`.")]
+Run = Annotated[
+    str,
+    typer.Option(
+        "--run",
+        help="A run's path, id or model version, `latest`, or EXPERIMENT/ID, EXPERIMENT/latest."
+        " `latest` alone: the newest that `serve`, `identify` can use.",
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: key.sub=value.")]
 Csv = Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one row per capture and device.")]
 Predicted = Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet to write, row for row.")]
@@ -114,7 +121,8 @@ def identify(
     from training.run import find
 
     told = read_map(devices, each_address=each_address)
-    done = bulk.identify_captures(sources, devices=told, run_directory=find(workspace, run), out=out)
+    directory = find(workspace, run, suits=bulk.looks_at_sessions)
+    done = bulk.identify_captures(sources, devices=told, run_directory=directory, out=out)
     _end(f"{done.text()}\n{out}", done.failures)
 
 

@@ -61,7 +61,8 @@ def prepare(
             f"a host other than loopback needs an API key, but {workspace} has none for {host};"
             " run `iotlens keys add NAME --scope identify`"
         )
-    directory = find(workspace, run).resolve()
+    online = find(workspace, run, suits=lambda manifest: manifest.feature_service is not None)
+    directory = online.resolve()
     servable(directory)
     settings = Settings(workspace, directory, without_keys=loopback)
     check_free(address, port)

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from features.device_map import DeviceMap
 from features.flows import FlowSettings
 from features.ingest import read_flows
-from serving import bulk
+from serving import bulk, cli
 from serving.rest import create_app
 from serving.settings import Settings
 from training import artifact
@@ -197,3 +197,22 @@ def test_nothing_to_read_is_an_error(fleet: Any, tmp_path: Path) -> None:
             out=tmp_path / "out.csv",
         )
     assert artifact.load(fleet.session_run).manifest.window == "session"
+
+
+def test_a_newer_run_of_another_window_does_not_hide_the_latest_of_sessions(
+    fleet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_capture(tmp_path / "meter.pcap", ["smart_meter"])
+    words = [
+        "identify",
+        str(tmp_path / "meter.pcap"),
+        "--devices",
+        "auto",
+        "--out",
+        str(tmp_path / "out.csv"),
+    ]
+    monkeypatch.setattr("sys.argv", ["iotlens", *words, "--workspace", str(fleet.workspace)])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    version = artifact.load(fleet.session_run).manifest.model_version
+    assert set(pd.read_csv(tmp_path / "out.csv")["model_version"]) == {version}

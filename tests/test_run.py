@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -174,15 +175,30 @@ def test_latest_is_the_newest_of_the_experiment(tmp_path: Path) -> None:
     directories = [sealed(tmp_path, "a", name) for name in names]
     other = sealed(tmp_path, "b", "20260103T000000Z")
     (tmp_path / "runs" / "a" / "20260104T000000Z").mkdir()  # killed
-    assert run.find(tmp_path, "latest", "a") == directories[-1]
-    assert run.find(tmp_path, "latest") == other
+    assert run.find(tmp_path, "a/latest") == directories[-1]
+    assert run.find(tmp_path, "latest") == run.find(tmp_path, "b/latest") == other
+    with pytest.raises(LookupError, match="no finished run 'c/latest'"):
+        run.find(tmp_path, "c/latest")
+
+
+def test_latest_alone_is_the_newest_that_can_be_used(fitted: Fitted, tmp_path: Path) -> None:
+    for day in (1, 2):
+        shutil.copytree(fitted.directory, sealed(tmp_path, "a", f"2026010{day}T000000Z"), dirs_exist_ok=True)
+    hourly = fitted.model.manifest.model_copy(update={"window": "1h"})
+    first, last = sorted((tmp_path / "runs" / "a").iterdir())
+    (first / "model.json").write_text(hourly.model_dump_json())
+    assert run.find(tmp_path, "latest") == run.find(tmp_path, "a/latest") == last
+    assert run.find(tmp_path, "latest", suits=lambda manifest: manifest.window == "1h") == first
+    with pytest.raises(LookupError, match=r"no finished run 'latest' that can be used here.*there are: a/"):
+        run.find(tmp_path, "latest", suits=lambda manifest: manifest.window == "7d")
 
 
 def test_an_id_of_two_experiments_is_refused_without_the_experiment(tmp_path: Path) -> None:
     first, _ = sealed(tmp_path, "a", "20260101T000000Z"), sealed(tmp_path, "b", "20260101T000000Z")
-    with pytest.raises(ValueError, match="must name one run"):
+    with pytest.raises(ValueError, match=f"must name one run.*write EXPERIMENT/{first.name}"):
         run.find(tmp_path, first.name)
-    assert run.find(tmp_path, first.name, "a") == first
+    assert run.find(tmp_path, f"a/{first.name}") == first
+    assert run.find(tmp_path, "a/version") == first
 
 
 def test_an_unknown_run_is_answered_with_those_there_are(tmp_path: Path) -> None:

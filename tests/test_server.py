@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
 import urllib.request
@@ -74,6 +75,23 @@ def test_the_latest_run_is_named_once_for_all_workers(fleet: Any) -> None:
     assert start.environment["IOTLENS_RUN_DIRECTORY"] == str(fleet.hour_run.resolve())
     assert start.environment["BENTOML_DO_NOT_TRACK"] == "true"
     assert start.environment["IOTLENS_WITHOUT_KEYS"] == "yes"
+
+
+def test_a_run_of_a_plain_table_does_not_hide_the_latest_that_can_be_served(
+    fleet: Any, tmp_path: Path
+) -> None:
+    from training import run
+    from training.experiment import Experiment
+
+    served = tmp_path / "runs" / "tiny" / "20260101T000000Z"
+    shutil.copytree(fleet.hour_run, served)
+    table = tmp_path / "lamps.csv"
+    table.write_text("x,kind\n" + "1,lamp\n2,lock\n" * 9, encoding="utf-8")
+    run.seal(run.fit(Experiment(name="lamps", table=table, target="kind"), tmp_path).directory)
+    start = server.prepare(tmp_path, port=free_port())
+    assert start.environment["IOTLENS_RUN_DIRECTORY"] == str(served.resolve())
+    with pytest.raises(ValueError, match="of a plain table; use `iotlens predict`"):
+        server.prepare(tmp_path, "lamps/latest", port=free_port())
 
 
 def test_beyond_loopback_the_workers_are_told_to_ask_for_keys(fleet: Any) -> None:

@@ -149,7 +149,7 @@ def load(directory: Path) -> Model:
 
     Raises FileNotFoundError where a file is missing, ValueError where a file is not what was written.
     """
-    manifest = _read_manifest(directory / MANIFEST)
+    manifest = read_manifest(directory)
     kinds: dict[str, type[Trees] | type[Network]] = {"trees": Trees, "network": Network}
     kind = kinds[manifest.kind]
     path = directory / kind.file  # not manifest.weights.file: a file's content must not choose a path
@@ -164,7 +164,12 @@ def load(directory: Path) -> Model:
     return Model(manifest, kind.from_bytes(content))
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
+    """Return what a run directory says of its model, without its weights.
+
+    Raises FileNotFoundError where it says nothing, ValueError where it is not of this format.
+    """
+    path = directory / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"no {MANIFEST} in {path.parent}; `iotlens train` prints the directory made")
     try:

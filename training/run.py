@@ -6,8 +6,10 @@ A directory without DONE is unfinished: killed, or still being judged. Nobody fi
 import hashlib
 import logging
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -90,27 +92,39 @@ def seal(directory: Path) -> Path:
     return directory
 
 
-def find(workspace: Path, ref: str, experiment: str | None = None) -> Path:
-    """Return the directory of a sealed run by id, path, model version, or `latest` (of the experiment).
+def find(workspace: Path, ref: str, *, suits: Callable[[Manifest], bool] | None = None) -> Path:
+    """Return the directory of a sealed run by path, id, model version or `latest`; EXPERIMENT/ may stand before it.
 
+    suits: what `latest` alone must be, so that a newer run of another kind does not hide it.
     Raises LookupError that says what there is instead, ValueError where one id names runs of two experiments.
     """
-    if ref != LATEST and Path(ref).is_dir():
+    experiment, _, name = ref.rpartition("/")
+    if name != LATEST and Path(ref).is_dir():
         return _sealed(Path(ref))
-    runs = sorted((workspace / "runs").glob(f"{experiment or '*'}/*/"), key=lambda run: _order(run.name))
+    every = sorted((workspace / "runs").glob("*/*/"), key=lambda run: _order(run.name))
+    runs = [run for run in every if experiment in ("", run.parent.name)]
     finished = [run for run in runs if (run / DONE).is_file()]
-    named = finished[-1:] if ref == LATEST else [run for run in runs if run.name == ref]
-    named = named or [run for run in finished if (run / DONE).read_text(encoding="utf-8").strip() == ref][-1:]
+    if ref == LATEST and suits is not None:
+        useful = (run for run in reversed(finished) if suits(artifact.read_manifest(run)))
+        named = list(islice(useful, 1))
+    elif name == LATEST:
+        named = finished[-1:]
+    else:
+        named = [run for run in runs if run.name == name] or _of_version(finished, name)
     if len(named) > 1:
         raise ValueError(
-            f"a run id must name one run, but {ref} names {[str(run) for run in named]}; give the path"
+            f"a run id must name one run, but {ref} names {[str(run) for run in named]}; write EXPERIMENT/{ref}"
         )
     if named:
         return _sealed(named[0])
     known = ", ".join(f"{run.parent.name}/{run.name}" for run in finished[-5:]) or "none; run iotlens train"
-    raise LookupError(
-        f"no finished run {ref!r} in {workspace / 'runs' / (experiment or '')}; there are: {known}"
-    )
+    fact = " that can be used here" if ref == LATEST and finished else ""
+    raise LookupError(f"no finished run {ref!r}{fact} in {workspace / 'runs'}; there are: {known}")
+
+
+def _of_version(finished: Sequence[Path], version: str) -> list[Path]:
+    """Return the newest of the runs that made this model version."""
+    return [run for run in finished if (run / DONE).read_text(encoding="utf-8").strip() == version][-1:]
 
 
 def predict_table(table: Path, run_dir: Path, out: Path) -> int:
