@@ -27,33 +27,46 @@ class Content:
 
 
 def find_captures(sources: Sequence[str]) -> list[Path]:
-    """Return the captures that files, folders (and those below) and globs name, each once, in the order given.
-
-    In a folder a capture is what ends in one of `SUFFIXES`, or in one of them and .gz; a file that is named
-    itself may end in anything. Raises FileNotFoundError that names a source without any.
-    """
+    """Return the captures of `named_captures`, a file of several names once, by the first of them."""
     found: dict[Path, Path] = {}
+    for capture in named_captures(sources).values():
+        found.setdefault(capture.resolve(), capture)
+    return list(found.values())
+
+
+def named_captures(sources: Sequence[str]) -> dict[str, Path]:
+    """Return the captures that files, folders (and those below) and globs name, by name, in the order given.
+
+    A name is the source as it was given; of a folder or a glob, with the rest. In a folder a capture is what ends in
+    one of `SUFFIXES`, or in one of them and .gz; a file that is named itself may end in anything. A folder that
+    cannot be searched stands for itself: reading it tells so. Raises FileNotFoundError that names a source without
+    any capture.
+    """
+    found: dict[str, Path] = {}
     for source in sources:
         places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))  # noqa: PTH207
-        captures = [capture for place in places for capture in _captures(Path(place))]
+        captures = {name: Path(name) for place in places for name in _captures(place)}
         if not captures:
             raise FileNotFoundError(
                 f"no capture ({', '.join(SUFFIXES)}, packed with gzip or not) at {source}"
             )
-        for capture in captures:
-            found.setdefault(capture.resolve(), capture)
-    return list(found.values())
+        found |= captures
+    return found
 
 
-def _captures(place: Path) -> Iterator[Path]:
-    if not place.is_dir():
+def _captures(place: str) -> Iterator[str]:
+    if not Path(place).is_dir():
         yield place
         return
     entered = set[Path]()  # by their real path: a link may lead back up
-    for folder, below, files in os.walk(place, followlinks=True):
+    closed: list[str] = []
+    for folder, below, files in os.walk(
+        place, followlinks=True, onerror=lambda error: closed.append(error.filename)
+    ):
         entered.add(Path(folder).resolve())
         below[:] = sorted(name for name in below if Path(folder, name).resolve() not in entered)
-        yield from (Path(folder, name) for name in sorted(files) if _is_capture(name))
+        yield from (os.path.join(folder, name) for name in sorted(files) if _is_capture(name))  # noqa: PTH118
+    yield from closed
 
 
 def _is_capture(name: str) -> bool:
@@ -66,9 +79,11 @@ def read_content(path: Path) -> Content:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise ValueError("has a name that is not UTF-8; rename it") from error
-    if not path.is_file():
-        raise ValueError("is no file")
+    if os.path.isdir(path):  # noqa: PTH112
+        raise ValueError("is a folder that cannot be searched; its captures are not read")
     try:
+        if not path.is_file():
+            raise ValueError("is no file")
         state = path.stat()
         digest = _digest(path)
     except OSError as error:
@@ -95,4 +110,4 @@ def check_unchanged(path: Path, content: Content) -> None:
 
 def is_simulated(path: Path) -> bool:
     """Tell whether a capture lies in a folder that `iotlens simulate` wrote: the mark is beside or above it."""
-    return any((folder / SIMULATED).is_file() for folder in path.resolve().parents)
+    return any(os.path.isfile(folder / SIMULATED) for folder in path.resolve().parents)  # noqa: PTH113  # a closed folder says no

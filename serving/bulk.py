@@ -12,7 +12,7 @@ from tqdm import tqdm
 from features.device_map import DeviceMap
 from features.flows import FlowSettings, UnreadCapture
 from features.ingest import CaptureFlows, read_all_flows
-from features.sources import find_captures
+from features.sources import named_captures
 from features.windows import SESSION, device_windows
 from training import artifact, decision
 
@@ -63,15 +63,16 @@ def identify_captures(
     Raises ValueError when the model does not look at sessions, FileNotFoundError when a source is not there.
     """
     model = session_model(run_directory)
-    paths = find_captures(sources)
-    outcomes = dict(_outcomes(model, paths, devices))
-    rows = [row for path in paths for row in outcomes[path].rows]
+    captures = named_captures(sources)
+    outcomes = dict(_outcomes(model, list(dict.fromkeys(captures.values())), devices))
+    told = {name: outcomes[path] for name, path in captures.items()}
+    rows = [{**row, "capture": name} for name, outcome in told.items() for row in outcome.rows]
     _write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), out)
     return BulkSummary(
-        captures=len(paths),
+        captures=len(captures),
         rows=len(rows),
-        failures=tuple((str(path), reason) for path in paths if (reason := outcomes[path].failure)),
-        warnings=tuple((str(path), told) for path in paths for told in outcomes[path].warnings),
+        failures=tuple((name, outcome.failure) for name, outcome in told.items() if outcome.failure),
+        warnings=tuple((name, warning) for name, outcome in told.items() for warning in outcome.warnings),
     )
 
 
@@ -104,7 +105,7 @@ def _outcomes(
         for capture, rows in zip(read, answers(model, read), strict=True):
             seen = {str(row["device_id"]) for row in rows}
             silent = _without_flows(devices.for_capture(capture.path), seen)
-            rows += [_silent(capture.path, device_id, model) for device_id in silent]
+            rows += [_silent(device_id, model) for device_id in silent]
             yield capture.path, _Outcome(rows, warnings=capture.warnings)
         unread = [capture for capture in some if isinstance(capture, UnreadCapture)]
         yield from ((capture.path, _Outcome([], failure=capture.reason)) for capture in unread)
@@ -142,9 +143,7 @@ def answers(model: artifact.Model, captures: Sequence[CaptureFlows]) -> list[lis
     same: Row = {"how": BY_MODEL, "model_version": model.manifest.model_version}
     for row in cast(list[dict[str, Any]], facts.to_dict("records")):
         number = int(row.pop("source"))
-        found[number].append(
-            {**row, **_runners_up(row["top"]), **same, "capture": str(captures[number].path)}
-        )
+        found[number].append({**row, **_runners_up(row["top"]), **same})
     return found
 
 
@@ -162,8 +161,8 @@ def _without_flows(devices: DeviceMap, seen: set[str]) -> list[str]:
     return sorted(named - heard)
 
 
-def _silent(path: Path, device_id: str, model: artifact.Model) -> Row:
-    row: Row = {"capture": str(path), "device_id": device_id, "model_version": model.manifest.model_version}
+def _silent(device_id: str, model: artifact.Model) -> Row:
+    row: Row = {"device_id": device_id, "model_version": model.manifest.model_version}
     return row | {"unknown": True, "how": NO_FLOWS, "flows": 0, "packets": 0}
 
 

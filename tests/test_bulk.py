@@ -109,6 +109,19 @@ def test_each_capture_and_device_has_one_row(identified: Any, captures: Path) ->
     assert set(table["capture"]) == {str(captures / name) for name in ("copy.pcap", "meter.pcap", "two.pcap")}
 
 
+def test_a_capture_is_told_by_the_name_it_was_given_and_under_each_of_its_names(
+    fleet: Any, captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "caps").mkdir()
+    (tmp_path / "caps/x.pcap").write_bytes((captures / "meter.pcap").read_bytes())
+    (tmp_path / "link.pcap").symlink_to("caps/x.pcap")
+    given = ["./caps/x.pcap", "caps", "link.pcap", "caps/x.pcap"]
+    told, out = DeviceMap.read(captures / "devices.csv"), tmp_path / "out.csv"
+    bulk.identify_captures(given, devices=told, run_directory=fleet.session_run, out=out)
+    assert pd.read_csv(out)["capture"].tolist() == ["./caps/x.pcap", "caps/x.pcap", "link.pcap"]
+
+
 def test_captures_of_the_same_bytes_have_the_same_answer(identified: Any) -> None:
     _, table = identified
     copy, meter = (table.loc[i].drop("capture") for i in (0, 1))

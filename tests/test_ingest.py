@@ -16,7 +16,7 @@ from features import lake
 from features.device_map import DeviceMap
 from features.flows import FlowSettings, UnreadCapture
 from features.ingest import IngestSummary, ingest, read_all_flows, read_flows, read_map
-from features.sources import check_unchanged, find_captures, read_content
+from features.sources import check_unchanged, find_captures, is_simulated, named_captures, read_content
 
 if TYPE_CHECKING:
     from conftest import Packets
@@ -91,6 +91,45 @@ def test_a_capture_named_twice_or_through_a_link_is_found_once(captures: Path) -
     (captures / "again.pcap").symlink_to(one)
     (captures / "lab/up").symlink_to(captures, target_is_directory=True)
     assert find_captures([str(one), str(captures), str(one)]) == [one, captures / "lab/two.pcapng.gz"]
+
+
+def test_a_capture_is_named_as_it_was_given(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(captures)
+    (captures / "again.pcap").symlink_to("lab/one.pcap")
+    one, two = "./lab/one.pcap", "./lab/two.pcapng.gz"
+    assert list(named_captures([one, "lab/one.pcap", "again.pcap"])) == [one, "lab/one.pcap", "again.pcap"]
+    assert list(named_captures(["./lab"])) == [one, two]
+    assert list(named_captures(["./l*", one])) == [one, two]
+    assert list(named_captures(["lab/", "*/*.pcap"])) == ["lab/one.pcap", "lab/two.pcapng.gz"]
+
+
+def test_a_folder_that_may_not_be_searched_is_named_and_the_others_go_on(
+    captures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures.chmod(0o755)
+    (captures / "closed").mkdir(mode=0)
+    (captures / "listed").mkdir()
+    (captures / "listed/three.pcap").touch()
+    (captures / "listed").chmod(0o444)
+    monkeypatch.chdir(captures)  # what lies above is closed to others as well
+    told = {}
+    user = os.geteuid()
+    os.seteuid(65_534 if user == 0 else user)  # nobody: no folder is closed to root
+    try:
+        for path in find_captures(["."]):
+            assert not is_simulated(path)
+            try:
+                told[str(path)] = read_content(path).source
+            except ValueError as error:
+                told[str(path)] = str(error)
+    finally:
+        os.seteuid(user)
+    assert told == {
+        "lab/one.pcap": read_content(Path("lab/one.pcap")).source,
+        "lab/two.pcapng.gz": read_content(Path("lab/two.pcapng.gz")).source,
+        "listed/three.pcap": "cannot be read: Permission denied",
+        "closed": "is a folder that cannot be searched; its captures are not read",
+    }
 
 
 def test_a_source_that_leads_to_no_capture_is_named_before_anything_happens(
