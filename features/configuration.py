@@ -49,7 +49,8 @@ def find_config(name: str, workspace: Path | None = None) -> Path:
     for place in places:
         if (place / name).is_file():
             return place / name
-    raise FileNotFoundError(f"no configuration {name} in {' or '.join(map(str, places))}")
+    places_told = " or ".join(map(str, places))
+    raise FileNotFoundError(f"no configuration {name} in {places_told}; `iotlens init` writes the defaults")
 
 
 def write_configs(directory: Path) -> Path:
@@ -107,12 +108,9 @@ def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines.append(f"{where or 'content'}: {item['msg']} (got {item['input']!r})")
             continue
         known = list(_model_at(model, item["loc"][:-1]).model_fields)
-        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.0)
-        lines.append(
-            f"unknown key {where!r}; the nearest known one is {near[0]!r}"
-            if near
-            else f"unknown key {where!r}"
-        )
+        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        way = f"the nearest known one is {near[0]!r}" if near else f"known are {', '.join(known)}"
+        lines.append(f"unknown key {where!r}; {way}")
     return lines
 
 

@@ -93,7 +93,7 @@ def build_features(workspace: Workspace = WORKSPACE) -> None:
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="Experiment: a YAML file.")],
+    config: Annotated[Path, typer.Argument(help="Experiment: a YAML file, or its bare name.")],
     workspace: Workspace = WORKSPACE,
     overrides: Overrides = None,
 ) -> None:
@@ -101,7 +101,8 @@ def train(
     from evaluation import report
     from training import experiment, run
 
-    fitted = run.fit(experiment.read(config, overrides or []), workspace)
+    recipe = experiment.read(experiment.find(config, workspace), overrides or [])
+    fitted = run.fit(recipe, workspace)
     report.judge(fitted)
     typer.echo(run.seal(fitted.directory))
 
@@ -221,8 +222,15 @@ def main() -> None:
     except (ValueError, LookupError, OSError) as error:
         if log.isEnabledFor(logging.DEBUG):
             raise
-        log.error("%s", error)
+        log.error("%s", _words(error))
         sys.exit(2)
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says; one of the system's names its file first, as ours do."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 def _end(told: str, failures: Sequence[tuple[str, str]]) -> None:

@@ -39,9 +39,12 @@ def walk(fleet: Fleet, out: Path, *, port: int | None) -> None:
     _ingest(out / "captures", workspace)
     device = _build(workspace)
     directory = _train(workspace)
-    _ask(workspace, directory, device, port=port)
     _say("report", f"{(directory / 'report.html').resolve()}")
-    _say("done", f"in {time.monotonic() - began:.0f} s; serve it with: iotlens serve --workspace {workspace}")
+    _ask(workspace, directory, device, port=port)
+    _say(
+        "done",
+        f"in {time.monotonic() - began:.0f} s; serve it: .venv/bin/iotlens serve --workspace {workspace}",
+    )
 
 
 def _say(step: str, line: str) -> None:
@@ -108,5 +111,4 @@ def _ask(workspace: Path, directory: Path, device: str, *, port: int) -> None:
             f"{url}/identify", question.encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=30) as response:
-            answers = json.load(response)["answers"]
-    _say("answer", json.dumps(answers[0]) + " (simulated)")
+            _say("answer", f"(simulated) {response.read().decode()}")

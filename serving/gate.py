@@ -7,12 +7,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import keys
-from serving.openapi import ASSETS, DOCUMENT
+from serving.openapi import ASSETS, DOCUMENT, PROBES
 from serving.problems import Problem
 from serving.settings import Settings
 
 MAX_BODY_BYTES = 16 * 2**20  # 10,000 inline flows with their first 32 packets are 13 MB
-PROBES = frozenset({"/livez", "/readyz"})  # a probe carries no secret, and learns none
 PAGE = frozenset({"/", DOCUMENT})  # what a browser opens before a person can give it a key; it tells no data
 _SCOPES: Mapping[str, keys.Scope] = {"/metrics": "metrics"}  # of every other path: identify
 

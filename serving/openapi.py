@@ -14,6 +14,7 @@ from serving.problems import KINDS, MEDIA_TYPE, Problem
 from serving.schema import InvalidDetail, ProblemDetail
 
 DOCUMENT, ASSETS = "/docs.json", "/assets"
+PROBES = frozenset({"/livez", "/readyz"})  # a probe carries no secret, and learns none
 # Swagger UI, as BentoML ships it; BentoML's own page around it calls Google Tag Manager.
 SWAGGER_UI = Path("_internal", "server", "static_content")  # below the package bentoml
 _INLINE = "'self' 'unsafe-inline'"  # the page configures Swagger UI in a script of its own
@@ -65,6 +66,8 @@ def publish(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = {**_with_problem_media_type(made()), "security": _KEY_OR_LOOPBACK}
+            for path in PROBES:
+                app.openapi_schema["paths"][path]["get"]["security"] = []
             app.openapi_schema["components"]["securitySchemes"] = _WAYS_TO_SEND_A_KEY
         return app.openapi_schema
 

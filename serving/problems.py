@@ -15,6 +15,7 @@ from starlette.responses import Response
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+MAX_DEVICES = 100  # of one /identify: a question, not a job
 ERRORS_SHOWN = 100  # a body of ten thousand wrong rows must not be answered with ten thousand errors
 
 KINDS: Mapping[str, tuple[int, str]] = {
@@ -81,16 +82,29 @@ def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
     if first["type"] == "json_invalid":
         return Problem("malformed", f"not JSON at character {first['loc'][-1]}: {first['ctx']['error']}")
     shown = [
-        {
-            "pointer": pointer(error["loc"]),
-            "rule": error["type"],
-            "detail": error["msg"].removeprefix("Value error, "),
-        }
+        {"pointer": pointer(error["loc"]), "rule": error["type"], "detail": _words(error)}
         for error in errors[:ERRORS_SHOWN]
     ]
     kind = "too-large" if first["type"] == "too_long" and len(first["loc"]) == 2 else "invalid"
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
     return Problem(kind, f"{shown[0]['pointer']}: {shown[0]['detail']}{more}", errors=shown)
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """Return a rule in words: pydantic's own, but where these would not tell a client what to do."""
+    match error["type"]:
+        case "extra_forbidden":
+            return "is no field here; the OpenAPI page at / lists them"
+        case "missing" if len(error["loc"]) == 1:
+            return 'the body is empty; send JSON such as {"device_ids": ["..."]}'
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return "must be a JSON object"
+        case "too_long":
+            limits = error["ctx"]
+            more = "; /identify_batch takes more" if limits["max_length"] == MAX_DEVICES else ""
+            return f"may have {limits['max_length']:,} items, but has {limits['actual_length']}{more}"
+    words: str = error["msg"]
+    return words.removeprefix("Value error, ")
 
 
 def pointer(loc: Sequence[str | int]) -> str:
@@ -121,7 +135,11 @@ def _validation(_: Request, error: RequestValidationError) -> Response:
 
 def _http(request: Request, error: HTTPException) -> Response:
     kind = _KIND_OF_STATUS.get(error.status_code, "internal")
-    detail = f"{request.method} {request.url.path}: {error.detail}"
+    way = {
+        404: "; the page at / lists the routes",
+        405: f"; it takes {(error.headers or {}).get('allow', '')}",
+    }
+    detail = f"{request.method} {request.url.path}: {error.detail}{way.get(error.status_code, '')}"
     return Problem(kind, detail, headers=error.headers).response()
 
 

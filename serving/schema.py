@@ -18,9 +18,9 @@ from pydantic import (
 
 from features.flows import FLAGS, FLOWS, FlowSettings
 from features.table import Column
+from serving.problems import MAX_DEVICES
 from training.artifact import Manifest
 
-MAX_DEVICES = 100  # of one /identify: a question, not a job
 MAX_BATCH = 10_000  # devices of one /identify_batch
 MAX_SESSIONS = 100  # devices and sources that the inline flows of one /identify are of
 MAX_FLOWS = 10_000  # inline flows of one /identify

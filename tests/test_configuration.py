@@ -47,6 +47,7 @@ def test_the_name_of_a_column_stays_the_word_it_is(recipe: Path, word: str) -> N
         ("trees.num_leafs=3", "unknown key 'trees.num_leafs'; the nearest known one is 'num_leaves'"),
         ("trees.num_leaves=1", "trees.num_leaves: Input should be greater than 1 .got 1."),
         ("seed", "must read key=value, however: 'seed'"),
+        ("colour=1", "unknown key 'colour'; known are seed, trees, target, balanced"),
         ("seed=[1", "override 'seed=.1': '.1' is not YAML"),
         ("seed.x=1", "seed is a value, not a mapping"),
     ],

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from features.configuration import read_config
+from features.configuration import find_config, read_config
 
 WINDOW_TARGETS = ("label", "family")  # what the device map can teach
 
@@ -103,6 +103,14 @@ class Experiment(BaseModel):
         if self.table is None and given:
             raise ValueError(f"{given} name columns of a table; set table=FILE too")
         return self
+
+
+def find(config: Path, workspace: Path) -> Path:
+    """Return the file of an experiment: `config` itself, or where that is no file the configuration of its name.
+
+    Raises FileNotFoundError that names the places.
+    """
+    return config if config.is_file() else find_config(f"experiments/{config.stem}.yaml", workspace)
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Experiment:
