@@ -185,12 +185,20 @@ def _paths(files: Sequence[Path]) -> list[str]:
 
 @contextmanager
 def _reading() -> Iterator[Any]:  # Any: duckdb's connection; it is imported where it is used
-    """Give a connection. Raises OSError where a file is gone that was there a moment ago."""
+    """Give a connection. Raises as `files_stay` does."""
+    import duckdb
+
+    with files_stay(), duckdb.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def files_stay() -> Iterator[None]:
+    """Raise OSError that says what to do where a file of a query is gone that was there a moment ago."""
     import duckdb
 
     try:
-        with duckdb.connect() as connection:
-            yield connection
+        yield
     except duckdb.IOException as error:
         fact = str(error).partition("\n")[0]
         raise OSError(f"the lake must not lose files while it is read, but {fact}; try again") from error

@@ -88,7 +88,8 @@ class Store:
     def service(self, name: str) -> FeatureService:
         """Return a registered service; Feast is asked once, since a name never changes its meaning.
 
-        Raises LookupError for one that is not registered, ValueError for one of features no longer made.
+        Raises LookupError for one that is not registered, ValueError for one of features no longer made, or of a
+        window that windows.yaml no longer has.
         """
         if name not in self._services:
             services = self._feast_store.list_feature_services() if self._registry.is_file() else []
@@ -97,7 +98,12 @@ class Store:
                 fact = f"{self.workspace} has {sorted(known)}"
                 raise LookupError(f"no feature service {name!r}, {fact}; `iotlens train` registers one")
             features = still_made(_fields(known[name]), self.features, service=name)
-            self._services[name] = FeatureService(name, known[name].tags["window"], features)
+            window = known[name].tags["window"]
+            if window not in self.ttl:
+                rule = f"feature service {name!r} must be of a window of windows.yaml"
+                fact = f"{window!r} is none of {list(self.ttl)}"
+                raise ValueError(f"{rule}, but {fact}; put it back there, or train again")
+            self._services[name] = FeatureService(name, window, features)
         return self._services[name]
 
     def require(self, service: str, features: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from features import lake
 from features.configuration import find_config, read_config
 from features.flows import FLOWS
+from features.point_in_time import files_stay
 from features.table import arrow_schema, empty_table
 from features.windowing import (
     CREATED,
@@ -182,11 +183,14 @@ def build(workspace: Path) -> BuildSummary:
 
 
 def rows(workspace: Path, window: str) -> pd.DataFrame:
-    """Return the newest version of each row of a window, under WINDOWS plus `created`, ordered by the keys."""
+    """Return the newest version of each row of a window, under WINDOWS plus `created`, ordered by the keys.
+
+    Raises OSError where a build takes files away meanwhile; asked again, it answers.
+    """
     files = sorted(_folder(workspace, window).rglob("*.parquet"))
     if not files:
         return empty_table(ON_DISK)
-    with connect(threads=_THREADS) as connection:
+    with files_stay(), connect(threads=_THREADS) as connection:
         found = connection.execute(
             f"{_newest(files)} ORDER BY device_id, source, window_end"
         ).to_arrow_table()

@@ -149,6 +149,15 @@ def test_a_service_lists_known_features_once(store: Store, features: list[str]) 
         store.register("app", "15min", features)
 
 
+def test_a_service_whose_window_has_left_the_configuration_is_refused(store: Store, service: str) -> None:
+    later = Store(store.workspace, FEATURES, {"session": TTL["session"]})
+    rule = rf"'{service}' must be of a window of windows\.yaml, but '15min' is none of \['session'\]"
+    with pytest.raises(ValueError, match=rule):
+        later.service(service)
+    with pytest.raises(ValueError, match=rule):
+        later.require(service, NAMES)
+
+
 def test_a_service_is_bound_to_a_window_that_there_is(store: Store) -> None:
     with pytest.raises(ValueError, match=r"one of \['session', '15min'\], not to '7d'"):
         store.register("app", "7d")

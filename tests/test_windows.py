@@ -293,6 +293,15 @@ def test_a_rebuild_that_was_killed_leaves_whole_rows_and_is_completed_by_the_nex
     assert len(windows.rows(tmp_path, "1h")) == 3 * old
 
 
+def test_rows_that_lose_a_file_while_they_are_read_say_so(tmp_path: Path) -> None:
+    commit(tmp_path, flows(2))
+    windows.build(tmp_path)
+    file = stored(tmp_path)["window=session"][0]
+    file.with_name("gone.parquet").symlink_to("nowhere.parquet")
+    with pytest.raises(OSError, match="must not lose files while it is read, .*; try again"):
+        windows.rows(tmp_path, "session")
+
+
 def test_captures_without_a_flow_of_a_device_make_no_window(tmp_path: Path) -> None:
     commit(tmp_path, flows(1).assign(source="1" * 16))
     commit(tmp_path, flows(1).assign(source="2" * 16).iloc[:0], source="2" * 16)
