@@ -9,7 +9,7 @@ WORKSPACE ?= $(DEMO)/workspace
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: setup demo test test-services check slow bench serve clean
+.PHONY: setup demo test test-services check slow bench serve wheel clean
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made.
@@ -57,6 +57,9 @@ bench: setup ## Print each benchmark's ratios against its rival in the same run.
 
 serve: setup ## Serve the newest run of the workspace (WORKSPACE=DIR) on http://127.0.0.1:3000.
 	$(BIN)/iotlens serve --workspace $(WORKSPACE)
+
+wheel: setup ## Build dist/iotlens-*.whl.
+	$(BIN)/python -m build --wheel --outdir dist .
 
 clean: ## Remove what the demo and the builds left.
 	rm -rf $(DEMO) dist build

@@ -14,7 +14,10 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from evaluation.simulation.fleet import population
+from evaluation.simulation.profiles import read_profiles
 from evaluation.simulation.traffic import simulate
+from serving import demo
 from serving.cli import app
 from serving.server import Start, free_port, running
 
@@ -45,6 +48,20 @@ def test_every_iotlens_command_on_a_page_is_one(page: Path) -> None:
         while isinstance(command, TyperGroup):
             command = command.commands[rest.pop(0)]
         command.make_context(line, rest)  # raises on an unknown option and on a missing one
+
+
+def test_the_device_of_the_question_is_one_of_the_demo() -> None:
+    profiles = read_profiles(ROOT / "configs/flow_profiles.yaml")
+    fleet = demo.Fleet()
+    devices = [
+        device.device_id
+        for site in profiles.simulation.sites
+        for device in population(
+            profiles, site, seed=fleet.seed, devices_per_type=fleet.devices_per_type, days=fleet.days
+        )
+    ]
+    (asked,) = re.findall(r'"device_ids": \["(.*?)"\]', README)
+    assert asked in devices
 
 
 def run(line: str, folder: Path) -> str:
