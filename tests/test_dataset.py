@@ -59,7 +59,7 @@ def test_a_table_gives_rows_in_its_order_and_features_by_name(tmp_path: Path) ->
 
 
 def test_rows_without_a_target_are_counted(tmp_path: Path) -> None:
-    assert load(TABLE, tmp_path).left_out["unlabelled"] == 1
+    assert load(TABLE, tmp_path, time="at").left_out["unlabelled"] == 1
 
 
 def test_features_may_be_named(tmp_path: Path) -> None:
@@ -76,13 +76,14 @@ def test_parquet_and_csv_of_one_table_are_one_dataset(tmp_path: Path) -> None:
 
 def test_names_are_kept_as_they_are_written(tmp_path: Path) -> None:
     frame = TABLE.assign(kind=["007", "7", "007", "7", "007", "7"], unit=["01", "1", "01", "1", "1", "01"])
-    data = load(frame, tmp_path, group="unit")
+    data = load(frame, tmp_path, group="unit", time="at")
     assert set(data.y) == {"007", "7"} and set(data.keys["device_id"]) == {"01", "1"}
 
 
 def test_numbered_classes_are_not_given_a_decimal_point_by_a_missing_one(tmp_path: Path) -> None:
     TABLE.assign(kind=[0.0, 1.0, 0.0, None, 1.0, 1.0]).to_parquet(tmp_path / "table.parquet")
-    data = dataset.load(Experiment(name="t", table=tmp_path / "table.parquet", target="kind"), tmp_path)
+    told = Experiment(name="t", table=tmp_path / "table.parquet", target="kind", time="at")
+    data = dataset.load(told, tmp_path)
     assert set(data.y) == {"0", "1"}
 
 
@@ -90,9 +91,10 @@ def test_numbered_classes_are_not_given_a_decimal_point_by_a_missing_one(tmp_pat
     "change", [{"up_bytes": [1, 2, 3, 4, 5, 7]}, {"kind": ["lock", *TABLE["kind"][1:]]}, {"unit": "a"}]
 )
 def test_the_hash_is_of_values_truths_and_keys(tmp_path: Path, change: dict[str, Any]) -> None:
-    first = load(TABLE, tmp_path, group="unit")
-    assert load(TABLE[TABLE.columns[::-1]], tmp_path, group="unit").data_hash == first.data_hash
-    assert load(TABLE.assign(**change), tmp_path, group="unit").data_hash != first.data_hash
+    told = {"group": "unit", "time": "at"}
+    first = load(TABLE, tmp_path, **told)
+    assert load(TABLE[TABLE.columns[::-1]], tmp_path, **told).data_hash == first.data_hash
+    assert load(TABLE.assign(**change), tmp_path, **told).data_hash != first.data_hash
 
 
 def test_an_order_may_be_a_number(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_an_order_may_be_a_number(tmp_path: Path) -> None:
         ),
         (
             TABLE.assign(up_bytes=[1, 2, 3, 4, np.inf, 6]),
-            {},
+            {"time": "at"},
             r"table.csv.up_bytes must be finite or empty, but row 4",
         ),
         (TABLE[["kind"]], {}, r"table.csv must have features beside \['kind'\], but they are \[\]"),
@@ -138,10 +140,39 @@ def test_a_column_of_too_many_texts_is_refused(tmp_path: Path) -> None:
         load(frame, tmp_path)
 
 
-def test_a_time_is_never_a_feature(tmp_path: Path) -> None:
-    TABLE.assign(at=pd.date_range("2026", periods=6)).to_parquet(tmp_path / "table.parquet")
-    with pytest.raises(ValueError, match=r"at is a time, which is never a feature; say time=at"):
+DAYS = pd.date_range("2026", periods=6)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        DAYS,
+        DAYS.tz_localize("UTC"),
+        [*DAYS.date[:5], None],
+        DAYS - DAYS[0],
+        [*DAYS.strftime("%Y-%m-%d")[:5], None],
+        DAYS.strftime("%Y%m%dT%H%M%SZ"),
+    ],
+    ids=["moments", "in UTC", "dates", "spans", "texts with a gap", "short texts"],
+)
+def test_a_time_is_never_a_feature(tmp_path: Path, times: Any) -> None:
+    TABLE.assign(at=times).to_parquet(tmp_path / "table.parquet")
+    way = r"say time=at, or name the columns to learn from with features=\[...\]"
+    with pytest.raises(ValueError, match=rf"table.parquet.at is a time, which is never a feature; {way}"):
         dataset.load(Experiment(name="t", table=tmp_path / "table.parquet", target="kind"), tmp_path)
+
+
+def test_a_csv_of_times_is_refused_and_texts_that_only_look_like_years_are_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"table.csv.at is a time, which is never a feature"):
+        load(TABLE, tmp_path)
+    ports = TABLE.assign(at=["5683", "1883", "8883", "coap", None, "2024-13-77"])
+    assert "at" in [feature.name for feature in load(ports, tmp_path).features]
+
+
+def test_a_column_of_dates_can_order_the_rows(tmp_path: Path) -> None:
+    TABLE.assign(at=DAYS.date).to_parquet(tmp_path / "table.parquet")
+    told = Experiment(name="t", table=tmp_path / "table.parquet", target="kind", time="at")
+    assert dataset.load(told, tmp_path).keys["window_end"][1] == pd.Timestamp("2026-01-02", tz="UTC")
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:

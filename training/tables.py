@@ -11,6 +11,8 @@ import pandas as pd
 
 from training.artifact import InputFeature
 
+TIMES = ("datetime64", "datetime", "date", "timedelta64", "timedelta")  # as pandas' infer_dtype tells them
+ISO_DATE = r"\d{4}-\d\d-\d\d|\d{8}T"  # how a moment begins; 5683 alone is a port rather than a year
 MAX_CATEGORIES = 255  # LightGBM's default bins; a column of more texts names things rather than kinds
 
 
@@ -88,9 +90,10 @@ def _input_feature(values: "pd.Series[Any]", name: str, table: str) -> InputFeat
         return InputFeature(name=name, dtype="int64")
     if pd.api.types.is_numeric_dtype(values.dtype) or values.isna().all():
         return InputFeature(name=name, dtype="float64")
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+    if _is_time(values):
         raise ValueError(
-            f"{table}.{name} is a time, which is never a feature; say time={name} or leave it out"
+            f"{table}.{name} is a time, which is never a feature; say time={name}, or name the columns to learn"
+            " from with features=[...]"
         )
     kinds = tuple(sorted(values.dropna().astype("string").unique()))
     if len(kinds) > MAX_CATEGORIES:
@@ -99,3 +102,13 @@ def _input_feature(values: "pd.Series[Any]", name: str, table: str) -> InputFeat
             f" {len(kinds)}, such as {kinds[0]!r}; name the columns to learn from with features=[...]"
         )
     return InputFeature(name=name, dtype="string", categories=kinds)
+
+
+def _is_time(values: "pd.Series[Any]") -> bool:
+    """Tell whether a column holds dates, moments or spans of time: as such, or as ISO 8601 texts."""
+    if pd.api.types.infer_dtype(values) in TIMES:
+        return True
+    written = values.dropna().astype("string")
+    if not written.str.match(ISO_DATE).all():
+        return False
+    return bool(pd.to_datetime(written, format="ISO8601", utc=True, errors="coerce").notna().all())
