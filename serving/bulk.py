@@ -1,6 +1,5 @@
 """`iotlens identify`: the answers of a session model for many captures, as one CSV; no store."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from features.flows import FlowSettings, UnreadCapture
 from features.ingest import CaptureFlows, read_all_flows
 from features.sources import named_captures
 from features.windows import SESSION, device_windows
-from training import artifact, decision
+from training import artifact, decision, tables
 
 COLUMNS = (
     *("capture", "device_id", "label", "family", "level", "probability", "family_probability", "unknown"),
@@ -60,14 +59,16 @@ def identify_captures(
     sources: files, folders, globs. Packets become flows as they did for training.
     A device that the map names for one capture, and that is silent there, has a row without label, and `how`
     says no-flows: no capture is lost in silence. `out` is replaced as a whole, at the end.
-    Raises ValueError when the model does not look at sessions, FileNotFoundError when a source is not there.
+    Raises ValueError when the model does not look at sessions, FileNotFoundError when a source is not there,
+    OSError, before any work, where `out` cannot be written.
     """
+    tables.check_out(out)
     model = session_model(run_directory)
     captures = named_captures(sources)
     outcomes = dict(_outcomes(model, list(dict.fromkeys(captures.values())), devices))
     told = {name: outcomes[path] for name, path in captures.items()}
     rows = [{**row, "capture": name} for name, outcome in told.items() for row in outcome.rows]
-    _write_csv(pd.DataFrame(rows, columns=list(COLUMNS)), out)
+    tables.write_table(pd.DataFrame(rows, columns=list(COLUMNS)), out)
     return BulkSummary(
         captures=len(captures),
         rows=len(rows),
@@ -164,12 +165,3 @@ def _without_flows(devices: DeviceMap, seen: set[str]) -> list[str]:
 def _silent(device_id: str, model: artifact.Model) -> Row:
     row: Row = {"device_id": device_id, "model_version": model.manifest.model_version}
     return row | {"unknown": True, "how": NO_FLOWS, "flows": 0, "packets": 0}
-
-
-def _write_csv(table: pd.DataFrame, out: Path) -> None:
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        table.to_csv(temporary, index=False)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)

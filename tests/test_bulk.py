@@ -229,3 +229,15 @@ def test_a_newer_run_of_another_window_does_not_hide_the_latest_of_sessions(
         cli.main()
     version = artifact.load(fleet.session_run).manifest.model_version
     assert set(pd.read_csv(tmp_path / "out.csv")["model_version"]) == {version}
+
+
+def test_a_folder_that_is_not_there_is_told_before_a_capture_is_read(fleet: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pcap"
+    broken.write_bytes(b"no capture")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*gone to write out.csv into; make it first"):
+        bulk.identify_captures(
+            [str(broken), str(tmp_path / "not there.pcap")],
+            devices=DeviceMap(None),
+            run_directory=fleet.session_run,
+            out=tmp_path / "gone" / "out.csv",
+        )

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.testing as npt
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from features.flows import FlowSettings
-from training import artifact, decision, experiment, run
+from training import artifact, decision, experiment, run, tables
 from training.experiment import Experiment
 from training.run import Fitted
 
@@ -293,6 +294,24 @@ def test_a_table_that_cannot_be_answered_is_refused_by_file_row_and_column(
     with pytest.raises(ValueError, match=says):
         run.predict_table(tmp_path / "asked.csv", fitted.directory, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "says"), [("gone/out.csv", "no folder .*gone to write out.csv into"), (".", "is a folder")]
+)
+def test_a_place_for_answers_that_cannot_be_is_told_before_the_work(
+    tmp_path: Path, out: str, says: str
+) -> None:
+    with pytest.raises(OSError, match=says):  # there is not even a run to load
+        run.predict_table(tmp_path / "asked.csv", tmp_path / "no run", tmp_path / out)
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "out.parquet").write_text("old")
+    mixed = pd.DataFrame({"label": ["lamp", 1.5]})  # no column of Parquet holds both
+    with pytest.raises(pa.ArrowException):
+        tables.write_table(mixed, tmp_path / "out.parquet")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("out.parquet", "old")]
 
 
 def test_a_class_of_one_row_is_learnt_if_asked_for_and_judged_by_nobody(tmp_path: Path) -> None:

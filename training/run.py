@@ -131,8 +131,9 @@ def predict_table(table: Path, run_dir: Path, out: Path) -> int:
     """Write the answer for every row of a CSV or Parquet table, in order, and return their number.
 
     Columns: label, probability, unknown, then p_<class> for every class.
-    Raises ValueError naming file, row and column.
+    Raises ValueError naming file, row and column; OSError, before any work, where `out` cannot be written.
     """
+    tables.check_out(out)
     model = artifact.load(run_dir)
     texts = [feature.name for feature in model.manifest.features if feature.dtype == "string"]
     frame = tables.read_table(table, texts=texts)

@@ -3,6 +3,7 @@
 Any: a column of a stranger's table holds anything.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,29 @@ def _truths(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(gappy, "boolean"))
 
 
+def check_out(path: Path) -> None:
+    """Raise OSError unless a file can be written there: asked before the work, not after it."""
+    if path.is_dir():
+        raise IsADirectoryError(f"the answers go to a file, but {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(
+            f"the folder {path.parent} may not be written; choose another one for {path.name}"
+        )
+
+
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write the rows, without an index, as Parquet where the name says so, else as CSV; all of them or none."""
-    partial = path.with_name(f".partial-{path.name}")  # its suffixes still tell the format
-    if ".parquet" in path.suffixes:
-        frame.to_parquet(partial, index=False)
-    else:
-        frame.to_csv(partial, index=False)
-    partial.replace(path)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")  # its suffixes still tell the format
+    try:
+        if ".parquet" in path.suffixes:
+            frame.to_parquet(partial, index=False)
+        else:
+            frame.to_csv(partial, index=False)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def texts(values: "pd.Series[Any]") -> "pd.Series[str]":
