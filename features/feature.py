@@ -11,6 +11,8 @@ from features.table import Column
 KEY = "window_id"  # numbers the (device_id, source, window_start, window_end) of the flows at hand
 FLOW = "flow_id"  # numbers the flows, each anew in every window it counts in
 
+BEAT = 0.1  # a gap within 10 % of the median one keeps the beat
+
 _MASS = (
     2.0**40
 )  # weights are summed as whole numbers of 2**-40, so that the order of rows cannot change a sum

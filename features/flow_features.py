@@ -1,9 +1,14 @@
 """Features of a window's flows taken one by one: volume, direction, peers, sizes, flags, ports, durations."""
 
+from itertools import islice
+from struct import calcsize, unpack
+
 import ibis
 import ibis.expr.types as ir
 
 from features.feature import Feature, Group, count, number, part_share, ratio, rows_where, share
+from features.map_row import Network
+from features.owners import PRIVATE
 
 TCP, UDP, ICMP, IGMP, ICMPV6 = 6, 17, 1, 2, 58  # IANA protocol numbers
 SERVICES: dict[str, tuple[int, ...]] = {  # IANA service names and ports, either end; the rest is tcp or udp
@@ -32,13 +37,6 @@ PROTOCOLS = {"icmp": ICMP, "igmp": IGMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UD
 PEERS = ("broadcast", "multicast", "private", "public")
 WAYS = {"up": "from the device", "down": "to the device"}
 _TRANSPORTS = {"tcp": TCP, "udp": UDP}
-_PRIVATE = "|".join(  # RFC 1918, RFC 6598 (an operator's subscribers), link-local of both, RFC 4193
-    (
-        r"^10\.|^192\.168\.|^172\.(1[6-9]|2[0-9]|3[01])\.",
-        r"^100\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.",
-        r"^169\.254\.|^[fF][eE][89aAbB]|^[fF][cCdD]",
-    )
-)
 _FLAGS = ("syn", "fin", "rst", "psh")
 _TCP_PACKETS = 7  # packets of a TCP flow after its first: hand-shake, hello, answer
 _MICRO = 1e-6  # s in a us
@@ -64,13 +62,22 @@ def described(flows: ir.Table) -> ir.Table:
 
 def _peer_kind(address: ir.StringValue) -> ir.Value:
     """Say what sort of address it is, never which one. Of a subnet's broadcasts only those of /24 are known as such."""
-    private = address.re_search(_PRIVATE)
+    private = address.re_search("(?i)" + "|".join(map(_beginning, PRIVATE)))
     return ibis.cases(
         (address.re_search(r"^(22[4-9]|23[0-9])\.|^[fF][fF]"), "multicast"),
         ((address == "255.255.255.255") | (private & address.endswith(".255")), "broadcast"),
         (private, "private"),
         else_="public",
     )
+
+
+def _beginning(network: Network) -> str:
+    """Return the regular expression that the text of an address begins with where it is of the network."""
+    parts, spelling, end = (">4B", "d", r"\.") if network.version == 4 else (">8H", "x", ":")
+    bounds = zip(unpack(parts, network[0].packed), unpack(parts, network[-1].packed), strict=True)
+    told = islice(bounds, -(-network.prefixlen // (8 * calcsize(parts[-1]))))
+    spelt = ["|".join(format(value, spelling) for value in range(low, high + 1)) for low, high in told]
+    return "^" + "".join(f"({values}){end}" for values in spelt)
 
 
 def _volume() -> tuple[Feature, ...]:

@@ -19,10 +19,10 @@ from uuid import uuid4
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from features.devices import DEVICES
 from features.flows import FLOWS, FlowSettings
+from features.one_writer import one_writer
 from features.table import Column, arrow_schema, check_table, empty_table
 
 SIMULATED = "SIMULATED"  # an empty file beside simulated captures, and in a lake that holds some
@@ -61,20 +61,13 @@ def writing(workspace: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[Path]:
     Raises TimeoutError if another process still writes after `wait_s` seconds.
     """
     lake = workspace / _LAKE
-    lake.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lake / ".lock", timeout=wait_s):
+    with one_writer(lake, wait_s=wait_s):
+        _sweep(lake)
+        (lake / _WRITING).mkdir()
+        try:
+            yield lake / _WRITING
+        finally:
             _sweep(lake)
-            (lake / _WRITING).mkdir()
-            try:
-                yield lake / _WRITING
-            finally:
-                _sweep(lake)
-    except Timeout as error:
-        raise TimeoutError(
-            f"one process may write a lake at a time, and another one writes {lake} still after {wait_s:g} s; "
-            "let it end first"
-        ) from error
 
 
 def mark_simulated(workspace: Path) -> None:

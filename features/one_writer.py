@@ -11,15 +11,15 @@ _WAIT_S = 60  # a first publish of 100,000 devices takes about 20 s
 
 
 @contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; a dead process holds nothing. Raises TimeoutError after a minute."""
+def one_writer(folder: Path, *, wait_s: float = _WAIT_S) -> Iterator[None]:
+    """Hold the lock of a folder; a dead process holds nothing. Raises TimeoutError after `wait_s` seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=_WAIT_S):
+        with FileLock(folder / ".lock", timeout=wait_s):
             yield
     except Timeout as error:
         raise TimeoutError(
-            f"one process writes {folder} at a time, and another one has for {_WAIT_S} s; let it end first"
+            f"one process writes {folder} at a time, and another one has for {wait_s:g} s; let it end first"
         ) from error
 
 

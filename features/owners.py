@@ -14,7 +14,7 @@ from features.device_map import DeviceMap
 from features.map_row import Address, MapRow, Network, plain_network
 
 SIDES = ("src", "dst")  # nfstream's names of the two ends: src sent the first packet of the flow
-_LOCAL = (  # addresses of subscribers and appliances, not of services on the internet
+PRIVATE = (  # addresses of subscribers and appliances, not of services on the internet
     *map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),  # RFC 1918
     ipaddress.ip_network("100.64.0.0/10"),  # RFC 6598: where an operator's subscribers are
     *map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10")),  # link-local
@@ -90,7 +90,7 @@ def _is_group(address: Address) -> bool:
 
 
 def _is_local(address: Address) -> bool:
-    return any(address in network for network in _LOCAL)
+    return any(address in network for network in PRIVATE)
 
 
 @dataclass(frozen=True)

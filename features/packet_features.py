@@ -4,6 +4,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.feature import (
+    BEAT,
     FLOW,
     KEY,
     Feature,
@@ -40,7 +41,6 @@ SIZE_BINS = (
 )  # IP byte, lower bounds
 FIRST = 8  # signed sizes of the first packets of the window
 TYPICAL = 4  # places of the most frequent and of the largest sizes
-BEAT = 0.1  # a gap within 10 % of the median one keeps the beat
 _SECOND_MS = 1000
 
 

@@ -3,9 +3,8 @@
 import ibis
 import ibis.expr.types as ir
 
-from features.feature import KEY, Feature, Group, count, number, of_window, ratio, rows_where, share
+from features.feature import BEAT, KEY, Feature, Group, count, number, of_window, ratio, rows_where, share
 
-_BEAT = 0.1  # a gap within 10 % of the median one keeps the beat
 _SECOND_US = 1_000_000
 _MICRO = 1e-6  # s in a us
 _LONGEST_MS = 30 * 86_400_000  # a longer gap counts as 30 days in burstiness: its square fits 64 bit
@@ -43,7 +42,7 @@ def repeated(flows: ir.Table) -> ir.Table:
 
 
 def _regularity(gap_us: ir.Value, beat_us: ir.Value) -> ir.Value:
-    return share(rows_where((gap_us - beat_us).abs() <= _BEAT * beat_us), gap_us.count())
+    return share(rows_where((gap_us - beat_us).abs() <= BEAT * beat_us), gap_us.count())
 
 
 def _burstiness(gap_us: ir.Value) -> ir.Value:

@@ -298,7 +298,7 @@ def test_rows_that_lose_a_file_while_they_are_read_say_so(tmp_path: Path) -> Non
     windows.build(tmp_path)
     file = stored(tmp_path)["window=session"][0]
     file.with_name("gone.parquet").symlink_to("nowhere.parquet")
-    with pytest.raises(OSError, match="must not lose files while it is read, .*; try again"):
+    with pytest.raises(OSError, match=r"must not lose files while it is read, .*; try again"):
         windows.rows(tmp_path, "session")
 
 

@@ -17,9 +17,9 @@ from evaluation.simulation.capture import in_order, merged, write_days
 from evaluation.simulation.fleet import Device, population, write_map
 from evaluation.simulation.profiles import FlowProfiles, Site, read_profiles
 from evaluation.simulation.wire.tap import Packet
+from features.lake import SIMULATED
 
 logger = logging.getLogger(__name__)
-MARK = "SIMULATED"  # an empty file beside the captures; what is made from them must say so
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _write(plan: _Plan, folder: Path) -> tuple[list[Path], int, int]:
     sites = plan.profiles.simulation.sites
     devices = [device for site in sites for device in plan.fleet(site)]
     write_map(folder / "devices.csv", devices)
-    (folder / MARK).touch()
+    (folder / SIMULATED).touch()
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the caller's threads' locks
     with ProcessPoolExecutor(min(len(sites), os.cpu_count() or 1), mp_context=spawn) as pool:
         jobs = [pool.submit(_write_site, plan, folder, place=place) for place in range(len(sites))]
