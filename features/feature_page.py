@@ -6,8 +6,8 @@ _HEAD = """# Features of a window
 
 Made from `features/*_features.py` by `python -m features.feature_page`; a test keeps it current. A row describes one
 device over one window (of one capture, for `session`). A feature that may be empty is so where the window has nothing
-to measure it on. "First packets" are those of `first_ps`, at most 32 of each flow. No address and no absolute time is a
-feature.
+to measure it on. "First packets" are those of `first_ps`: the first N of each flow (`first_packets` of flows.yaml). No
+address and no absolute time is a feature.
 """
 
 

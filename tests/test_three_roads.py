@@ -67,10 +67,14 @@ def check_three_roads(workspace: Path, flows: pd.DataFrame) -> None:
         names = [column.name for column in online.service(service).features]
         inline = windows.device_windows(flows, window)
         past = online.history(inline[["device_id"]].assign(event_timestamp=inline["window_end"]), service)
-        pd.testing.assert_frame_equal(past[["window_end", *names]], inline[["window_end", *names]], rtol=1e-9)
+        pd.testing.assert_frame_equal(
+            past[["window_end", *names]], inline[["window_end", *names]], check_exact=True
+        )
         last = inline.sort_values("window_end").groupby("device_id").tail(1).reset_index(drop=True)
         newest = online.latest(last["device_id"].tolist(), service)
-        pd.testing.assert_frame_equal(newest[["window_end", *names]], last[["window_end", *names]], rtol=1e-9)
+        pd.testing.assert_frame_equal(
+            newest[["window_end", *names]], last[["window_end", *names]], check_exact=True
+        )
 
 
 def test_a_window_is_the_same_offline_online_and_from_inline_flows(tmp_path: Path) -> None:

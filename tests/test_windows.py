@@ -316,6 +316,11 @@ def test_an_empty_lake_says_what_to_do_first(tmp_path: Path) -> None:
         windows.build(tmp_path)
 
 
+def test_the_page_of_the_features_names_the_setting_not_one_value_of_it() -> None:
+    assert "the first N of each flow (`first_packets` of flows.yaml)" in page()
+    assert str(FlowSettings().first_packets) not in page().partition("Keys:")[0]
+
+
 def test_the_page_of_the_features_is_current() -> None:
     assert (ROOT / "docs" / "features.md").read_text(encoding="utf-8") == page(), (
         "python -m features.feature_page"
