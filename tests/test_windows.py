@@ -293,6 +293,22 @@ def test_a_rebuild_that_was_killed_leaves_whole_rows_and_is_completed_by_the_nex
     assert len(windows.rows(tmp_path, "1h")) == 3 * old
 
 
+def test_settings_taken_back_after_a_killed_rebuild_give_the_old_rows(tmp_path: Path) -> None:
+    hour, week = "{name: 1h, length_s: 3600", "{name: 7d, length_s: 604800"
+    windows_are(tmp_path, hour + "}", week + "}")
+    commit(tmp_path, flows(4))
+    windows.build(tmp_path)
+    old = windows.rows(tmp_path, "1h").drop(columns="created")
+    windows_are(tmp_path, hour + ", every_s: 1800}", week + ", every_s: 86400}")
+    with subprocess.Popen([sys.executable, "-c", BUILD, tmp_path]) as process:
+        while not (tmp_path / "lake/.writing/former window=1h").exists() and process.poll() is None:
+            pass
+        process.kill()
+    windows_are(tmp_path, hour + "}", week + "}")
+    windows.build(tmp_path)
+    pd.testing.assert_frame_equal(windows.rows(tmp_path, "1h").drop(columns="created"), old, check_exact=True)
+
+
 def test_rows_that_lose_a_file_while_they_are_read_say_so(tmp_path: Path) -> None:
     commit(tmp_path, flows(2))
     windows.build(tmp_path)
