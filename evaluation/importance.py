@@ -1,11 +1,12 @@
 """What a model looks at: SHAP values of a sample of rows, and how much each feature moves the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from evaluation.metrics import interval_ends, resampled_clusters
 from training.artifact import Model
@@ -18,6 +19,7 @@ FEWEST_ROWS, MOST_ROWS = 50, 1000
 FOREST_TREES = 30  # of each class: the trees of a forest are drawn alike, so that some stand for all
 FOREST_ROWS = 100  # with these trees of some hundred leaves, about ten seconds of one core
 BACKGROUND_ROWS = 50  # typical rows that stand in for a feature left out
+ROWS_AT_ONCE = 10  # explained between two steps of the progress shown
 SERVED = 3  # how many classes are named beside a feature
 
 Unit = Literal["raw score", "probability"]
@@ -121,8 +123,11 @@ def _tree_values(weights: Trees, X: np.ndarray, *, trees: int | None = None) -> 
     trees: how many of each class are asked, None for all; their values are summed, also where LightGBM
     averages what it predicts.
     """
-    told = weights.booster.predict(X, pred_contrib=True, num_iteration=trees, num_threads=1)
-    flat = np.asarray(told, dtype="float64").reshape(len(X), -1, X.shape[1] + 1)
+    told = [
+        weights.booster.predict(rows, pred_contrib=True, num_iteration=trees, num_threads=1)
+        for rows in _in_parts(X)
+    ]
+    flat = np.concatenate(told).astype("float64").reshape(len(X), -1, X.shape[1] + 1)
     parts = flat[:, :, :-1]  # the last of each class is its expectation
     return parts.transpose(0, 2, 1) if parts.shape[1] > 1 else parts[:, 0, :]
 
@@ -138,4 +143,11 @@ def _network_values(network: Network, X: np.ndarray, *, background: np.ndarray, 
 
     masker = shap.maskers.Independent(background, max_samples=len(background))
     explainer = shap.PermutationExplainer(network.predict_proba, masker, seed=seed)
-    return np.asarray(explainer(X, max_evals=2 * X.shape[1] + 1, silent=True).values, dtype="float64")
+    told = [explainer(rows, max_evals=2 * X.shape[1] + 1, silent=True).values for rows in _in_parts(X)]
+    return np.concatenate(told).astype("float64")
+
+
+def _in_parts(X: np.ndarray) -> Iterable[np.ndarray]:
+    """Give the rows (n, f) some at a time, to show how far the explanation is."""
+    parts = np.array_split(X, max(1, len(X) // ROWS_AT_ONCE))
+    return tqdm(parts, desc=f"explain, {ROWS_AT_ONCE} rows each", delay=2, disable=None)

@@ -1,5 +1,7 @@
 """One experiment, one run directory: repeatable, unfinished until sealed, found by name; and plain tables."""
 
+import io
+import itertools
 import json
 import re
 import shutil
@@ -12,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from evaluation import importance
 from features.flows import FlowSettings
 from training import artifact, decision, experiment, run, tables
 from training.experiment import Experiment
@@ -267,6 +270,35 @@ def test_a_csv_is_read_for_answers_as_it_was_for_learning(
     assert (expected.argmax(axis=1)[4:] == np.tile([0, 1], 18)).all()
     given = pd.read_csv(tmp_path / "out.csv")[["p_lamp", "p_lock"]]
     npt.assert_allclose(given, expected, rtol=0, atol=1e-15)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        ({"model": "trees"}, ["fit trees"]),
+        ({"model": "network", "network": {"epochs": 4}}, ["fit network"]),
+        ({"trees": {"boosting": "extra_trees", "rounds": 9}}, ["grow forest", "write forest"]),
+    ],
+)
+def test_whatever_takes_longer_than_two_seconds_shows_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: dict[str, Any], fits: list[str]
+) -> None:
+    table(rows=80).to_csv(tmp_path / "small.csv", index=False)
+    told = config(tmp_path / "small.csv").model_dump() | words
+    terminal, clock = Terminal(), itertools.count()
+    monkeypatch.setattr("tqdm.std.time", lambda: float(next(clock)))  # each look at the clock takes a second
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(run, "ROWS_AT_ONCE", 10)
+    fitted = run.fit(Experiment.model_validate(told), tmp_path)
+    importance.explain(fitted.model, fitted.dataset.X, seed=0)
+    run.predict_table(tmp_path / "small.csv", fitted.directory, tmp_path / "out.csv")
+    for work in [*fits, "explain", "predict"]:
+        assert work in terminal.getvalue()
 
 
 def test_a_table_of_no_rows_has_no_answers(fitted: Fitted, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from training.artifact import InputFeature
 from training.experiment import TreeSettings
@@ -17,6 +18,7 @@ from training.weights import Trees
 if TYPE_CHECKING:
     from sklearn.tree._tree import Tree
 
+STEPS = 20  # in which a forest grows, to show how far it is
 MISSING = -1.0  # what scikit-learn sees instead of a missing value; sizes are never -1, counts never negative
 _NAN_GOES_RIGHT, _NAN_GOES_LEFT = 8, 10  # LightGBM's decision_type: missing type NaN, and default left
 
@@ -35,18 +37,23 @@ def fit(
     feature_fraction_bynode, min_data_in_leaf, max_depth and class_weight hold here.
     """
     from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.utils.class_weight import compute_sample_weight
 
     forest = ExtraTreesClassifier(
-        n_estimators=settings.rounds,
         max_features=settings.feature_fraction_bynode,
         min_samples_leaf=settings.min_data_in_leaf,
         max_depth=settings.max_depth if settings.max_depth > 0 else None,
-        class_weight="balanced" if settings.class_weight == "balanced" else None,
+        warm_start=True,
         random_state=seed,
         n_jobs=1,
-    ).fit(np.where(np.isnan(X), MISSING, X), codes)
-    classes = int(codes.max()) + 1
-    trees = (text for grown in forest.estimators_ for text in _texts(grown.tree_, classes))
+    )
+    filled, classes = np.where(np.isnan(X), MISSING, X), int(codes.max()) + 1
+    weight = compute_sample_weight("balanced", codes) if settings.class_weight == "balanced" else None
+    steps = np.unique(np.linspace(1, settings.rounds, STEPS).astype(int)).tolist()
+    for count in tqdm(steps, desc="grow forest", delay=2, disable=None, leave=False):
+        forest.set_params(n_estimators=count).fit(filled, codes, sample_weight=weight)
+    written = tqdm(forest.estimators_, desc="write forest", unit="tree", delay=2, disable=None, leave=False)
+    trees = (text for grown in written for text in _texts(grown.tree_, classes))
     numbered = "".join(f"Tree={number}\n{text}\n\n" for number, text in enumerate(trees))
     return Trees(f"{_head(X, features, classes)}\n{numbered}end of trees\n\npandas_categorical:null\n")
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from training.artifact import InputFeature
 from training.experiment import NetworkSettings
@@ -74,7 +75,8 @@ def _descend(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.epochs)
     loss = torch.nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
     model.train()
-    for _ in range(settings.epochs):
+    epochs = range(settings.epochs)
+    for _ in tqdm(epochs, desc="fit network", unit="epoch", delay=2, disable=None, leave=False):
         for rows in torch.split(torch.randperm(len(inputs)), settings.batch_size):
             optimizer.zero_grad()
             loss(model(inputs[rows]), codes[rows]).backward()

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 DONE = "DONE"
 PREDICTIONS = "predictions.parquet"
 LATEST = "latest"
+ROWS_AT_ONCE = 10_000  # of a table predicted: some seconds of a forest, the slowest model
 REJECTIONS_TO_SEE = (
     10  # on n rows a share of 5 % is known within sqrt(0.05 * 0.95 / n): 1.5 points at 200 rows
 )
@@ -137,7 +138,10 @@ def predict_table(table: Path, run_dir: Path, out: Path) -> int:
     model = artifact.load(run_dir)
     texts = [feature.name for feature in model.manifest.features if feature.dtype == "string"]
     frame = tables.read_table(table, texts=texts)
-    proba = model.predict_proba(model.matrix(frame, table=str(table)))
+    X = model.matrix(frame, table=str(table))
+    parts = np.array_split(X, len(X) // ROWS_AT_ONCE + 1)
+    shown = tqdm(parts, desc=f"predict, {ROWS_AT_ONCE:,} rows each", delay=2, disable=None)
+    proba = np.concatenate([model.predict_proba(part) for part in shown])
     answers = decision.answer(model, proba)[["label", "probability", "unknown"]]
     tables.write_table(answers.join(_per_class(model, proba)), out)
     return len(frame)

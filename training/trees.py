@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from training.artifact import InputFeature
 from training.experiment import TreeSettings
@@ -38,7 +39,11 @@ def fit(
         categorical_feature=[i for i, feature in enumerate(features) if feature.categories],
         params=params,
     )
-    return Trees(lightgbm.train(params, data, num_boost_round=settings.rounds).model_to_string())
+    rounds = settings.rounds
+    with tqdm(total=rounds, desc="fit trees", unit="round", delay=2, disable=None, leave=False) as progress:
+        after_each = [lambda _: progress.update()]
+        grown = lightgbm.train(params, data, num_boost_round=rounds, callbacks=after_each)
+    return Trees(grown.model_to_string())
 
 
 def _balanced(codes: np.ndarray) -> np.ndarray:
