@@ -162,7 +162,7 @@ def build(workspace: Path) -> BuildSummary:
             change = _change(built, wanted)
             # the clock may have been set back, and the newest version is the one created last
             created = max(created, datetime.fromisoformat(built.created) + timedelta(microseconds=1))
-            _remember(workspace, replace(built, recipes=kept))  # for if this build is killed within a swap
+            _remember(workspace, replace(built, recipes=kept))  # should this build be killed after a swap
         files = {source: _flow_files(workspace, record) for source, record in records.items()}
         jobs = [
             _Job(
