@@ -280,7 +280,7 @@ def _narrow(part: Json, summary: Json) -> list[str]:
         told.append(f"It judges {part['test_classes']} of {total} classes.")
     told += failed_checks(part)
     told += [
-        f"Captures: {row['count']:,} {LEAK_STATES['shared']}."
+        f"{row['count']:,} captures are {LEAK_STATES['shared']}."
         for row in part["leaks"]
         if row["state"] == "shared"
     ]

@@ -1,5 +1,6 @@
 """What a model learns from: the rows, their truth, and what is left out and told."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,10 @@ def test_the_flow_settings_are_those_the_captures_were_read_with(tmp_path: Path)
     (tmp_path / "configs" / "flows.yaml").write_text("idle_timeout_s: 30\n")  # changed since
     data = dataset.load(Experiment(name="tiny", window="session"), tmp_path)
     assert data.flow_settings == short
+    for record in (tmp_path / "lake" / "sources").glob("*.json"):  # as an older version wrote it
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"flow_settings": None}))
+    data = dataset.load(Experiment(name="tiny", window="session"), tmp_path)
+    assert data.flow_settings == FlowSettings(idle_timeout_s=30)
 
 
 def test_a_window_nobody_built_is_told(tmp_path: Path) -> None:

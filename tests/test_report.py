@@ -253,7 +253,7 @@ def test_what_a_leak_check_found_is_said_in_the_limits_and_drawn(summary: dict[s
     random, time, device = (limit["says"] for limit in wording.limits(leaky)[:3])
     assert "The leak check failed: 2 captures are on both sides." in random
     assert "Whether one capture is on both sides cannot be told for windows that span captures." in time
-    assert "3 shared, as one capture holds many devices; no device is on both sides." in device
+    assert "3 captures are shared, as one capture holds many devices; no device is on both sides." in device
     page = report.to_html(leaky)
     assert '2 <small class="fail">✗ fail</small>' in page
     assert '<td class="n"><small class="untold">cannot be told for windows that span captures</small>' in page
