@@ -85,7 +85,7 @@ def test_ones_own_captures_from_init_to_a_rest_answer(tmp_path: Path) -> None:
     (tmp_path / "new_captures").symlink_to(made.captures[0].parent, target_is_directory=True)
     lines = [line for line in section("Your own captures") if line.startswith("iotlens ")]
     assert [shlex.split(line)[1] for line in lines] == [
-        *("init", "ingest", "features", "train", "serve", "identify")
+        *("init", "ingest", "features", "train", "identify", "serve")
     ]
     told = {shlex.split(line)[1]: run(line, tmp_path) for line in lines if " serve " not in line}
     directory = tmp_path / told["train"].splitlines()[-1]
