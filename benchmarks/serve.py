@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.flows import FLAGS
+from features.flows import FLAGS, FlowSettings
 
 CLIENTS = 16
 SINGLES = 500  # requests of one device
@@ -222,7 +222,9 @@ def simulated_workspace(folder: Path) -> Path:
         family=lambda d: d["label"]
     )
     devices = check_table(devices.reindex(columns=[c.name for c in DEVICES]), DEVICES, table="devices")
-    source = lake.Source(flows["source"].iloc[0], "simulated", 0, "0" * 64, len(flows), 0, 0, (), (), FlowSettings())
+    source = lake.Source(
+        flows["source"].iloc[0], "simulated", 0, "0" * 64, len(flows), 0, 0, (), (), FlowSettings()
+    )
     with lake.writing(workspace):
         lake.commit(workspace, source, flows, devices)
     windows.build(workspace)

@@ -44,7 +44,10 @@ def summarize(fitted: Fitted, *, simulated: bool) -> Json:
 def _nouns(fitted: Fitted) -> Nouns:
     window, group = fitted.model.manifest.window, fitted.experiment.group
     if window is not None:
-        return Nouns("captures" if window == "session" else "windows", "devices")
+        keys = fitted.dataset.keys
+        shared = keys.duplicated("source").any()  # a session is then less than its capture
+        sessions = "sessions" if shared else "captures"
+        return Nouns(sessions if window == "session" else "windows", "devices")
     return Nouns("rows", "groups" if group else None)
 
 

@@ -6,9 +6,10 @@ from math import floor
 
 from evaluation.judgement import Json
 
-SPLITS = ("random", "time", "device", "site")  # from the kindest to the hardest question
+SPLITS = ("random", "time", "device", "site")  # from the least to the most that is new on the judged side
 WEAKEST = 3  # how many of the weakest classes a sentence names
 FEW_CLUSTERS = 5  # below, an interval says little about the next device
+FEW_JUDGED = 30  # in all; below, a share of 100 would claim too much
 FEW_ROWS = 10  # of a class in a test; below, its recall may be nearly anything
 INTERVALS = (
     "95 %. Proportions: Wilson, with fewer effective rows where rows of one device or capture hang together."
@@ -29,7 +30,7 @@ LEAK_STATES = {
     "untold": "cannot be told for windows that span captures",
 }
 MINUS, PERCENT = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}%"
-UPPER_BOUND = "an upper bound: the same devices, days and places stand on both sides"
+NO_PROMISE = "no promise for new devices, days or places: the same ones stand on both sides"
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,22 @@ def headline(part: Json, nouns: Nouns) -> str:
         "device": f"{nouns.many} of {nouns.units} never seen before",
         "site": f"{nouns.many} at sites never seen before",
     }[part["kind"]]
-    score, limit = part["accuracy"], "at most " if part["kind"] == "random" else ""
+    score = part["accuracy"]
     low, high = hundred(score["low"]), hundred(score["high"])
-    return f"Of 100 {which}, {limit}{hundred(score['value'])} are named rightly ({low} to {high})."
+    if part["test_rows"] < FEW_JUDGED:
+        right, total = part["right_rows"], part["test_rows"]
+        return f"Of {total} {which}, {right} are named rightly: too few to say more ({low} to {high} of 100)."
+    return f"Of 100 {which}, {hundred(score['value'])} are named rightly ({low} to {high})."
 
 
 def why_headline(part: Json, parts: Sequence[Json], *, classes: int) -> str:
     """Return why this split and no other stands in the headline."""
     if part["kind"] == "random":
-        return f"Only a random split could judge enough classes. It is {UPPER_BOUND}."
-    others = "The kinder ones stand below, beside it."
+        return f"Only a random split could judge enough classes. It is {NO_PROMISE}."
+    others = "The others stand below, beside it."
     if part is parts[-1]:
-        return f"This is the hardest question that these data can ask. {others}"
-    return f"Of all that these data can ask of most of the {classes} classes, this is the hardest. {others}"
+        return f"No question that these data can ask is nearer to what comes. {others}"
+    return f"Of all that these data can ask of most of the {classes} classes, none is nearer to what comes. {others}"
 
 
 def failed_checks(part: Json) -> list[str]:
@@ -117,7 +121,7 @@ def rows_line(part: Json, nouns: Nouns) -> str:
     """Return how many rows judge, and how many were learnt from; or that they flatter."""
     judged = f"{part['test_rows']:,} {nouns.many} judged"
     if part["kind"] == "random":
-        return f"{judged}; an upper bound"
+        return f"{judged}; none of them new"
     turns = f", in {part['folds']} turns" if part["folds"] > 1 else f", {part['train_rows']:,} learnt from"
     return judged + turns
 
@@ -275,7 +279,7 @@ def _narrow(part: Json, summary: Json) -> list[str]:
     """Return the sentences that narrow what one split shows."""
     nouns, total, told = summary["nouns"], summary["data"]["classes"], []
     if part["kind"] == "random":
-        told.append(f"{UPPER_BOUND.capitalize()}.")
+        told.append(f"{NO_PROMISE.capitalize()}.")
     if part["test_classes"] < total:
         told.append(f"It judges {part['test_classes']} of {total} classes.")
     told += failed_checks(part)
@@ -309,8 +313,14 @@ def _thresholds(summary: Json) -> str:
     titles = {part["kind"]: part["title"] for part in summary["splits"]}
     if split not in titles:
         return "No rows outside training could set them: nothing is ever called unknown."
+    most = max(summary["splits"], key=lambda part: _called_unknown(part))
+    costly = f" They call {hundred(_called_unknown(most))} of 100 unknown on “{most['title']}”, all of known types."
     return (
         f"They and the temperature of the probabilities were set on the {summary['nouns']['many']} of"
         f" “{titles[split]}”: there, calibration and the share answered look a little too good. The names"
-        " given do not depend on them."
+        f" given do not depend on them.{costly}"
     )
+
+
+def _called_unknown(part: Json) -> float:
+    return float(1 - part["calibration"]["chosen"]["answered"]["value"])

@@ -12,16 +12,17 @@ def answer(model: Model, proba: np.ndarray) -> pd.DataFrame:
     """Return one answer per row of calibrated probabilities (n, k), on a RangeIndex.
 
     label: always the best leaf; family: the family of that label; probability: of the label;
-    family_probability: sum over the leaves of that family; level: `leaf` where the family has no other leaf or
-    probability is at or above thresholds.leaf, else `family`; unknown: family_probability is below
-    thresholds.unknown; top: list of (label, probability), best first, at most three.
+    family_probability: sum over the leaves of that family; unknown: family_probability is below
+    thresholds.unknown; level: `family`, or `leaf` for what is not unknown and whose family has no other leaf or
+    whose probability is at or above thresholds.leaf; top: list of (label, probability), best first, at most three.
     """
     thresholds = model.manifest.thresholds
     best, probability, family_probability = confidences(proba, model.family_codes[1])
     labels = np.array(model.manifest.classes, dtype=object)
     names, of_class = model.family_codes
     sure = np.inf if thresholds.leaf is None else thresholds.leaf
-    leaf = ~has_twins(best, of_class) | (probability >= sure)
+    unknown = family_probability < thresholds.unknown
+    leaf = ~unknown & (~has_twins(best, of_class) | (probability >= sure))
     return pd.DataFrame(
         {
             "label": labels[best],
@@ -29,7 +30,7 @@ def answer(model: Model, proba: np.ndarray) -> pd.DataFrame:
             "level": np.where(leaf, "leaf", "family").astype(object),
             "probability": probability,
             "family_probability": family_probability,
-            "unknown": family_probability < thresholds.unknown,
+            "unknown": unknown,
             "top": _top(labels, proba),
         }
     )
