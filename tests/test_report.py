@@ -297,7 +297,7 @@ def test_a_lake_marked_as_simulated_makes_a_simulated_report(fitted: run.Fitted)
 def test_a_random_split_alone_promises_nothing(alone: run.Fitted) -> None:
     text = (alone.directory / report.REPORT_HTML).read_text(encoding="utf-8")
     assert "rows drawn at random, " in text
-    assert "<strong>Read this as an upper bound.</strong>" in text
+    assert "<strong>This promises nothing of what comes.</strong>" in text
     told = json.loads((alone.directory / report.REPORT_JSON).read_text(encoding="utf-8"))
     assert {split["kind"] for split in told["refused"]} == {"time", "device", "site"}
 
