@@ -199,8 +199,10 @@ def meter(path: Path, settings: FlowSettings) -> RawCapture:
     if batches.refusal:
         raise ValueError(f"is refused by libpcap: {batches.refusal}")
     flows = batches.table()
-    if flows.num_rows or not contents.packets:
+    if flows.num_rows:
         return RawCapture(flows, contents.warnings)
+    if not contents.packets:
+        return RawCapture(flows, contents.warnings or ("holds no packet",))
     nothing = f"none of its {contents.packets} packets is IP that nfstream reads"
     return RawCapture(flows, (*contents.warnings, f"{nothing} (link type {contents.link_type})"))
 

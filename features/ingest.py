@@ -73,6 +73,11 @@ class IngestSummary:
             [
                 f"{self.files:,} captures: {', '.join(f'{getattr(self, kind):,} {kind}' for kind in kinds)}",
                 f"{self.packets:,} packets: {self.flows:,} flows of devices, {self.unmapped_flows:,} of no device",
+                *(
+                    ["warning: no row of the device map fits any flow"]
+                    if self.unmapped_flows and not self.flows
+                    else []
+                ),
                 *(f"failed: {path}: {reason}" for path, reason in self.failures),
                 *(f"warning: {path}: {reason}" for path, reason in self.warnings),
             ]

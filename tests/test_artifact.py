@@ -217,3 +217,12 @@ def test_a_repeated_column_is_refused() -> None:
     frame = pd.DataFrame([[1, 2, 3.0]], columns=["up_bytes", "up_bytes", "piat_ms"])
     with pytest.raises(ValueError, match=r"each column once, but repeats \['up_bytes'\]"):
         matrix(frame, FEATURES[:2], table="t")
+
+
+def test_a_text_that_was_never_learnt_counts_as_empty_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = table(4).assign(protocol=["coap", "sctp", "sctp", None])
+    X = matrix(rows, FEATURES, table="new.csv")
+    assert np.isnan(X[:, 3]).tolist() == [False, True, True, True]
+    assert (
+        "new.csv.protocol: 2 of 4 texts were never learnt and count as empty, such as 'sctp'" in caplog.text
+    )

@@ -113,11 +113,15 @@ def test_an_order_may_be_a_number(tmp_path: Path) -> None:
         ),
         (TABLE, {"features": ["up"]}, r"lacks \['up'\]"),
         (TABLE, {"time": "protocol"}, r"table.csv.protocol must be ISO 8601 or seconds since 1970"),
-        (TABLE.assign(kind="lamp"), {}, r"needs two classes of 'kind', but has \['lamp'\]"),
+        (
+            TABLE.assign(kind="lamp"),
+            {},
+            r"needs two classes of 'kind', but of 6 rows \(left out: none\) has \['lamp'\]; name labels",
+        ),
         (
             TABLE.assign(kind=list("abcdef")),
             {},
-            r"needs two classes of 'kind', but has \[\] .* 'rare_class': 6",
+            r"but of 6 rows \(left out: 6 rare_class\) has \[\]; bring 2 rows of each class or more",
         ),
         (
             TABLE.assign(up_bytes=[1, 2, 3, 4, np.inf, 6]),

@@ -121,9 +121,9 @@ def test_a_capture_without_ip_has_no_flows_and_says_why(packets: "Packets", tmp_
     assert raw.warnings == ("none of its 1 packets is IP that nfstream reads (link type 276)",)
 
 
-def test_a_capture_of_no_packets_has_no_flows_and_no_warning(packets: "Packets", tmp_path: Path) -> None:
+def test_a_capture_of_no_packets_has_no_flows_and_one_warning(packets: "Packets", tmp_path: Path) -> None:
     raw = meter(packets.write(tmp_path / "a.pcap", []), FlowSettings())
-    assert (raw.flows.num_rows, raw.flows.schema, raw.warnings) == (0, raw_schema(32), ())
+    assert (raw.flows.num_rows, raw.flows.schema, raw.warnings) == (0, raw_schema(32), ("holds no packet",))
 
 
 def test_a_file_that_libpcap_refuses_is_told_in_its_words(tmp_path: Path) -> None:

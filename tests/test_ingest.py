@@ -335,3 +335,10 @@ def test_a_map_is_read_from_its_file_or_is_auto(tmp_path: Path) -> None:
     assert read_map(str(tmp_path / "MAP.csv"), each_address=True).each_address
     with pytest.raises(FileNotFoundError):
         read_map(str(tmp_path / "missing.csv"))
+
+
+def test_a_map_that_fits_no_flow_is_told_beside_the_counts(captures: Path, tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text("device_id,ip\nnobody,192.0.2.99\n")
+    summary = ingest([str(captures)], tmp_path / "ws", devices=str(tmp_path / "map.csv"))
+    assert (summary.flows, summary.unmapped_flows) == (0, 5)
+    assert "warning: no row of the device map fits any flow" in summary.text()

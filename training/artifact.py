@@ -1,6 +1,7 @@
 """A model directory: weights and model.json, checked when read. Text and arrays only, never pickle."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 from features.flows import FlowSettings
 from training.experiment import Experiment
 from training.weights import Network, Trees, Weights, tempered
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "model.json"
 SELF_TEST_TOLERANCE = 1e-9  # another CPU may round the last bits of exp() and of sums differently
@@ -210,6 +213,10 @@ def _numbers(values: "pd.Series[Any]", feature: InputFeature, table: str) -> np.
     """Return one column as float64 (n,). Any: a column of a stranger's table holds anything."""
     if feature.dtype == "string":
         codes = pd.Categorical(values.astype("string"), categories=list(feature.categories)).codes
+        new = values[(codes < 0) & values.notna().to_numpy()]
+        if len(new):
+            told = "%s.%s: %d of %d texts were never learnt and count as empty, such as %r"
+            log.warning(told, table, feature.name, len(new), len(values), new.iloc[0])
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
     numbers = pd.to_numeric(values, errors="coerce")
     refused = numbers.isna() & values.notna()

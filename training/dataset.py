@@ -210,9 +210,15 @@ def learnable(said: pd.DataFrame, experiment: Experiment) -> tuple[pd.DataFrame,
             log.warning("%d of %d rows are left out: %s", left_out[reason], len(said), reason)
         rows = rows[~hit]
     if rows["y"].nunique() < 2:
+        ways = {
+            "unlabelled": "name labels in the device map or the table",
+            "rare_class": f"bring {experiment.min_rows_per_class} rows of each class or more (min_rows_per_class)",
+        }
+        worst = max(left_out, key=lambda reason: left_out[reason])
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count) or "none"
         raise ValueError(
-            f"a model needs two classes of {experiment.target!r}, but has {sorted(rows['y'].unique())} after"
-            f" leaving out {left_out}; name labels in the device map or the table"
+            f"a model needs two classes of {experiment.target!r}, but of {len(said)} rows (left out: {told}) has"
+            f" {sorted(rows['y'].unique())}; {ways.get(worst, ways['unlabelled'])}"
         )
     return rows, left_out
 
