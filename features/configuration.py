@@ -4,6 +4,7 @@ import difflib
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -53,6 +54,16 @@ def find_config(name: str, workspace: Path | None = None) -> Path:
     raise FileNotFoundError(f"no configuration {name} in {places_told}; `iotlens init` writes the defaults")
 
 
+def find_configs(folder: str, workspace: Path | None = None) -> tuple[Path, ...]:
+    """Return the YAML files of a folder of configurations, by name: each from the first place that has it.
+
+    The places are those of `find_config`: a file of the workspace stands for the default of the same name.
+    """
+    places = [*([workspace / "configs"] if workspace else []), own_configs(), packaged_configs()]
+    names = {path.name for place in places for path in (place / folder).glob("*.yaml")}
+    return tuple(find_config(f"{folder}/{name}", workspace) for name in sorted(names))
+
+
 def write_configs(directory: Path) -> Path:
     """Copy the default configurations to `directory/configs`; a file that is already there is kept as it is."""
     target = directory / "configs"
@@ -81,7 +92,7 @@ def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ValueError("\n".join(f"{path}: {line}" for line in _lines(error, model))) from error
+        raise ValueError("\n".join(f"{path}: {line}" for line in _lines(error, model, content))) from error
 
 
 def _lay_over(content: dict[str, Any], override: str) -> None:
@@ -100,18 +111,31 @@ def _lay_over(content: dict[str, Any], override: str) -> None:
         raise ValueError(f"override {override!r}: {value!r} is not YAML: {error}") from error
 
 
-def _lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
+def _lines(error: ValidationError, model: type[BaseModel], content: Any) -> list[str]:  # Any: as YAML has it
     lines = []
     for item in error.errors(include_url=False):
-        where = ".".join(map(str, item["loc"]))
+        where = _place(item["loc"], content)
         if item["type"] != "extra_forbidden":
-            lines.append(f"{where or 'content'}: {item['msg']} (got {item['input']!r})")
+            whole = item["type"] in ("value_error", "missing") and isinstance(item["input"], dict | list)
+            fact = "" if whole else f" (got {item['input']!r})"
+            lines.append(f"{where or 'content'}: {item['msg'].removeprefix('Value error, ')}{fact}")
             continue
         known = list(_model_at(model, item["loc"][:-1]).model_fields)
         near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
         way = f"the nearest known one is {near[0]!r}" if near else f"known are {', '.join(known)}"
         lines.append(f"unknown key {where!r}; {way}")
     return lines
+
+
+def _place(path: Sequence[int | str], content: Any) -> str:  # Any: as YAML has it
+    """Return where in the file, with the id of each entry that has one: indicators.3 (ul_bler).typical."""
+    told = []
+    for part in path:
+        with suppress(KeyError, IndexError, TypeError):  # the kind of a union is no part of the file
+            content = content[part]
+        named = content.get("id") if isinstance(content, dict) and isinstance(part, int) else None
+        told.append(f"{part} ({named})" if named else str(part))
+    return ".".join(told)
 
 
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
