@@ -5,11 +5,11 @@ Values of the domain (anchors, typical values, windows) stand in the files; this
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from features.configuration import find_config, find_configs, read_config
 
@@ -28,11 +28,11 @@ Name = Annotated[str, Field(min_length=1)]
 _RESERVED = ("scope", "scope_id", "window_start", "window_end", "created", "indicator", "value", "samples")
 
 
-class _Frozen(BaseModel, frozen=True, extra="forbid", populate_by_name=True):
-    pass
+class Frozen(BaseModel, frozen=True, extra="forbid", populate_by_name=True):
+    """A part of a domain file: no key unknown, nothing to change."""
 
 
-class Ratio(_Frozen):
+class Ratio(Frozen):
     """scale * sum of numerators / sum of denominators, over the scope and the window."""
 
     kind: Literal["ratio"]
@@ -51,7 +51,7 @@ class Ratio(_Frozen):
         return f"{self.scale:g} * sum({self.numerator}) / sum({self.denominator})"
 
 
-class Quantile(_Frozen):
+class Quantile(Frozen):
     """A quantile over all samples of the scope and the window."""
 
     kind: Literal["quantile"]
@@ -69,7 +69,7 @@ class Quantile(_Frozen):
         return f"quantile {self.q:g} of {self.sample}"
 
 
-class Mean(_Frozen):
+class Mean(Frozen):
     """The mean over all samples; `milliwatt` averages powers in dBm as the powers they are."""
 
     kind: Literal["mean"]
@@ -92,7 +92,7 @@ class Mean(_Frozen):
 Aggregate = Annotated[Ratio | Quantile | Mean, Field(discriminator="kind")]
 
 
-class ByCoverage(_Frozen):
+class ByCoverage(Frozen):
     """The healthy nominal value of a device at each coverage enhancement level."""
 
     ce0: Number
@@ -100,7 +100,7 @@ class ByCoverage(_Frozen):
     ce2: Number
 
 
-class Indicator(_Frozen):
+class Indicator(Frozen):
     """One indicator: the comments at the head of configs/indicators.yaml say what each field means."""
 
     id: Id
@@ -130,20 +130,15 @@ class Indicator(_Frozen):
         """The counter in COUNTERS that it is computed from: `numerator/denominator` of a ratio, else the sample."""
         return self.aggregate.counter
 
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        _tell(_anchor_faults(self), _indicator_faults(self))
-        return self
 
-
-class ScopeWindow(_Frozen):
+class ScopeWindow(Frozen):
     """How far back a value of a scope looks: length_s, or the last `events` events where these are fewer."""
 
     length_s: int = Field(ge=60)
     events: int | None = Field(default=None, ge=1)
 
 
-class IndicatorSet(_Frozen):
+class IndicatorSet(Frozen):
     """configs/indicators.yaml."""
 
     schema_: Literal["indicator_set/1"] = Field(alias="schema")
@@ -155,17 +150,12 @@ class IndicatorSet(_Frozen):
     min_samples_at_device_scope: int = Field(ge=1)
     indicators: tuple[Indicator, ...]
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        _tell(_repeated(self.indicators), _uncounted(self), _windowless(self))
-        return self
-
     def of(self, indicator_id: str) -> Indicator:
         """Return the indicator of that id. Raises LookupError that names the nearest."""
         return find(indicator_id, self.indicators)
 
 
-class TerminalMeasure(_Frozen):
+class TerminalMeasure(Frozen):
     """A number that a device, its SDK or its subscription tells."""
 
     id: Id
@@ -179,15 +169,11 @@ class TerminalMeasure(_Frozen):
     definition: Name
     obtained_from: Name
     applies_to: tuple[Name, ...] = Field(min_length=1)
+    granularity: tuple[Scope, ...] = ("device",)
     basis: Basis
 
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        _tell(_anchor_faults(self))
-        return self
 
-
-class TerminalFlag(_Frozen):
+class TerminalFlag(Frozen):
     """A fact of a device that is 0 or 1; missing is unknown, never healthy."""
 
     id: Id
@@ -199,32 +185,32 @@ class TerminalFlag(_Frozen):
     definition: Name
     obtained_from: Name
     applies_to: tuple[Name, ...] = Field(min_length=1)
+    granularity: tuple[Scope, ...] = ("device",)
     basis: Basis
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        if self.typical != self.healthy_value:
-            raise ValueError(
-                f"{self.id}: typical must be the healthy_value of a flag, but is {self.typical},"
-                f" not {self.healthy_value}"
-            )
-        return self
 
 
 TerminalIndicator = TerminalMeasure | TerminalFlag
 
 
-class TerminalSet(_Frozen):
+class Anchored(Protocol):
+    """What an indicator, a terminal measure and a KQI have in common."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def excellent(self) -> float: ...
+    @property
+    def unacceptable(self) -> float: ...
+
+
+class TerminalSet(Frozen):
     """configs/terminal_indicators.yaml."""
 
     schema_: Literal["indicator_set/1"] = Field(alias="schema")
     id: Id
     indicators: tuple[Annotated[TerminalIndicator, Field(discriminator="kind")], ...]
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        _tell(_repeated(self.indicators))
-        return self
 
 
 class _LocalSet(BaseModel, frozen=True, extra="ignore"):
@@ -234,13 +220,19 @@ class _LocalSet(BaseModel, frozen=True, extra="ignore"):
 
 
 def read_indicators(workspace: Path | None = None) -> IndicatorSet:
-    """Return the checked configs/indicators.yaml. Raises ValueError that names file, id and rule."""
-    return read_config(find_config("indicators.yaml", workspace), IndicatorSet)
+    """Return the checked configs/indicators.yaml. Raises ValueError that names file, id and each rule broken."""
+    path = find_config("indicators.yaml", workspace)
+    whole = read_config(path, IndicatorSet)
+    refuse({path: [*rules_broken(whole.indicators), *_uncounted(whole), *_windowless(whole)]})
+    return whole
 
 
 def read_terminal(workspace: Path | None = None) -> tuple[TerminalIndicator, ...]:
-    """Return the indicators of configs/terminal_indicators.yaml. Raises ValueError that names file, id and rule."""
-    return read_config(find_config("terminal_indicators.yaml", workspace), TerminalSet).indicators
+    """Return configs/terminal_indicators.yaml. Raises ValueError that names file, id and each rule broken."""
+    path = find_config("terminal_indicators.yaml", workspace)
+    indicators = read_config(path, TerminalSet).indicators
+    refuse({path: rules_broken(indicators)})
+    return indicators
 
 
 def all_indicators(workspace: Path | None = None) -> tuple[Indicator, ...]:
@@ -251,9 +243,10 @@ def all_indicators(workspace: Path | None = None) -> tuple[Indicator, ...]:
     found = {find_config("indicators.yaml", workspace): read_indicators(workspace).indicators}
     for path in find_configs("services", workspace):
         found[path] = read_config(path, _LocalSet).local_indicators
-    ids = {find_config("terminal_indicators.yaml", workspace): read_terminal(workspace), **found}
-    if faults := [*_shared_ids(ids), *_shared_counters(found)]:
-        raise ValueError("\n".join(faults))
+        refuse({path: rules_broken(found[path])})
+    refuse(
+        shared_names(found, {find_config("terminal_indicators.yaml", workspace): read_terminal(workspace)})
+    )
     return tuple(indicator for indicators in found.values() for indicator in indicators)
 
 
@@ -266,48 +259,88 @@ def find(indicator_id: str, indicators: Iterable[Indicator]) -> Indicator:
     raise LookupError(f"no indicator {indicator_id!r}; the nearest is {', '.join(near) or 'none'}")
 
 
-def _tell(*faults: Iterable[str]) -> None:
-    told = [fault for some in faults for fault in some]
-    if told:
-        raise ValueError("; ".join(told))
+def refuse(faults: Mapping[Path, Iterable[str]]) -> None:
+    """Raise ValueError that tells every rule broken, one a line with its file; nothing where all are kept."""
+    if told := [f"{path}: {fault}" for path, some in faults.items() for fault in some]:
+        raise ValueError("\n".join(told))
 
 
-def _anchor_faults(one: Indicator | TerminalMeasure) -> Iterator[str]:
+def rules_broken(indicators: Sequence[Indicator] | Sequence[TerminalIndicator]) -> Iterator[str]:
+    """Yield each rule that indicators of one file break: the id, the rule, the fact."""
+    for indicator_id, times in Counter(indicator.id for indicator in indicators).items():
+        if times > 1:
+            yield f"{indicator_id}: ids must be unique, but {times} indicators have this one"
+    for one in indicators:
+        if isinstance(one, TerminalFlag):
+            if one.typical != one.healthy_value:
+                yield f"{one.id}: typical of a flag must be its healthy_value {one.healthy_value}, but is {one.typical}"
+            continue
+        yield from anchors_broken(one)
+        if isinstance(one, Indicator):
+            yield from _one_broken(one)
+
+
+def anchors_broken(one: "Anchored") -> Iterator[str]:
+    """Yield where excellent and unacceptable of an indicator or KQI do not agree with its direction or curve."""
     higher = one.direction == "higher_is_better"
     if one.excellent == one.unacceptable or (one.excellent > one.unacceptable) != higher:
         yield (
             f"{one.id}: excellent must be {'above' if higher else 'below'} unacceptable where {one.direction},"
             f" but they are {one.excellent:g} and {one.unacceptable:g}"
         )
+    if getattr(one, "curve", "linear") == "log" and min(one.excellent, one.unacceptable) <= 0:
+        yield f"{one.id}: both anchors must be above 0 for curve log, but are {one.excellent:g}, {one.unacceptable:g}"
 
 
-def _indicator_faults(one: Indicator) -> Iterator[str]:
+def shared_names(
+    found: Mapping[Path, Sequence[Indicator]], terminal: Mapping[Path, Sequence[TerminalIndicator]]
+) -> dict[Path, list[str]]:
+    """Return by file the ids that another file has too, and the counters that two indicators count differently.
+
+    A counter is stored by its name: two aggregates of one name must be made of the same rows.
+    """
+    faults: dict[Path, list[str]] = {}
+    owners: dict[str, Path] = {}
+    counters: dict[str, Indicator] = {}
+    for path, indicators in [*terminal.items(), *found.items()]:
+        told = faults.setdefault(path, [])
+        for one in indicators:
+            if owners.setdefault(one.id, path) != path:
+                told.append(f"{one.id}: ids must be unique, but {owners[one.id]} has this one too")
+            if isinstance(one, Indicator):
+                other = counters.setdefault(one.counter, one)
+                if _rows(one) != _rows(other):
+                    told.append(
+                        f"{one.id}: counter {one.counter} must be kept one way, but here as {_rows(one)} and for"
+                        f" {other.id} as {_rows(other)}; give it a name of its own"
+                    )
+    return faults
+
+
+def _rows(one: Indicator) -> str:
+    aggregate = one.aggregate
+    return f"{aggregate.average} mean" if isinstance(aggregate, Mean) else aggregate.kind
+
+
+def _one_broken(one: Indicator) -> Iterator[str]:
     low, high = one.healthy_range
     if not low <= one.typical <= high:
         yield f"{one.id}: typical must be in healthy_range [{low:g}, {high:g}], but is {one.typical:g}"
-    if one.curve == "log" and min(one.excellent, one.unacceptable) <= 0:
-        yield f"{one.id}: both anchors must be above 0 for curve log, but {one.excellent:g}, {one.unacceptable:g}"
     if one.unit == "%" and isinstance(one.aggregate, Ratio) and one.aggregate.scale != 100:
         yield f"{one.id}: a ratio in % must have scale 100, but has {one.aggregate.scale:g}"
     if isinstance(one.aggregate, Mean) and one.aggregate.average == "milliwatt" and one.unit != "dBm":
         yield f"{one.id}: only dBm is averaged in milliwatt, but the unit is {one.unit}"
     if len(set(one.granularity)) < len(one.granularity):
         yield f"{one.id}: scopes of granularity must be distinct, but are {', '.join(one.granularity)}"
-    if one.id in _RESERVED or one.id.endswith("_samples"):
-        yield f"{one.id}: an id must not end in _samples or be a column of the table: {', '.join(_RESERVED)}"
-
-
-def _repeated(indicators: Iterable[Indicator | TerminalIndicator]) -> Iterator[str]:
-    for indicator_id, times in Counter(indicator.id for indicator in indicators).items():
-        if times > 1:
-            yield f"{indicator_id}: ids must be unique, but {times} indicators have this one"
+    if one.id in _RESERVED:
+        yield f"{one.id}: an id must not be a column of the table: {', '.join(_RESERVED)}"
 
 
 def _uncounted(whole: IndicatorSet) -> Iterator[str]:
     found = Counter(indicator.domain for indicator in whole.indicators)
     for domain, wanted in whole.count.items():
         if found[domain] < wanted:
-            yield f"{whole.id}: count.{domain} says {wanted} indicators, but there are {found[domain]}"
+            yield f"{whole.id}: count.{domain} wants {wanted} indicators, but there are {found[domain]}"
     for indicator in whole.indicators:
         if indicator.domain not in whole.count:
             yield f"{indicator.id}: domain must be one of {', '.join(whole.count)}, but is {indicator.domain}"
@@ -317,27 +350,4 @@ def _windowless(whole: IndicatorSet) -> Iterator[str]:
     for indicator in whole.indicators:
         for scope in indicator.granularity:
             if scope not in whole.windows:
-                yield f"{indicator.id}: scope {scope} of its granularity has no length in windows"
-
-
-def _shared_ids(found: Mapping[Path, Iterable[Indicator | TerminalIndicator]]) -> Iterator[str]:
-    first: dict[str, Path] = {}
-    for path, indicators in found.items():
-        for indicator in indicators:
-            if first.setdefault(indicator.id, path) != path:
-                yield f"{path}: {indicator.id}: ids must be unique, but {first[indicator.id]} has this one too"
-
-
-def _shared_counters(found: Mapping[Path, Iterable[Indicator]]) -> Iterator[str]:
-    """A counter is stored by its name: two aggregates of one name must be made of the same rows."""
-    first: dict[str, tuple[Indicator, object]] = {}
-    for path, indicators in found.items():
-        for indicator in indicators:
-            aggregate = indicator.aggregate
-            rows = (aggregate.kind, aggregate.average if isinstance(aggregate, Mean) else None)
-            other, others_rows = first.setdefault(indicator.counter, (indicator, rows))
-            if rows != others_rows:
-                yield (
-                    f"{path}: {indicator.id}: counter {indicator.counter} must be counted one way, but here it is a"
-                    f" {aggregate.kind} and of {other.id} a {other.aggregate.kind}; give it a name of its own"
-                )
+                yield f"{indicator.id}: scope {scope} of granularity must have a length in windows, but has none"
