@@ -120,7 +120,8 @@ def _lines(error: ValidationError, model: type[BaseModel], content: Any) -> list
             fact = "" if whole else f" (got {item['input']!r})"
             lines.append(f"{where or 'content'}: {item['msg'].removeprefix('Value error, ')}{fact}")
             continue
-        known = list(_model_at(model, item["loc"][:-1]).model_fields)
+        fields = _model_at(model, item["loc"][:-1]).model_fields
+        known = [field.alias or name for name, field in fields.items()]
         near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
         way = f"the nearest known one is {near[0]!r}" if near else f"known are {', '.join(known)}"
         lines.append(f"unknown key {where!r}; {way}")
