@@ -34,17 +34,36 @@ WITHIN: Mapping[
 }
 
 
-class Onset(Frozen):
-    """step: at once; ramp: evenly within `hours`; burst: at hours of each period, or for the share `duty` of it."""
+class Step(Frozen):
+    """The whole fault at once."""
 
-    shape: Literal["step", "ramp", "burst"]
-    hours: float = Field(default=1, gt=0)
-    at_hours: tuple[Annotated[float, Field(ge=0, lt=168)], ...] = ()
-    duration_min: float = Field(default=60, gt=0)
+    shape: Literal["step"]
+
+
+class Ramp(Frozen):
+    """Grows evenly to full strength within `hours`."""
+
+    shape: Literal["ramp"]
+    hours: float = Field(gt=0)
+
+
+class Burst(Frozen):
+    """Comes at `at_hours` of every period for duration_min, on weekdays only or on every day."""
+
+    shape: Literal["burst"]
+    at_hours: tuple[Annotated[float, Field(ge=0, lt=168)], ...] = Field(min_length=1)
+    duration_min: float = Field(gt=0)
     period_h: float = Field(default=24, gt=0)
-    duty: float = Field(default=0, ge=0, le=1)
-    start_hour: float = Field(default=0, ge=0)
-    weekdays: bool = Field(default=False, description="on Monday to Friday only")
+    weekdays: bool = False
+
+
+class DutyBurst(Frozen):
+    """Comes at start_hour of every period and stays for the share `duty` of it."""
+
+    shape: Literal["burst"]
+    duty: float = Field(gt=0, le=1)
+    start_hour: float = Field(ge=0)
+    period_h: float = Field(default=24, gt=0)
 
 
 class Duration(Frozen):
@@ -52,23 +71,15 @@ class Duration(Frozen):
 
     dist: Literal["lognormal"]
     median: float = Field(gt=0)
-    unit: Literal["hour", "day"]
+    unit: Literal["minute", "hour", "day"]
     sigma: float = Field(ge=0)
 
 
 class BaseRate(Frozen):
-    """How many are expected: `per` an element (and day, month or year), or per complaint, session, trip."""
+    """How many are expected: `per` an element (and month or year), or per complaint, session, trip."""
 
     value: float = Field(ge=0)
     per: str = Field(pattern=r"^[a-z_]+(-(day|month|year))?$")
-
-
-class Severity(Frozen):
-    """Beta(a, b), unless a value fixes it."""
-
-    a: float = Field(default=4, gt=0)
-    b: float = Field(default=2, gt=0)
-    value: float | None = Field(default=None, gt=0, le=1)
 
 
 class Movement(Frozen):
@@ -83,7 +94,7 @@ class FaultMechanism(Frozen):
     """What the fault does to a cause: the simulator acts on this, not on the signature."""
 
     actuator: Name
-    scope: Scope | Literal["neighbour"]
+    scope: Scope
     effect: Effect
     value: Number
 
@@ -97,34 +108,19 @@ class Fault(Frozen):
     sub_domain: Id | None = None
     granularity: Scope
     services: tuple[Name, ...] = Field(min_length=1)
-    onset: Onset
+    onset: Step | Ramp | Burst | DutyBurst
     duration: Duration
     base_rate: BaseRate
-    severity: Severity | None = None
     signature: tuple[Movement, ...]
     mechanism: tuple[FaultMechanism, ...] = ()
     physics: Name
     basis: Basis
 
 
-class Planned(Frozen):
-    """A fault that is not drawn by chance: where, when, how strong."""
-
-    fault: Id
-    location: str | int = 0
-    severity: float = Field(default=1, gt=0, le=1)
-    onset_h: Number = 0
-    duration_h: float = Field(default=24, gt=0)
-
-
 class FaultCatalogue(Frozen):
     """The whole file."""
 
-    schema_: Literal["fault_catalogue/2"] = Field(alias="schema")
-    draw: bool = True
-    rate_factor: float = Field(default=1, ge=0)
-    severity: Severity = Severity()
-    schedule: tuple[Planned, ...] = ()
+    schema_: Literal["fault_catalogue/1"] = Field(alias="schema")
     faults: tuple[Fault, ...]
     traffic_patterns: dict[str, Any] = Field(default={})  # Any: the simulator checks what it reads of it
 
@@ -146,13 +142,7 @@ def catalogue_broken(catalogue: FaultCatalogue) -> Iterator[str]:
     for fault_id, times in Counter(fault.id for fault in catalogue.faults).items():
         if times > 1:
             yield f"{fault_id}: ids must be unique, but {times} faults have this one"
-    known = {fault.id for fault in catalogue.faults}
-    for planned in catalogue.schedule:
-        if planned.fault not in known:
-            yield f"{planned.fault}: schedule must name faults of the file, but there is no such fault"
     for fault in catalogue.faults:
-        if fault.onset.shape == "burst" and not fault.onset.at_hours and not fault.onset.duty:
-            yield f"{fault.id}: a burst must have at_hours or duty, but has neither"
         for indicator, times in Counter(move.indicator for move in fault.signature).items():
             if times > 1:
                 yield f"{fault.id}: a signature moves an indicator once, but {indicator} {times} times"
