@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from evaluation.faults import FaultDomain
 from features.configuration import find_config, read_config
 from features.indicators import Basis, Frozen, Id, Name, Number, Scope
 
-RuleId = Annotated[str, Field(pattern=r"^R[0-9]+$")]
+RuleId = Annotated[str, Field(pattern=r"^[A-Z][0-9]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 TERMINALS = ("iot", "phone")  # what a rule applies to, beside services
 
@@ -44,7 +44,18 @@ class Unlike(Frozen):
     not_: "Condition" = Field(alias="not")
 
 
-Condition = Atom | Every | Either | Unlike
+def _form(condition: object) -> str:
+    keys = condition if isinstance(condition, dict) else vars(condition)
+    return next((form for form in ("all", "any", "not", "not_") if form in keys), "atom").rstrip("_")
+
+
+Condition = Annotated[
+    Annotated[Atom, Tag("atom")]
+    | Annotated[Every, Tag("all")]
+    | Annotated[Either, Tag("any")]
+    | Annotated[Unlike, Tag("not")],
+    Discriminator(_form),
+]
 
 
 class Rule(Frozen):
@@ -199,7 +210,7 @@ def _atoms_broken(rule: Rule, granularity: Mapping[str, tuple[Scope, ...]]) -> I
             )
 
 
-def _atoms(condition: Condition) -> Iterator[Atom]:
+def _atoms(condition: Atom | Every | Either | Unlike) -> Iterator[Atom]:
     if isinstance(condition, Atom):
         yield condition
     elif isinstance(condition, Unlike):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from features.configuration import find_config, read_config
 from features.indicators import Basis, Frozen, Id, Name, Number, Scope, refuse
@@ -66,6 +66,11 @@ class DutyBurst(Frozen):
     period_h: float = Field(default=24, gt=0)
 
 
+def _form(onset: object) -> str:
+    keys = onset if isinstance(onset, dict) else vars(onset)
+    return "duty" if "duty" in keys else str(keys.get("shape"))
+
+
 class Duration(Frozen):
     """How long a fault lasts."""
 
@@ -108,7 +113,13 @@ class Fault(Frozen):
     sub_domain: Id | None = None
     granularity: Scope
     services: tuple[Name, ...] = Field(min_length=1)
-    onset: Step | Ramp | Burst | DutyBurst
+    onset: Annotated[
+        Annotated[Step, Tag("step")]
+        | Annotated[Ramp, Tag("ramp")]
+        | Annotated[Burst, Tag("burst")]
+        | Annotated[DutyBurst, Tag("duty")],
+        Discriminator(_form),
+    ]
     duration: Duration
     base_rate: BaseRate
     signature: tuple[Movement, ...]
