@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from serving import demo
+from serving import cli_indicators, demo
 from serving.log import configure
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,7 @@ features_app = typer.Typer(no_args_is_help=True, help="Windows of flows, and the
 keys_app = typer.Typer(no_args_is_help=True, help="API keys, needed by any host other than loopback.")
 simulate_app = typer.Typer(no_args_is_help=True, help="Traffic whose truth is known.")
 app.add_typer(features_app, name="features")
+app.add_typer(cli_indicators.app, name="indicators")
 app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")
 
