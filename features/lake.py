@@ -28,6 +28,10 @@ from features.table import Column, arrow_schema, check_table, empty_table
 SIMULATED = "SIMULATED"  # an empty file beside simulated captures, and in a lake that holds some
 _LAKE = "lake"
 _WRITING = ".writing"  # where files are written before they are renamed into place; no reader looks there
+_FOLDERS = (  # of files that a commit record names
+    *("flows", "devices", "counters", "superseded", "readings", "quarantine"),
+    *("membership", "terminal", "targets"),
+)
 _LOCK_WAIT_S = 30.0  # a short run of another process ends within it; for a long one the caller is told
 
 
@@ -51,6 +55,31 @@ class Source:
     warnings: tuple[str, ...]
     files: tuple[str, ...]
     flow_settings: FlowSettings | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The commit record of one file that is no capture: of counters, membership or terminal records.
+
+    source: content id. kind: the table that it feeds. path: as it was given. bytes: size of the file. reading: of the
+    mapping and of what is known, with which it was read. fingerprint: of all that its rows are made from.
+    rows: read; they are used or quarantined (by rule). superseded: by source, rows of others that this one took the
+    place of. first, last: of the times of its rows, ISO 8601. files: its Parquet files, relative to the lake.
+    """
+
+    source: str
+    kind: str
+    path: str
+    bytes: int
+    reading: str
+    fingerprint: str
+    rows: int
+    used: int
+    quarantined: dict[str, int]
+    superseded: dict[str, int]
+    first: str
+    last: str
+    files: tuple[str, ...]
 
 
 @contextmanager
@@ -83,14 +112,14 @@ def is_simulated(workspace: Path) -> bool:
 def _sweep(lake: Path) -> None:
     """Remove what no commit record names, and folders left empty by that."""
     shutil.rmtree(lake / _WRITING, ignore_errors=True)
-    named = {lake / file for record in _records(lake) for file in record.files}
-    for folder in ("flows", "devices"):
+    named = {lake / file for record in [*_records(lake), *_deliveries(lake)] for file in record.files}
+    for folder in _FOLDERS:
         for file in (lake / folder).rglob("*.parquet"):
             if file not in named:
                 file.unlink()
-    for partition in (lake / "flows").glob("date=*"):
-        if not any(partition.iterdir()):
-            partition.rmdir()
+        for partition in (lake / folder).glob("date=*"):
+            if not any(partition.iterdir()):
+                partition.rmdir()
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -129,13 +158,51 @@ def commit_staged(workspace: Path, record: Source, staged: Mapping[str, Path]) -
     for place, written in staged.items():
         _put_in_place(written, lake / place / name)
     committed = replace(record, files=tuple(f"{place}/{name}" for place in staged))
+    _tell(lake, committed, lake / "sources" / f"{record.source}.json")
+    return committed
+
+
+def commit_delivery(workspace: Path, record: Delivery, staged: Mapping[str, Path]) -> Delivery:
+    """Make staged files a delivery of the lake, or all that one consists of; as `commit_staged` for a capture.
+
+    staged: place in the lake -> Parquet file on the lake's disk; its name in the lake is that of the record.
+    """
+    lake, name = workspace / _LAKE, f"{record.source}-{record.fingerprint[:8]}.parquet"
+    for place, written in staged.items():
+        _reach_disk(written)
+        _put_in_place(written, lake / place / name)
+    committed = replace(record, files=tuple(f"{place}/{name}" for place in staged))
+    _tell(lake, committed, lake / "deliveries" / record.kind / f"{record.source}.json")
+    return committed
+
+
+def deliveries(workspace: Path, kind: str) -> dict[str, Delivery]:
+    """Return the commit record of each delivery of a kind by its content id, in their order."""
+    return {record.source: record for record in _deliveries(workspace / _LAKE, kind)}
+
+
+def delivered(workspace: Path, kind: str, folder: str) -> list[Path]:
+    """Return the Parquet files in a folder of the lake that deliveries of a kind committed."""
+    records = _deliveries(workspace / _LAKE, kind)
+    return [
+        workspace / _LAKE / file for one in records for file in one.files if file.startswith(f"{folder}/")
+    ]
+
+
+def _deliveries(lake: Path, kind: str = "*") -> list[Delivery]:
+    found = sorted((lake / "deliveries").glob(f"{kind}/*.json"))
+    told = [json.loads(file.read_text(encoding="utf-8")) for file in found]
+    return [Delivery(**{**one, "files": tuple(one["files"])}) for one in told]
+
+
+def _tell(lake: Path, record: Source | Delivery, path: Path) -> None:
+    """Write a commit record: from here on its files are there for readers."""
     told = lake / _WRITING / uuid4().hex
     told.write_text(
-        json.dumps(asdict(committed), indent=1, default=FlowSettings.model_dump) + "\n", encoding="utf-8"
+        json.dumps(asdict(record), indent=1, default=FlowSettings.model_dump) + "\n", encoding="utf-8"
     )
     _reach_disk(told)
-    _put_in_place(told, lake / "sources" / f"{record.source}.json")
-    return committed
+    _put_in_place(told, path)
 
 
 def commit(workspace: Path, record: Source, flows: pd.DataFrame, devices: pd.DataFrame) -> Source:

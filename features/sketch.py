@@ -15,9 +15,7 @@ RELATIVE_ACCURACY = 0.01  # of the value: 1 % of a delay in ms, of a power in dB
 LOWEST_BIN, HIGHEST_BIN = -140_000, 140_000  # what a float64 can fall into lies within
 
 _GAMMA = (1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY)
-_PER_OCTAVE = np.log(2) / np.log1p(
-    2 * RELATIVE_ACCURACY / (1 - RELATIVE_ACCURACY)
-)  # as the library computes it
+_PER_OCTAVE = math.log(2) / math.log1p(2 * RELATIVE_ACCURACY / (1 - RELATIVE_ACCURACY))  # as in the library
 _ZERO_KEY = 100_000  # added to a key, so that all of them are positive and 0 is left for values of zero
 _LEAST = float(np.finfo(np.float64).tiny) * _GAMMA  # what is nearer to zero counts as zero, as in the library
 

@@ -1,0 +1,123 @@
+"""MEMBERSHIP: which cell, TAC, MME, platform node, app, fleet, city and province a device hung on, and since when.
+
+A later row of a device ends the earlier one, if that did not end before. Of two rows with one valid_from the one that
+tells when it ended stands.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from features import lake, records
+from features.point_in_time import files_stay
+from features.records import listed
+from features.table import Column, empty_table
+from features.windowing import as_frame, connect
+
+PLACES = ("cell", "tac", "mme", "platform_node", "app", "fleet", "city", "province")
+MEMBERSHIP: tuple[Column, ...] = (
+    Column("device_id", "string", "-", "the device"),
+    Column("service", "string", "-", "id of the service it runs (configs/services)"),
+    *(Column(place, "string", "-", f"its {place}; empty where it has none", empty=True) for place in PLACES),
+    Column("valid_from", "timestamp", "UTC", "first instant of this row"),
+    Column("valid_to", "timestamp", "UTC", "first instant after it; empty while it lasts", empty=True),
+)
+KIND = "membership"
+
+
+def load(sources: Sequence[str], workspace: Path) -> records.LoadSummary:
+    """Bring files under MEMBERSHIP (Parquet or CSV) into the lake; one that lies there changes nothing.
+
+    A file that breaks the contract is refused as a whole and named in the summary: half a membership misleads.
+    Raises FileNotFoundError of a source, TimeoutError where another process writes.
+    """
+    return records.load(sources, workspace, kind=KIND, columns=MEMBERSHIP, time="valid_from", check=_check)
+
+
+def _check(frame: pd.DataFrame) -> None:
+    """Refuse rows that end before they begin."""
+    wrong = (frame["valid_to"] <= frame["valid_from"]).to_numpy()
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        fact = f"{frame['valid_from'][row]} and {frame['valid_to'][row]}"
+        raise ValueError(f"membership.valid_to must be after valid_from, but row {row} has {fact}")
+
+
+def files(workspace: Path) -> list[Path]:
+    """Return the Parquet files of the membership in the lake."""
+    return lake.delivered(workspace, KIND, KIND)
+
+
+def stays_sql(paths: Sequence[Path]) -> str:
+    """Return the SQL of MEMBERSHIP as it holds: of one device no two rows at a time, valid_to never empty."""
+    names = ", ".join(column.name for column in MEMBERSHIP[:-2])
+    end = "TIMESTAMPTZ '9999-12-31 00:00:00+00'"
+    return f"""
+        SELECT {names}, valid_from, least(
+            coalesce(valid_to, {end}), lead(valid_from, 1, {end}) OVER (PARTITION BY device_id ORDER BY valid_from)
+        ) AS valid_to
+        FROM (
+            SELECT * FROM read_parquet([{listed(paths)}], hive_partitioning = false)
+            QUALIFY row_number() OVER (
+                PARTITION BY device_id, valid_from ORDER BY valid_to NULLS LAST, {names}
+            ) = 1
+        )"""
+
+
+def rows(workspace: Path) -> pd.DataFrame:
+    """Return MEMBERSHIP as it holds, by device and time; valid_to is empty for what lasts."""
+    found = files(workspace)
+    if not found:
+        return empty_table(MEMBERSHIP)
+    with files_stay(), connect(threads=2) as connection:
+        lasting = "nullif(valid_to, TIMESTAMPTZ '9999-12-31 00:00:00+00') AS valid_to"
+        sql = f"SELECT * REPLACE ({lasting}) FROM ({stays_sql(found)}) ORDER BY device_id, valid_from"
+        return as_frame(connection.execute(sql).to_arrow_table(), MEMBERSHIP)
+
+
+def places(workspace: Path, device_id: str, at: datetime) -> dict[str, str]:
+    """Return scope -> id of all that a device hung on at a moment, itself included; without what it has none of.
+
+    Raises LookupError for a device that is in no row then.
+    """
+    asked = pd.DataFrame({"device_id": [device_id], "event_timestamp": [pd.Timestamp(at)]})
+    found = as_of(asked, workspace).iloc[0]
+    if pd.isna(found["service"]):
+        raise LookupError(f"no membership of device {device_id!r} at {at:%F %T%z}; load one that covers it")
+    return {
+        "device": device_id,
+        **{place: str(found[place]) for place in PLACES if not pd.isna(found[place])},
+    }
+
+
+def as_of(entities: pd.DataFrame, workspace: Path) -> pd.DataFrame:
+    """Return the entities with service and places of the device at event_timestamp; <NA> where none is known.
+
+    entities: device_id, event_timestamp (aware), any other columns. Every row, order and index stay.
+    """
+    added = [column.name for column in MEMBERSHIP[1:-2]]
+    if taken := [name for name in added if name in entities]:
+        raise ValueError(f"entities must leave the names of what is added free, but have {taken}")
+    found = files(workspace)
+    if not found:
+        return entities.assign(**{name: pd.Series(pd.NA, entities.index, dtype="string") for name in added})
+    asked = entities[["device_id", "event_timestamp"]].assign(place=np.arange(len(entities)))
+    with files_stay(), connect(threads=2) as connection:
+        joined = _joined(connection, asked, stays_sql(found), added)
+    known = joined.set_index("place").reindex(pd.RangeIndex(len(entities))).astype("string")
+    return pd.concat([entities, known.set_axis(entities.index)], axis=1)
+
+
+def _joined(
+    connection: duckdb.DuckDBPyConnection, asked: pd.DataFrame, stays: str, added: Sequence[str]
+) -> pd.DataFrame:
+    connection.register("asked", asked)
+    one_device = " WHERE device_id IN (SELECT device_id FROM asked)"
+    return connection.execute(
+        f"SELECT place, {', '.join(added)} FROM asked JOIN (SELECT * FROM ({stays}){one_device}) stays"
+        " USING (device_id) WHERE event_timestamp >= valid_from AND event_timestamp < valid_to"
+    ).df()
