@@ -1,14 +1,11 @@
 """The one file that speaks Feast: its definitions, the past of a device, and the newest windows online."""
 
-import logging
 import sqlite3
-import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any  # Any: whatever feast makes; it has no types, and is imported late
 
@@ -16,7 +13,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from features import feast_views
 from features.configuration import find_config, read_config
+from features.evidence import evidence
+from features.feast_import import load as _feast
+from features.indicators import Indicator, all_indicators, read_indicators
 from features.one_writer import changed_whole, one_writer
 from features.online_row import Layout, unpack
 from features.point_in_time import as_of, newest
@@ -30,7 +31,6 @@ __all__ = ["Store", "feature_service_name", "open"]
 _READ_ROWS = 10_000  # devices per online read; one SQLite statement takes 32,766 parameters
 _WRITE_ROWS = 2_000  # devices per online write; each is one transaction
 _LEDGER = "ledger"  # the view of what publish has done, kept in the online store that it is about
-_FEAST_TYPES = {"int64": "Int64", "float64": "Float64", "bool": "Bool", "string": "String"}
 
 
 def open(workspace: Path) -> "Store":
@@ -40,14 +40,18 @@ def open(workspace: Path) -> "Store":
     settings = read_config(find_config("feature_store.yaml", workspace), StoreSettings)
     windows = read_config(find_config("windows.yaml", workspace), WindowSettings).windows
     ttl = settings.ttl({window.name: window.length_s for window in windows})
-    return Store(workspace, tuple(feature.column for feature in FEATURES), ttl, settings)
+    lengths = read_indicators(workspace).windows
+    scopes = {str(scope): timedelta(seconds=2 * window.length_s) for scope, window in lengths.items()}
+    columns = tuple(feature.column for feature in FEATURES)
+    return Store(workspace, columns, ttl, settings, indicators=all_indicators(workspace), scopes=scopes)
 
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """Feature views over lake/windows, one per window length, and the newest row of each device online.
+    """Feature views over lake/windows and lake/indicators, and the newest window of each device online.
 
     features: all that a window row has, in order. ttl: how long a row of a window serves after window_end.
+    indicators: what is computed of scopes. scopes: how long a row of a scope serves; one view each.
     Many processes may read while one writes; one Store belongs to one thread.
     """
 
@@ -55,6 +59,8 @@ class Store:
     features: tuple[Column, ...]
     ttl: Mapping[str, timedelta]
     settings: StoreSettings = field(default_factory=StoreSettings)
+    indicators: tuple[Indicator, ...] = ()
+    scopes: Mapping[str, timedelta] = field(default_factory=dict)
     _services: dict[str, FeatureService] = field(default_factory=dict, repr=False)
     _layouts: dict[str, Layout] = field(default_factory=dict, repr=False)
 
@@ -74,13 +80,13 @@ class Store:
         names = [column.name for column in self.features] if features is None else features
         wanted = pick(self.features, names)
         with self._changing() as feast_store:
-            taken = {one.name: _fields(one) for one in feast_store.list_feature_services()}
+            taken = {one.name: feast_views.fields(one) for one in feast_store.list_feature_services()}
             version = 1
             while (name := feature_service_name(model, window, version)) in taken:
                 if taken[name] == [(column.name, column.dtype) for column in wanted]:
                     return name
                 version += 1
-            view = self._past(window, _entity("device", "device_id"))[list(names)]
+            view = self._past(window, feast_views.entity("device", "device_id"))[list(names)]
             service = _feast().FeatureService(name=name, features=[view], tags={"window": window})
             feast_store.apply([*self._definitions(), service])
         return name
@@ -97,7 +103,7 @@ class Store:
             if name not in known:
                 fact = f"{self.workspace} has {sorted(known)}"
                 raise LookupError(f"no feature service {name!r}, {fact}; `iotlens train` registers one")
-            features = still_made(_fields(known[name]), self.features, service=name)
+            features = still_made(feast_views.fields(known[name]), self.features, service=name)
             window = known[name].tags["window"]
             if window not in self.ttl:
                 rule = f"feature service {name!r} must be of a window of windows.yaml"
@@ -158,6 +164,19 @@ class Store:
             }
         )
         return pd.concat([found, features], axis=1)
+
+    def evidence(self, device_id: str, at: datetime) -> pd.DataFrame:
+        """Return EVIDENCE of a device and of all that it hung on at that moment, unknown indicators too.
+
+        Raises LookupError for a device that MEMBERSHIP does not know then, ValueError unless `at` is aware.
+        """
+        from features.membership import places as places_of
+
+        if at.tzinfo is None:
+            raise ValueError(f"at must be an aware datetime, however: {at!r}")
+        places = places_of(self.workspace, device_id, at)
+        files = {scope: sorted(self._scope_folder(scope).rglob("*.parquet")) for scope in places}
+        return evidence(files, places, at=at, indicators=self.indicators)
 
     def publish(self) -> int:
         """Write the newest window row of each device online where it is new since last time; return how many.
@@ -271,41 +290,38 @@ class Store:
         return online
 
     def _definitions(self) -> list[Any]:
-        """Return Feast's objects: the device, two views per window (its past, its newest row), the ledger."""
-        device, entry = _entity("device", "device_id"), _entity("entry", "entry")
+        """Return Feast's objects: the device, two views per window (its past, its newest row), ledger, scopes."""
+        device, entry = feast_views.entity("device", "device_id"), feast_views.entity("entry", "entry")
         past = [self._past(window, device) for window in self.ttl]
-        online = [_packed(_online(window), device, self._source(window)) for window in self.ttl]
-        ledger = _packed(_LEDGER, entry, self._source(next(iter(self.ttl))))
-        return [device, entry, *past, *online, ledger]
+        online = [feast_views.packed(_online(window), device, self._source(window)) for window in self.ttl]
+        ledger = feast_views.packed(_LEDGER, entry, self._source(next(iter(self.ttl))))
+        scopes = [one for scope in self.scopes for one in self._of_scope(scope)]
+        return [device, entry, *past, *online, ledger, *scopes]
 
     def _past(self, window: str, device: Any) -> Any:
-        """Return the view of all features of a window length, which reads the lake alone."""
-        feast = _feast()
-        fields = [
-            feast.Field(
-                name=one.name, dtype=_feast_type(one.dtype), description=f"{one.description} [{one.unit}]"
-            )
-            for one in self.features
-        ]
-        return feast.FeatureView(
-            name=f"device_{window}",
-            entities=[device],
-            ttl=self.ttl[window],
-            schema=[feast.Field(name="device_id", dtype=feast.types.String), *fields],
-            source=self._source(window),
-            online=False,
-        )
+        ttl, read = self.ttl[window], self._source(window)
+        return feast_views.past(f"device_{window}", device, self.features, ttl=ttl, read=read)
 
     def _source(self, window: str) -> Any:
-        """Return a folder of the lake as Feast's source. Without the format Feast does not read a folder."""
-        feast = _feast()
-        return feast.FileSource(
-            name=f"windows_{window}",
-            path=str(self._folder(window)),
-            file_format=feast.data_format.ParquetFormat(),
-            timestamp_field="window_end",
-            created_timestamp_column="created",
-        )
+        return feast_views.source(f"windows_{window}", self._folder(window))
+
+    def _of_scope(self, scope: str) -> list[Any]:
+        """Return the entity of a scope and the view of its indicators."""
+        owner, name = feast_views.entity(f"scope_{scope}", "scope_id"), f"indicators_{scope}"
+        columns = [
+            column
+            for one in self.indicators
+            if scope in one.granularity
+            for column in (
+                Column(one.id, "float64", one.unit, one.name, empty=True),
+                Column(f"{one.id}__samples", "float64", "1", f"samples of {one.id}"),
+            )
+        ]
+        read = feast_views.source(name, self._scope_folder(scope))
+        return [owner, feast_views.past(name, owner, columns, ttl=self.scopes[scope], read=read)]
+
+    def _scope_folder(self, scope: str) -> Path:
+        return self.workspace.resolve() / "lake" / "indicators" / f"scope={scope}"
 
 
 def _online(window: str) -> str:
@@ -316,29 +332,6 @@ def _now(**key: list[str]) -> pd.DataFrame:
     """Return rows of a join key that end, and are made, now."""
     now = pd.Timestamp.now("UTC")
     return pd.DataFrame({**key, "window_end": now, "created": now})
-
-
-def _entity(name: str, key: str) -> Any:
-    return _feast().Entity(name=name, join_keys=[key], value_type=_feast().ValueType.STRING)
-
-
-def _packed(name: str, entity: Any, source: Any) -> Any:
-    """Return a view of one value of bytes per entity, which only `publish` writes."""
-    feast = _feast()
-    key = feast.Field(name=entity.join_key, dtype=feast.types.String)
-    value = feast.Field(name="packed", dtype=feast.types.Bytes)
-    return feast.FeatureView(name=name, entities=[entity], schema=[key, value], source=source, online=True)
-
-
-def _feast_type(dtype: str) -> Any:
-    return getattr(_feast().types, _FEAST_TYPES[dtype])
-
-
-def _fields(service: Any) -> list[tuple[str, str]]:
-    """Return name and dtype of each feature that a service of Feast lists, in order."""
-    dtypes = {_feast_type(dtype): dtype for dtype in _FEAST_TYPES}
-    (view,) = service.feature_view_projections
-    return [(one.name, dtypes[one.dtype]) for one in view.features]
 
 
 def _project(registry: Path) -> str | None:
@@ -357,40 +350,3 @@ def _let_readers_in(online_store: Mapping[str, Any]) -> None:
     if online_store.get("type") == "sqlite":
         with closing(sqlite3.connect(online_store["path"])) as database:
             database.execute("PRAGMA journal_mode = WAL")
-
-
-@cache
-def _feast() -> Any:
-    """Return the module feast, imported without what it does to a process.
-
-    Typeguard instruments 19 of its modules (6 s), torch comes in for tensors nobody asks for (2 s, 180 MB),
-    it warns as it is imported, and it takes every SQLite `timestamp` of the process for seconds since 1970.
-    """
-    import typeguard
-
-    instrument, torch_is_there = typeguard.typechecked, "torch" in sys.modules
-    typeguard.typechecked = lambda target=None, **_: target or (lambda late: late)  # type: ignore[assignment]
-    if not torch_is_there:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # as if not installed, which feast allows
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import feast
-            import feast.data_format
-            import feast.infra.online_stores.sqlite  # here, for later it would take `timestamp` over again
-            import feast.types
-    finally:
-        typeguard.typechecked = instrument
-        if not torch_is_there:
-            del sys.modules["torch"]
-    sqlite3.register_converter("timestamp", _sqlite_moment)
-    logging.getLogger("feast").setLevel(logging.WARNING)  # it tells of every look at the registry
-    return feast
-
-
-def _sqlite_moment(value: bytes) -> datetime:
-    """Return a `timestamp` of SQLite, naive: seconds since 1970 as Feast writes it, ISO 8601 as others do."""
-    text = value.decode()
-    if text.lstrip("-").isdigit():
-        return datetime.fromtimestamp(int(text))  # noqa: DTZ006  # as Feast: it wrote local time
-    return datetime.fromisoformat(text)

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features import membership, store
 from features.evidence import EVIDENCE, evidence
 from features.indicators import read_indicators
-from features.table import check_table
+from features.store import Store
+from features.table import Column, check_table
 
 NOON = datetime(2026, 3, 9, 12, tzinfo=UTC)
 QUARTER, DAY = timedelta(minutes=15), timedelta(days=1)
@@ -89,3 +91,52 @@ def test_what_came_later_and_what_was_corrected_does_not_count(tmp_path: Path) -
 def test_what_is_older_than_a_week_is_no_evidence(tmp_path: Path) -> None:
     files = [wide(tmp_path, "cell", [("c1", NOON - 8 * DAY, -118.0, 0.5)])]
     assert asked({"cell": files}, {"cell": "c1"})["value"].isna().all()
+
+
+def test_feast_itself_reads_the_indicators_of_a_scope(tmp_path: Path) -> None:
+    lake = tmp_path / "lake" / "indicators"
+    wide(
+        lake,
+        "cell",
+        [("c1", NOON - QUARTER, -118.0, 0.5), ("c1", NOON, -117.0, 0.4), ("c2", NOON, -90.0, np.nan)],
+    )
+    kept = Store(
+        tmp_path,
+        (Column("flows", "int64", "1"),),
+        {"1h": DAY},
+        indicators=tuple(INDICATORS),
+        scopes={"cell": DAY},
+    )
+    kept.apply()
+    asked_for = pd.DataFrame(
+        {"scope_id": ["c1", "c1", "c2"], "event_timestamp": [NOON - QUARTER, NOON + QUARTER, NOON]}
+    )
+    told = kept._feast_store.get_historical_features(
+        entity_df=asked_for, features=[f"indicators_cell:{LEVEL}", f"indicators_cell:{LOSS}"]
+    ).to_df()
+    told = told.sort_values(["scope_id", "event_timestamp"])
+    assert told[LEVEL].tolist() == [-118.0, -117.0, -90.0]
+    assert told[LOSS].tolist()[:2] == [0.5, 0.4]
+    assert np.isnan(told[LOSS].iloc[2])
+
+
+def test_the_store_tells_the_evidence_of_all_that_a_device_hung_on_at_the_moment(tmp_path: Path) -> None:
+    lake = tmp_path / "lake" / "indicators"
+    wide(lake, "cell", [("c1", NOON, -117.0, 0.4), ("c2", NOON, -90.0, 3.0)])
+    columns = "device_id,service,cell,tac,mme,platform_node,app,fleet,city,province,valid_from,valid_to"
+    rows = [
+        "bike-1,bike_sharing,c1,t1,m1,p1,a1,f1,n,s,2026-03-01T00:00:00Z,2026-03-09T12:30:00Z",
+        "bike-1,bike_sharing,c2,t1,m1,p1,a1,f1,n,s,2026-03-09T12:30:00Z,",
+    ]
+    (tmp_path / "members.csv").write_text("\n".join([columns, *rows]) + "\n", encoding="utf-8")
+    membership.load([str(tmp_path / "members.csv")], tmp_path)
+    kept = store.open(tmp_path)
+    before, after = (kept.evidence("bike-1", NOON + minutes * timedelta(minutes=1)) for minutes in (20, 40))
+    levels = [told.set_index(["scope", "indicator"]).loc[("cell", LEVEL)] for told in (before, after)]
+    assert [level["scope_id"] for level in levels] == ["c1", "c2"]
+    assert [level["value"] for level in levels] == [-117.0, -90.0]
+    assert set(before["scope"]) >= {"device", "cell", "tac", "mme", "platform_node", "app", "fleet"}
+    with pytest.raises(LookupError, match="no membership of device 'bike-9'"):
+        kept.evidence("bike-9", NOON)
+    with pytest.raises(ValueError, match="must be an aware datetime"):
+        kept.evidence("bike-1", NOON.replace(tzinfo=None))
