@@ -1,0 +1,408 @@
+"""The domain content keeps its invariants, and a file that breaks one is told with its id and the rule."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from evaluation import indicator_page
+from evaluation.demarcation_rules import Atom, find_rules, read_rules
+from evaluation.domain import read_domain
+from evaluation.indicator_sheet import pick, uses
+from evaluation.process import read_services
+from features.configuration import packaged_configs
+from features.indicators import Mean, Quantile, Ratio, all_indicators, read_indicators, read_terminal
+from serving.cli import app
+
+Content = dict[str, Any]  # Any: a YAML file, to be broken
+DOMAIN_FILES = (
+    "indicators",
+    "terminal_indicators",
+    "demarcation_rules",
+    "fault_catalogue",
+    "services/smoke_sensor",
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    for name in DOMAIN_FILES:
+        copy = tmp_path / "configs" / f"{name}.yaml"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(packaged_configs() / f"{name}.yaml", copy)
+    return tmp_path
+
+
+def change(workspace: Path, name: str, edit: Callable[[Content], object]) -> Path:
+    path = workspace / "configs" / f"{name}.yaml"
+    content = yaml.load(path.read_text(), yaml.CSafeLoader)
+    edit(content)
+    path.write_text(yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False))
+    return path
+
+
+def entry(entries: list[Content], of_id: str) -> Content:
+    return next(one for one in entries if one["id"] == of_id)
+
+
+def indicator(content: Content, of_id: str) -> Content:
+    return entry(content["indicators"], of_id)
+
+
+def test_our_configs_keep_every_invariant() -> None:
+    domain = read_domain()
+    by_domain = [one.domain for one in domain.standard.indicators]
+    assert {name: by_domain.count(name) for name in by_domain} == {"radio": 19, "core": 19, "platform": 17}
+    iot = [service for service in domain.services if service.id in ("smoke_sensor", "bike_sharing")]
+    assert sum(len(service.processes) for service in iot) == 8
+    assert sum(len(service.kqis) for service in iot) == 6
+    ids = [one.id for one in (*domain.indicators, *domain.terminal)]
+    assert len(set(ids)) == len(ids)
+    assert len(domain.catalogue.faults) == 56
+
+
+def test_powers_are_averaged_as_powers() -> None:
+    aggregates = {one.id: one.aggregate for one in read_indicators().indicators}
+    assert aggregates["ul_interference_level"] == Mean(
+        kind="mean", sample="ul_in_dbm_15k", average="milliwatt"
+    )
+    assert {type(one) for one in aggregates.values()} == {Ratio, Quantile, Mean}
+
+
+def test_a_counter_is_named_by_what_is_summed_or_sampled() -> None:
+    whole = read_indicators()
+    assert whole.of("ul_bler").counter == "npusch_crc_fail/npusch_first_tx"
+    assert whole.of("nrsrp_median").counter == "nrsrp_dbm"
+    assert whole.windows["device"].events == 20
+    with pytest.raises(LookupError, match="no indicator 'ul_blr'; the nearest is ul_bler"):
+        whole.of("ul_blr")
+
+
+def test_an_atom_has_no_place_for_a_value_where_the_metric_is_missing() -> None:
+    assert set(Atom.model_fields) == {"metric", "scope", "stat", "op", "value"}
+
+
+BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
+    # 1: the 55
+    (
+        "indicators",
+        lambda c: c["indicators"].remove(indicator(c, "ul_bler")),
+        "iot_55: count.radio wants 19 indicators, but there are 18",
+    ),
+    (
+        "indicators",
+        lambda c: c["indicators"].append(indicator(c, "ul_bler")),
+        "ul_bler: ids must be unique, but 2 indicators have this one",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "ul_bler").update(direction="higher_is_better"),
+        "ul_bler: excellent must be above unacceptable where higher_is_better, but they are 6 and 35",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "ul_bler").update(typical=14),
+        "ul_bler: typical must be in healthy_range [4, 13], but is 14",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "rrc_setup_delay_p95").update(excellent=0),
+        "rrc_setup_delay_p95: both anchors must be above 0 for curve log, but are 0, 10000",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "ul_bler")["aggregate"].update(scale=1),
+        "ul_bler: a ratio in % must have scale 100, but has 1",
+    ),
+    (
+        "indicators",
+        lambda c: c["windows"].pop("tac"),
+        "nrsrp_median: scope tac of granularity must have a length in windows, but has none",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "ul_bler").update(typicl=9),
+        "unknown key 'indicators.12 (ul_bler).typicl'; the nearest known one is 'typical'",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "ul_bler").update(granularity=["cell", "county"]),
+        "indicators.12 (ul_bler).granularity.1: Input should be",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "ul_bler").update(id="term_tamper"),
+        "term_tamper: ids must be unique, but {configs}/terminal_indicators.yaml has this one too",
+    ),
+    (
+        "indicators",
+        lambda c: indicator(c, "nsinr_median").update(aggregate={"kind": "mean", "sample": "nrsrp_dbm"}),
+        "nsinr_median: counter nrsrp_dbm must be kept one way, but here as plain mean and for nrsrp_median as quantile",
+    ),
+    (
+        "terminal_indicators",
+        lambda c: indicator(c, "term_sim_ok").update(typical=0),
+        "term_sim_ok: typical of a flag must be its healthy_value 1, but is 0",
+    ),
+    (
+        "terminal_indicators",
+        lambda c: indicator(c, "term_clock_skew").update(unacceptable=1),
+        "term_clock_skew: excellent must be below unacceptable where lower_is_better, but they are 10 and 1",
+    ),
+    # 2: services
+    (
+        "services/smoke_sensor",
+        lambda c: c["processes"][0]["steps"][0]["indicators"].append("nrsrp_mean"),
+        "ss_onboarding: step 1 must name known indicators, but has nrsrp_mean",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["kqis"][0]["expert_weights"][0].update(weight=0.19),
+        "ss_alarm_delivery_reliability: expert_weights must sum to 1, but sum to 1.01",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["kqis"][0]["expert_weights"][0].update(indicator="implicit_detach_rate"),
+        "ss_alarm_delivery_reliability: each weighted indicator must drive a step of ss_alarm,"
+        " but implicit_detach_rate does not",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["processes"][2]["steps"][5].update(budget_ms=9000),
+        "ss_alarm: the budgets of its steps must sum to at most p95_ms 10000, but sum to 12200",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["processes"].pop(1),
+        "smoke_sensor: count wants 4 processes, but there are 3",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["kqis"][2]["processes"].append("ss_alarms"),
+        "ss_online_continuity: processes must be of smoke_sensor, but ss_alarms is not",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["kqis"][2]["typical_faults"].append("f_basement"),
+        "ss_online_continuity: typical_faults must be in the fault catalogue, but f_basement is not",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["service_score"]["weights"].pop("ss_alarm_latency"),
+        "smoke_sensor: service_score.weights must weigh each KQI",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["processes"][0]["steps"][1].update(seq=3),
+        "ss_onboarding: steps must be numbered 1 to 9 in order, but are [1, 3, 3",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["processes"][0].update(id="bk_unlock"),
+        "bk_unlock: ids must be unique, but",
+    ),
+    # 3: references of the rules and faults; 4: scopes, and nothing for a missing value
+    (
+        "demarcation_rules",
+        lambda c: entry(c["rules"], "R301")["when"]["all"][0].update(metric="ul_noise"),
+        "R301: metric must be a known indicator, but ul_noise is not",
+    ),
+    (
+        "demarcation_rules",
+        lambda c: entry(c["rules"], "R301")["when"]["all"][0].update(scope="device"),
+        "R301: scope of ul_interference_level must be in its granularity (cell, tac), but is device",
+    ),
+    (
+        "demarcation_rules",
+        lambda c: entry(c["rules"], "R301")["cause"].append("f_noise"),
+        "R301: cause must be a catalogue fault or a residual cause, but f_noise is neither",
+    ),
+    (
+        "demarcation_rules",
+        lambda c: entry(c["rules"], "R301").update(location="county"),
+        "(R301).location: Input should be",
+    ),
+    (
+        "demarcation_rules",
+        lambda c: entry(c["rules"], "R301")["when"]["all"][0].update(missing="healthy"),
+        "(R301).when.all.all.0.atom.missing'; ",
+    ),
+    (
+        "fault_catalogue",
+        lambda c: entry(c["faults"], "f_antenna_feeder")["signature"][0].update(indicator="vswr"),
+        "f_antenna_feeder: signature must name known indicators, but has vswr",
+    ),
+    (
+        "fault_catalogue",
+        lambda c: entry(c["faults"], "f_antenna_feeder").update(services=["smoke"]),
+        "f_antenna_feeder: services must be known, but smoke is none of bike_sharing, smoke_sensor, video",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "edit", "told"), BROKEN, ids=[told.split(",")[0] for *_, told in BROKEN])
+def test_a_broken_rule_is_told_with_file_id_and_rule(
+    workspace: Path, name: str, edit: Callable[[Content], object], told: str
+) -> None:
+    path = change(workspace, name, edit)
+    with pytest.raises(ValueError, match=r"\.yaml: ") as raised:
+        read_domain(workspace)
+    lines = [line for line in str(raised.value).splitlines() if line.startswith(f"{path}: ")]
+    assert any(told.replace("{configs}", str(workspace / "configs")) in line for line in lines), raised.value
+
+
+def test_all_faults_of_a_file_are_told_at_once(workspace: Path) -> None:
+    def edit(content: Content) -> None:
+        indicator(content, "ul_bler").update(typical=14)
+        indicator(content, "nrsrp_median").update(direction="lower_is_better")
+        content["indicators"].append(indicator(content, "nsinr_median"))
+
+    path = change(workspace, "indicators", edit)
+    with pytest.raises(ValueError, match="ul_bler") as raised:
+        read_indicators(workspace)
+    assert [line.split(": ")[:2] for line in str(raised.value).splitlines()] == [
+        [str(path), "nsinr_median"],
+        [str(path), "nrsrp_median"],
+        [str(path), "ul_bler"],
+    ]
+
+
+def test_a_new_indicator_is_an_entry(workspace: Path) -> None:
+    own = {
+        "id": "sib_read_success_rate", "name": "System information read", "domain": "radio", "unit": "%",
+        "definition": "100 * reads of system information that ended / reads.",
+        "aggregate": {"kind": "ratio", "numerator": "sib_ok", "denominator": "sib_att", "scale": 100},
+        "direction": "higher_is_better", "excellent": 99, "unacceptable": 80, "curve": "linear", "typical": 98,
+        "healthy_range": [95, 100], "element": "UE", "granularity": ["cell"], "source": ["our own"],
+        "basis": "judgement", "anchor_basis": "judgement",
+    }  # fmt: skip
+    change(workspace, "indicators", lambda c: c["indicators"].append(own))
+    assert own["id"] in [one.id for one in all_indicators(workspace)]
+    assert own["id"] in run("list", "--domain", "radio", "--workspace", str(workspace))
+    assert "100 * sum(sib_ok) / sum(sib_att)" in run("show", str(own["id"]), "--workspace", str(workspace))
+
+
+def test_a_new_service_is_a_file(workspace: Path) -> None:
+    (workspace / "configs" / "services" / "water_meter.yaml").write_text(WATER_METER)
+    assert "wm_leak_alarm_ratio" in [one.id for one in all_indicators(workspace)]
+    assert "water_meter" in [service.id for service in read_services(workspace)]
+    listed = run("list", "--service", "water_meter", "--workspace", str(workspace)).splitlines()
+    assert [line.split()[0] for line in listed] == [
+        "nrsrp_median",
+        "notify_success_rate",
+        "wm_leak_alarm_ratio",
+    ]
+    shown = run("show", "nrsrp_median", "--workspace", str(workspace))
+    assert "water_meter wm_reading" in shown
+    assert "expert weight 0.4" in shown
+
+
+def test_where_an_indicator_is_used_is_told_whole() -> None:
+    places = {(use.kind, use.where) for use in uses(read_domain(), "rrc_drop_rate")}
+    assert ("step", "bike_sharing bk_ride_position") in places
+    assert ("KQI", "bike_sharing bk_return_report_success") in places
+    assert {kind for kind, _ in places} == {"step", "KQI", "rule", "fault"}
+    cited = {atom.metric for rule in read_rules(find_rules()).rules for atom in rule.atoms()}
+    assert all(any(use.kind == "rule" for use in uses(read_domain(), metric)) for metric in list(cited)[:5])
+
+
+def test_the_list_shows_the_55_and_those_of_services_and_the_terminal_ones_when_asked() -> None:
+    domain = read_domain()
+    assert len(pick(domain)) == 77
+    assert [one.id for one in pick(domain, of_domain="terminal")] == [one.id for one in read_terminal()]
+    assert run("list").count("\n") == 77
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("show", "rsrp_median"), "no indicator 'rsrp_median'; the nearest is nrsrp_median"),
+        (("list", "--domain", "rado"), "no domain 'rado'; the nearest is radio"),
+        (("list", "--service", "bike"), "no service 'bike'; the nearest is bike_sharing"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(arguments: tuple[str, ...], told: str) -> None:
+    ended = CliRunner().invoke(app, ["indicators", *arguments])
+    assert isinstance(ended.exception, LookupError)
+    assert str(ended.exception) == told
+
+
+def test_the_page_is_current() -> None:
+    written = Path(__file__).parents[1] / "docs" / "indicators.md"
+    assert written.read_text() == indicator_page.page(), (
+        "run `python -m evaluation.indicator_page > docs/indicators.md`"
+    )
+
+
+def run(*arguments: str) -> str:
+    ended = CliRunner().invoke(app, ["indicators", *arguments], catch_exceptions=False)
+    assert ended.exit_code == 0
+    return ended.stdout
+
+
+WATER_METER = """
+schema: service_model/1
+id: water_meter
+name: Water meter
+access: {rat: NB-IoT, transport: UDP, app_protocol: CoAP, platform: OneNET}
+aggregation_keys: [device, cell]
+kqi_window: {length_s: 86400, every_s: 86400}
+local_indicators:
+  - id: wm_leak_alarm_ratio
+    name: Leak alarms
+    domain: device
+    unit: '%'
+    definition: 100 * leak alarms / readings.
+    aggregate: {kind: ratio, numerator: wm_leaks, denominator: wm_readings, scale: 100}
+    direction: lower_is_better
+    excellent: 0
+    unacceptable: 5
+    curve: linear
+    typical: 0.1
+    healthy_range: [0, 1]
+    element: application
+    granularity: [device]
+    source: [our own]
+    basis: judgement
+    anchor_basis: judgement
+processes:
+  - id: wm_reading
+    name: Daily reading
+    trigger: timer
+    typical_frequency: 1 per day
+    steps:
+      - seq: 1
+        name: report
+        from: device
+        to: OneNET access
+        interface: SGi
+        protocol: CoAP
+        message: Notify
+        indicators: [nrsrp_median, notify_success_rate]
+        budget_ms: 4000
+    success_criterion: stored
+    latency_budget: {p95_ms: 5000, max_ms: 60000}
+    basis: judgement
+kqis:
+  - id: wm_readings_complete
+    name: Readings that arrived
+    unit: '%'
+    direction: higher_is_better
+    formula: 100 * readings / days
+    aggregate: {kind: ratio, numerator: wm_readings, denominator: wm_days, scale: 100}
+    target: 99
+    excellent: 99.5
+    unacceptable: 90
+    curve: linear
+    processes: [wm_reading]
+    expert_weights:
+      - {indicator: nrsrp_median, weight: 0.4}
+      - {indicator: notify_success_rate, weight: 0.6}
+    basis: judgement
+    anchor_basis: judgement
+service_score: {method: weighted_geometric_mean, weights: {wm_readings_complete: 1}, basis: judgement}
+"""
