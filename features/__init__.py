@@ -21,4 +21,22 @@ fold            one pair of rows to learn from and rows to judge on
 model_version   experiment and content of a model: the same version answers the same
 site            where a device stands; a split by site judges transfer to another place
 run             one sealed directory of one experiment: model, predictions, report, DONE
+
+The words of service experience.
+
+scope, scope_id the kind of thing a value speaks of, and which one: device, cell, tac (tracking area), mme,
+                platform_node, app, fleet (model and firmware); city, province, program_source, cdn_node
+indicator       one measured quality of the network or platform; the 55, the local ones of a service, the terminal ones
+counter         what a network element counts: a numerator over a denominator, or samples of one quantity
+granularity     the scopes at which an indicator can be computed
+anchor          the two values between which an indicator or KQI is scored: excellent (100), unacceptable (0)
+typical         the healthy nominal value; healthy_range: the band of it over cells and hours
+no evidence     fewer samples than min_samples: neither good nor bad
+service, process, step    what a customer buys; what a device does for it; one message exchange of that, in order
+driver          an indicator of a step, and so of its process
+KQI             key quality indicator: what the customer of a service sees, computed from the service's own event log
+expert weight   what an expert thinks a driver contributes to a KQI, of 1
+CE level, ECL   coverage enhancement level 0, 1, 2 of NB-IoT: how often a message is repeated
+fault           one way to break: domain (who owns it), signature (what it moves), mechanism (what it does to a cause)
+rule, atom      a demarcation rule; its smallest condition: metric at scope, operator, value. A missing metric: unknown
 """
