@@ -1,0 +1,107 @@
+"""One window told twice: of a scope's counter by one element, the delivery received last counts, whole.
+
+What an element told of a counter in a window (one row, or all bins of a sketch) stands or falls together. The same
+numbers again are duplicates; of other numbers the ones received last win, of two received at once the later told.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+
+from features import lake
+from features.records import listed
+
+_KEY = "scope, scope_id, window_start, window_s, counter, element"
+_NUMBERS = "coalesce(bin, -1000000), numerator, coalesce(denominator, -1)"
+_GROUP = (
+    f"SELECT {_KEY}, max(received) AS received, count(*) AS rows,"
+    f" bit_xor(hash({_NUMBERS})) AS numbers, any_value(source) AS source"
+)
+
+
+def settle(
+    connection: duckdb.DuckDBPyConnection, workspace: Path, others: Mapping[str, lake.Delivery]
+) -> None:
+    """Give the rows of `judged` that another delivery beats their rule, and make `lost` of rows of others they beat."""
+    _settle_within(connection)
+    files = _near(connection, workspace, others)
+    nothing = "SELECT * EXCLUDE (rule) FROM judged WHERE false"
+    if not files:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {nothing}")
+        return
+    marks = [
+        workspace / "lake" / f for one in others.values() for f in one.files if f.startswith("superseded/")
+    ]
+    first, last = (f"(SELECT {end}(window_start) FROM judged WHERE rule IS NULL)" for end in ("min", "max"))
+    there = f"({visible_sql(files, marks)}) WHERE window_start BETWEEN {first} AND {last}"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM {there} AND ({_KEY}) IN"
+        f" (SELECT ({_KEY}) FROM judged WHERE rule IS NULL)"
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE meetings AS
+        SELECT {_KEY}, new.rows = old.rows AND new.numbers = old.numbers AS same, new.received >= old.received AS wins
+        FROM ({_GROUP} FROM judged WHERE rule IS NULL GROUP BY {_KEY}) new
+        JOIN ({_GROUP} FROM there GROUP BY {_KEY}) old USING ({_KEY})"""
+    )
+    connection.execute(
+        f"""
+        UPDATE judged SET rule = CASE WHEN same THEN 'duplicate_row' ELSE 'superseded' END
+        FROM meetings WHERE rule IS NULL AND (same OR NOT wins) AND {_same("judged", "meetings")}"""
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE lost AS
+        SELECT there.* FROM there JOIN meetings USING ({_KEY}) WHERE wins AND NOT same"""
+    )
+
+
+def _settle_within(connection: duckdb.DuckDBPyConnection) -> None:
+    """Settle what one file tells twice; most files do not, which is cheap to see."""
+    twice = connection.execute(
+        f"SELECT 1 FROM judged WHERE rule IS NULL GROUP BY {_KEY}, bin HAVING count(*) > 1 LIMIT 1"
+    ).fetchall()
+    if not twice:
+        return
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE again AS
+        SELECT row, counter, bin, ({_NUMBERS}) = last_value(({_NUMBERS})) OVER told AS same
+        FROM judged WHERE rule IS NULL
+        WINDOW told AS (
+            PARTITION BY {_KEY}, bin ORDER BY received, row ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+        )
+        QUALIFY received < max(received) OVER (PARTITION BY {_KEY}) OR row < last_value(row) OVER told
+        """
+    )
+    connection.execute(
+        """
+        UPDATE judged SET rule = CASE WHEN same THEN 'duplicate_row' ELSE 'superseded' END
+        FROM again WHERE judged.rule IS NULL AND judged.row = again.row AND judged.counter = again.counter
+        AND judged.bin IS NOT DISTINCT FROM again.bin"""
+    )
+
+
+def _near(
+    connection: duckdb.DuckDBPyConnection, workspace: Path, others: Mapping[str, lake.Delivery]
+) -> list[Path]:
+    """Return the files of other deliveries that may tell of a window that `judged` tells of."""
+    sql = "SELECT DISTINCT CAST(CAST(window_start AS DATE) AS VARCHAR) FROM judged WHERE rule IS NULL"
+    dates = {f"counters/date={date}" for (date,) in connection.execute(sql).fetchall()}
+    found = [file for one in others.values() for file in one.files if file.rpartition("/")[0] in dates]
+    return [workspace / "lake" / file for file in found]
+
+
+def visible_sql(files: Sequence[Path], marks: Sequence[Path]) -> str:
+    """Return the SQL of the rows of files that no mark names as superseded."""
+    rows = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+    if not marks:
+        return rows
+    named = f"read_parquet([{listed(marks)}], hive_partitioning = false)"
+    return f"{rows} AS told ANTI JOIN {named} AS marks USING (source, row, counter)"
+
+
+def _same(one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{name} = {other}.{name}" for name in _KEY.split(", "))

@@ -1,0 +1,156 @@
+"""A file of counters as two relations of DuckDB: `raw`, its rows as they lie there, and `given`, them as COUNTERS.
+
+raw: `row` (its place in the file, from 0) and the file's columns. given: `row`, the columns of COUNTERS but source,
+numbers as DOUBLE, what cannot be read empty, and `found`: the rule of features/counter_rules.py that reading showed
+to be broken.
+"""
+
+import csv
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from features.records import listed
+
+TEXTS = ("scope", "scope_id", "counter", "element", "vendor")
+TIMES = ("window_start", "received")
+NUMBERS = ("window_s", "bin", "numerator", "denominator")
+GIVEN = ("scope", "scope_id", "window_start", "window_s", "counter", "bin", "numerator", "denominator")
+_OPTIONAL = ("received", "source", "row")  # a lake's own export has the last two
+_UTC = r"(Z|[+-]00(:?00)?)$"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A CSV: its rows as texts with their place, and (place, text) of those with another number of fields."""
+
+    table: pa.Table
+    ragged: tuple[tuple[int, str], ...]
+
+
+def read_texts(path: Path, *, delimiter: str = ",", encoding: str = "utf-8", skip_lines: int = 0) -> Texts:
+    """Return the rows of a CSV, packed with gzip or not. Raises ValueError: what is wrong, to follow its name."""
+    try:
+        header = _header(path, delimiter=delimiter, encoding=encoding, skip_lines=skip_lines)
+        if repeated := sorted({name for name in header if header.count(name) > 1}):
+            raise ValueError(f"has several columns of one name: {', '.join(map(repr, repeated))}")
+        ragged: list[tuple[int, str]] = []
+
+        def leave(row: pacsv.InvalidRow) -> str:
+            ragged.append((row.number - skip_lines - 2, row.text))
+            return "skip"
+
+        table = pacsv.read_csv(
+            str(path),
+            pacsv.ReadOptions(use_threads=False, encoding=encoding, skip_rows=skip_lines),
+            pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=leave),
+            pacsv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
+        )
+    except (UnicodeDecodeError, pa.ArrowException, EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"is no CSV of counters: {error}") from error
+    kept = np.setdiff1d(np.arange(len(table) + len(ragged)), [number for number, _ in ragged])
+    return Texts(table.append_column("row", pa.array(kept, pa.int64())), tuple(ragged))
+
+
+def _header(path: Path, *, delimiter: str, encoding: str, skip_lines: int) -> list[str]:
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding=encoding, newline="") as file:
+        lines = csv.reader(file, delimiter=delimiter)
+        for _ in range(skip_lines):
+            next(lines, None)
+        header = next(lines, [])
+    if not any(header):
+        raise ValueError("is no CSV of counters: it has no header")
+    return [name.removeprefix("\ufeff") for name in header]
+
+
+def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datetime) -> None:
+    """Make `raw` and `given` of a Parquet or CSV file in long form.
+
+    received: where the file does not tell it itself. Raises ValueError: what is wrong, to follow its name.
+    """
+    ragged: Sequence[tuple[int, str]] = ()
+    if path.name.lower().endswith((".csv", ".csv.gz")):
+        texts = read_texts(path)
+        connection.register("texts", texts.table)
+        ragged = texts.ragged
+        connection.execute("CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM texts")
+    else:
+        read = f"read_parquet([{listed([path])}], hive_partitioning = false, file_row_number = true)"
+        try:
+            names = [column[0] for column in connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
+            own = ", row" if "row" in names else ""
+            connection.execute(
+                "CREATE OR REPLACE TEMP VIEW raw AS"
+                f" SELECT file_row_number AS row, * EXCLUDE (file_row_number{own}) FROM {read}"
+            )
+        except duckdb.Error as error:
+            raise ValueError(f"is no Parquet of counters: {str(error).partition(chr(10))[0]}") from error
+    register_ragged(connection, ragged)
+    kinds = {name: kind for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()}
+    columns = ", ".join(
+        f"{_expression(name, kinds, received)} AS {name}" for name in (*TEXTS, *TIMES, *NUMBERS)
+    )
+    ragged_row = ", ".join(f"NULL AS {name}" for name in (*TEXTS, *TIMES, *NUMBERS))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW given AS SELECT row, {_found(kinds)} AS found, {columns} FROM raw"
+        f" UNION ALL SELECT row, 'ragged_row', {ragged_row} FROM ragged"
+    )
+
+
+def register_ragged(connection: duckdb.DuckDBPyConnection, ragged: Sequence[tuple[int, str]]) -> None:
+    """Make `ragged` (row, told) of the rows that a CSV reader had to leave."""
+    table = pa.table(
+        {
+            "row": pa.array([number for number, _ in ragged], pa.int64()),
+            "told": pa.array([text for _, text in ragged], pa.string()),
+        }
+    )
+    connection.register("ragged", table)
+
+
+def _expression(name: str, kinds: Mapping[str, str], received: datetime) -> str:
+    kind = kinds.get(name)
+    if kind is None:
+        return f"TIMESTAMPTZ '{received.isoformat()}'" if name == "received" else "NULL"
+    if name in TEXTS:
+        return f'CAST("{name}" AS VARCHAR)'
+    if name in NUMBERS:
+        return f'TRY_CAST("{name}" AS DOUBLE)'
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return f'"{name}"'
+    return f'TRY_CAST("{name}" AS TIMESTAMPTZ)' if kind == "VARCHAR" else "CAST(NULL AS TIMESTAMPTZ)"
+
+
+def _found(kinds: Mapping[str, str]) -> str:
+    """Return the SQL of the rule that reading a row shows to be broken; NULL where none is."""
+    wanted = (*TEXTS, *TIMES, *NUMBERS)
+    if any(name not in kinds and name not in _OPTIONAL for name in wanted):
+        return "'missing_column'"
+    if any(name not in (*wanted, *_OPTIONAL) for name in kinds):
+        return "'unknown_column'"
+    cases = []
+    for name in TIMES:
+        kind = kinds.get(name, "TIMESTAMP WITH TIME ZONE")
+        if kind == "VARCHAR":
+            told = f"coalesce(\"{name}\", '') <> ''"
+            cases += [
+                f"WHEN {told} AND TRY_CAST(\"{name}\" AS TIMESTAMPTZ) IS NULL THEN 'time_unreadable'",
+                f"WHEN {told} AND NOT regexp_matches(\"{name}\", '{_UTC}') THEN 'time_not_utc'",
+            ]
+        elif kind.startswith("TIMESTAMP") and kind != "TIMESTAMP WITH TIME ZONE":
+            cases.append(f"WHEN \"{name}\" IS NOT NULL THEN 'time_not_utc'")
+        elif kind != "TIMESTAMP WITH TIME ZONE":
+            cases.append(f"WHEN \"{name}\" IS NOT NULL THEN 'time_unreadable'")
+    for name in NUMBERS:
+        if kinds[name] == "VARCHAR":
+            fact = f"trim(coalesce(\"{name}\", '')) <> '' AND TRY_CAST(\"{name}\" AS DOUBLE) IS NULL"
+            cases.append(f"WHEN {fact} THEN 'text_in_number'")
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"

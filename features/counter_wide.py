@@ -1,0 +1,280 @@
+"""A vendor's wide table as COUNTERS: columns become rows, units are converted, running counters become differences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from features import sketch
+from features.counter_mapping import Raw, Sample, VendorMapping, factor, raw_unit, split_header
+from features.counter_reading import read_texts, register_ragged
+from features.indicators import Indicator, Mean, Ratio
+
+_WINDOW = "window_s"  # the denominator that is the window itself
+_WRAPS_WITHIN = 0.25  # of the range: a fall that means a longer step is a reset, not a wrap-around
+
+
+@dataclass(frozen=True)
+class Told:
+    """One column in its wanted unit: values (NaN where there is none), and by row "" or the rule that it breaks.
+
+    gap: where the element told nothing, which is no fault.
+    """
+
+    values: np.ndarray
+    found: np.ndarray
+    gap: np.ndarray
+
+
+@dataclass(frozen=True)
+class Wide:
+    """A vendor's file. rows: time, scope_id, element, received, found of each row. previous: kept readings.
+
+    previous: scope_id, column, window_start, reading; the last of each running counter before this file.
+    """
+
+    mapping: VendorMapping
+    texts: pd.DataFrame
+    units: Mapping[str, str | None]
+    rows: pd.DataFrame
+    previous: pd.DataFrame
+
+
+def open_wide(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    mapping: VendorMapping,
+    *,
+    received: datetime,
+    indicators: Sequence[Indicator],
+    previous: pd.DataFrame,
+) -> pd.DataFrame:
+    """Make `raw` and `given` of a vendor's file, as `open_long` does; return its last readings, to be kept.
+
+    Raises ValueError: what is wrong, to follow the file's name.
+    """
+    layout = mapping.layout
+    read = read_texts(
+        path, delimiter=layout.delimiter, encoding=layout.encoding, skip_lines=layout.skip_lines
+    )
+    connection.register("texts", read.table)
+    connection.execute("CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM texts")
+    register_ragged(connection, read.ragged)
+    headers = {name: split_header(name) for name in read.table.column_names if name != "row"}
+    texts = read.table.to_pandas().rename(columns={name: split for name, (split, _) in headers.items()})
+    missing = [name for name in mapping.columns if name not in texts]
+    if missing:
+        given, readings = _nothing(texts["row"], "missing_column"), _no_readings()
+    else:
+        units = dict(headers.values())
+        wide = Wide(mapping, texts, units, _rows(texts, mapping, received), previous)
+        given, readings = _given(wide, indicators)
+    ragged = _nothing(pd.Series([row for row, _ in read.ragged], dtype="int64"), "ragged_row")
+    table = pa.Table.from_pandas(pd.concat([given, ragged]), schema=_SCHEMA, preserve_index=False)
+    connection.register("long", table)
+    connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
+    return readings
+
+
+_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("found", pa.string()),
+        *((name, pa.string()) for name in ("scope", "scope_id", "counter", "element", "vendor")),
+        *((name, pa.timestamp("us", tz="UTC")) for name in ("window_start", "received")),
+        *((name, pa.float64()) for name in ("window_s", "bin", "numerator", "denominator")),
+    ]
+)
+_READINGS = ("scope_id", "column", "window_start", "reading")
+
+
+def _no_readings() -> pd.DataFrame:
+    moment = pd.Series([], dtype="datetime64[us, UTC]")
+    texts = {name: pd.Series([], dtype="string") for name in ("scope_id", "column")}
+    return pd.DataFrame({**texts, "window_start": moment, "reading": pd.Series([], dtype="float64")})
+
+
+def _nothing(rows: "pd.Series[int]", rule: str) -> pd.DataFrame:
+    return pd.DataFrame({"row": rows, "found": rule}).reindex(columns=_SCHEMA.names)
+
+
+def _rows(texts: pd.DataFrame, mapping: VendorMapping, received: datetime) -> pd.DataFrame:
+    """Return what the columns of a row that are no counters tell."""
+    start, found = _moments(texts[mapping.time.column], mapping)
+    if mapping.time.marks == "end":
+        start = start - pd.Timedelta(seconds=mapping.window_s)
+    told = pd.Series(pd.Timestamp(received), index=texts.index).astype("datetime64[us, UTC]")
+    if mapping.received_column:
+        told, late = _moments(texts[mapping.received_column], mapping)
+        found = found.where(found != "", late)
+    return pd.DataFrame(
+        {
+            "row": texts["row"],
+            "found": found,
+            "scope": mapping.scope,
+            "scope_id": texts[mapping.scope_id_column].astype("string"),
+            "element": texts[mapping.element_column].astype("string"),
+            "vendor": mapping.vendor,
+            "window_start": start,
+            "window_s": float(mapping.window_s),
+            "received": told,
+        }
+    )
+
+
+def _moments(
+    texts: "pd.Series[str]", mapping: VendorMapping
+) -> tuple["pd.Series[pd.Timestamp]", "pd.Series[str]"]:
+    """Return times in UTC, and what is wrong with each: "", time_unreadable or time_ambiguous."""
+    local = pd.to_datetime(texts, format=mapping.time.format, errors="coerce")
+    unreadable = local.isna() & (texts != "")
+    if local.dt.tz is None:
+        local = local.dt.tz_localize(mapping.time.zone, ambiguous="NaT", nonexistent="NaT")
+    moments = local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+    flaws = np.select(
+        [unreadable.to_numpy(), (moments.isna() & (texts != "")).to_numpy()],
+        ["time_unreadable", "time_ambiguous"],
+        default="",
+    )
+    return moments, pd.Series(flaws, index=texts.index)
+
+
+def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows under COUNTERS that a wide table stands for, and its last readings."""
+    raws: dict[str, Told] = {}
+    kept = [_no_readings()]
+    for one in wide.mapping.counters:
+        told = _column(wide, one.column, one.unit, raw_unit(one.raw))
+        if one.cumulative_bits:
+            kept.append(_last_readings(wide, one, told))
+            told = _steps(wide, one, told)
+        raws[one.raw] = told
+    count = len(wide.rows)
+    raws[_WINDOW] = Told(
+        np.full(count, float(wide.mapping.window_s)), np.full(count, ""), np.zeros(count, bool)
+    )
+    ratios = {one.counter: one.aggregate for one in indicators if isinstance(one.aggregate, Ratio)}
+    parts = [_ratio(wide, counter, ratio, raws) for counter, ratio in ratios.items()]
+    means = {one.counter: one.aggregate for one in indicators if isinstance(one.aggregate, Mean)}
+    units = {one.counter: one.unit for one in indicators}
+    for sample in wide.mapping.samples:
+        if sample.sample not in units:
+            raise ValueError(f"is mapped to the sample {sample.sample!r}, which no indicator has")
+        unit = units[sample.sample]
+        parts += list(_bins(wide, sample, unit)) if sample.bins else [_mean(wide, sample, unit, means)]
+    made = pd.concat([part for part in parts if part is not None] or [_nothing(wide.rows["row"][:0], "")])
+    return made.reindex(columns=_SCHEMA.names), pd.concat(kept)
+
+
+def _column(wide: Wide, column: str, unit: str, wanted: str) -> Told:
+    layout = wide.mapping.layout
+    texts = wide.texts[column].str.strip()
+    gap = texts.isin(list(layout.no_value)).to_numpy()
+    plain = texts.str.replace(layout.decimal, ".", regex=False) if layout.decimal != "." else texts
+    values = pd.to_numeric(plain.mask(gap), errors="coerce").to_numpy(dtype="float64") * factor(unit, wanted)
+    text = np.isnan(values) & ~gap & ~texts.str.lower().isin(["nan"]).to_numpy()
+    told_unit = wide.units.get(column)
+    wrong = told_unit is not None and told_unit != unit
+    found = np.where(wrong & ~gap, "wrong_unit", np.where(text, "text_in_number", ""))
+    return Told(values, found, gap)
+
+
+def _steps(wide: Wide, one: Raw, told: Told) -> Told:
+    """Return how much a running counter rose in each window; what is no step of one window is found so."""
+    file = wide.rows[["scope_id", "window_start"]].assign(
+        reading=told.values, place=np.arange(len(told.values))
+    )
+    before = wide.previous[wide.previous["column"] == one.column].assign(place=-1)
+    line = pd.concat(
+        [before[["scope_id", "window_start", "reading", "place"]], file[~told.gap & (told.found == "")]]
+    )
+    line = line.sort_values(["scope_id", "window_start", "place"], kind="stable")
+    last = line.groupby("scope_id", dropna=False)[["window_start", "reading"]].shift()
+    age_s = (line["window_start"] - last["window_start"]).dt.total_seconds().to_numpy()
+    step = (line["reading"] - last["reading"]).to_numpy(dtype="float64")
+    wrapped = step + 2.0 ** (one.cumulative_bits or 0)
+    wraps = (step < 0) & (wrapped <= _WRAPS_WITHIN * 2.0 ** (one.cumulative_bits or 0))
+    found = np.select(
+        [np.isnan(age_s), age_s == 0, age_s != wide.mapping.window_s, (step < 0) & ~wraps],
+        ["no_previous_reading", "reading_twice", "reading_gap", "counter_reset"],
+        default="",
+    )
+    own = line["place"].to_numpy() >= 0
+    place = line["place"].to_numpy()[own]
+    values, flaws = told.values.copy(), told.found.astype(object)
+    values[place] = np.where(wraps, wrapped, step)[own]
+    flaws[place] = found[own]
+    return Told(values, flaws, told.gap)
+
+
+def _last_readings(wide: Wide, one: Raw, told: Told) -> pd.DataFrame:
+    good = ~told.gap & (told.found == "") & wide.rows["window_start"].notna().to_numpy()
+    file = wide.rows.loc[good, ["scope_id", "window_start"]].assign(
+        column=one.column, reading=told.values[good]
+    )
+    ordered: pd.DataFrame = file.sort_values("window_start", kind="stable")
+    return ordered.groupby("scope_id").tail(1)[list(_READINGS)]
+
+
+def _ratio(wide: Wide, counter: str, ratio: Ratio, raws: Mapping[str, Told]) -> pd.DataFrame | None:
+    """Return the rows of a ratio of which the numerator, and any denominator, is mapped."""
+    above, below = raws.get(ratio.numerator), raws.get(ratio.denominator)
+    if above is None or (below is None and ratio.denominator not in raws):
+        return None
+    assert below is not None
+    silent = above.gap & (below.gap | (ratio.denominator == _WINDOW))
+    found = np.where(above.found != "", above.found, below.found)
+    return _rows_of(wide, counter, ~silent, found=found, numerator=above.values, denominator=below.values)
+
+
+def _mean(wide: Wide, sample: Sample, unit: str, means: Mapping[str, Mean]) -> pd.DataFrame:
+    if sample.sample not in means:
+        raise ValueError(
+            f"tells a mean of {sample.sample}, of which indicators.yaml wants a quantile; map its bins"
+        )
+    mean = _column(wide, str(sample.mean_column), sample.unit, unit)
+    count = _column(wide, str(sample.samples_column), "1", "1")
+    one = 10 ** (mean.values / 10) if means[sample.sample].average == "milliwatt" else mean.values
+    found = np.where(mean.found != "", mean.found, count.found)
+    total = one * count.values
+    return _rows_of(
+        wide, sample.sample, ~(mean.gap & count.gap), found=found, numerator=total, denominator=count.values
+    )
+
+
+def _bins(wide: Wide, sample: Sample, unit: str) -> Iterator[pd.DataFrame]:
+    """Yield the rows of each interval of a histogram; its samples count as if all lay in the middle."""
+    for interval in sample.bins:
+        told = _column(wide, interval.column, "1", "1")
+        middle = (interval.low + interval.high) / 2 * factor(sample.unit, unit)
+        (bin_,) = sketch.bins(np.array([middle]))
+        counted = ~told.gap & (told.values != 0)
+        rows = _rows_of(wide, sample.sample, counted, found=told.found, numerator=told.values)
+        yield rows.assign(bin=float(bin_))
+
+
+def _rows_of(
+    wide: Wide,
+    counter: str,
+    chosen: np.ndarray,
+    *,
+    found: np.ndarray,
+    numerator: np.ndarray,
+    denominator: np.ndarray | None = None,
+) -> pd.DataFrame:
+    first = wide.rows["found"].to_numpy()
+    flaws = np.where(first != "", first, found)
+    rows = wide.rows.assign(
+        counter=counter,
+        found=pd.Series(flaws, index=wide.rows.index, dtype="object").mask(flaws == ""),
+        bin=np.nan,
+        numerator=numerator,
+        denominator=np.nan if denominator is None else denominator,
+    )
+    chosen_rows: pd.DataFrame = rows[chosen]
+    return chosen_rows
