@@ -69,14 +69,14 @@ def open_wide(
     texts = read.table.to_pandas().rename(columns={name: split for name, (split, _) in headers.items()})
     missing = [name for name in mapping.columns if name not in texts]
     if missing:
-        given, readings = _nothing(texts["row"], "missing_column"), _no_readings()
+        given, readings = [_nothing(texts["row"], "missing_column")], _no_readings()
     else:
         units = dict(headers.values())
         wide = Wide(mapping, texts, units, _rows(texts, mapping, received), previous)
         given, readings = _given(wide, indicators)
     ragged = _nothing(pd.Series([row for row, _ in read.ragged], dtype="int64"), "ragged_row")
-    table = pa.Table.from_pandas(pd.concat([given, ragged]), schema=_SCHEMA, preserve_index=False)
-    connection.register("long", table)
+    tables = [pa.Table.from_pandas(part, schema=_SCHEMA, preserve_index=False) for part in [*given, ragged]]
+    connection.register("long", pa.concat_tables(tables))
     connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
     return readings
 
@@ -100,7 +100,8 @@ def _no_readings() -> pd.DataFrame:
 
 
 def _nothing(rows: "pd.Series[int]", rule: str) -> pd.DataFrame:
-    return pd.DataFrame({"row": rows, "found": rule}).reindex(columns=_SCHEMA.names)
+    empty = dict.fromkeys(_SCHEMA.names)
+    return pd.DataFrame({**empty, "row": rows, "found": rule}, index=rows.index)
 
 
 def _rows(texts: pd.DataFrame, mapping: VendorMapping, received: datetime) -> pd.DataFrame:
@@ -144,10 +145,10 @@ def _moments(
     return moments, pd.Series(flaws, index=texts.index)
 
 
-def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows under COUNTERS that a wide table stands for, and its last readings."""
+def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    """Return, in parts, the rows under COUNTERS that a wide table stands for, and its last readings."""
     raws: dict[str, Told] = {}
-    kept = [_no_readings()]
+    kept: list[pd.DataFrame] = []
     for one in wide.mapping.counters:
         told = _column(wide, one.column, one.unit, raw_unit(one.raw))
         if one.cumulative_bits:
@@ -167,8 +168,9 @@ def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[pd.DataFrame, p
             raise ValueError(f"is mapped to the sample {sample.sample!r}, which no indicator has")
         unit = units[sample.sample]
         parts += list(_bins(wide, sample, unit)) if sample.bins else [_mean(wide, sample, unit, means)]
-    made = pd.concat([part for part in parts if part is not None] or [_nothing(wide.rows["row"][:0], "")])
-    return made.reindex(columns=_SCHEMA.names), pd.concat(kept)
+    made = [part.reindex(columns=_SCHEMA.names) for part in parts if part is not None]
+    last = [readings for readings in kept if len(readings)]
+    return made, pd.concat(last) if last else _no_readings()
 
 
 def _column(wide: Wide, column: str, unit: str, wanted: str) -> Told:
@@ -190,9 +192,9 @@ def _steps(wide: Wide, one: Raw, told: Told) -> Told:
         reading=told.values, place=np.arange(len(told.values))
     )
     before = wide.previous[wide.previous["column"] == one.column].assign(place=-1)
-    line = pd.concat(
-        [before[["scope_id", "window_start", "reading", "place"]], file[~told.gap & (told.found == "")]]
-    )
+    line = file[~told.gap & (told.found == "")]
+    if len(before):
+        line = pd.concat([before[["scope_id", "window_start", "reading", "place"]], line])
     line = line.sort_values(["scope_id", "window_start", "place"], kind="stable")
     last = line.groupby("scope_id", dropna=False)[["window_start", "reading"]].shift()
     age_s = (line["window_start"] - last["window_start"]).dt.total_seconds().to_numpy()
@@ -241,7 +243,7 @@ def _mean(wide: Wide, sample: Sample, unit: str, means: Mapping[str, Mean]) -> p
     count = _column(wide, str(sample.samples_column), "1", "1")
     one = 10 ** (mean.values / 10) if means[sample.sample].average == "milliwatt" else mean.values
     found = np.where(mean.found != "", mean.found, count.found)
-    total = one * count.values
+    total = one * np.where(np.isnan(count.values), 1.0, count.values)  # without a count its own rule tells
     return _rows_of(
         wide, sample.sample, ~(mean.gap & count.gap), found=found, numerator=total, denominator=count.values
     )

@@ -1,0 +1,170 @@
+"""A vendor's wide table becomes counters: columns by name, units, local time, running counters, gaps."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_counters import visible
+
+from features import counters
+from features.counter_mapping import read_mapping
+
+HEAD = (
+    "Begin Time;NB Cell;eNodeB;NB.RRC.ConnEstabAtt;NB.RRC.ConnEstabSucc;NB.RACH.Att.CE0;NB.RACH.Succ.CE0;"
+    "NB.NPUSCH.TB;NB.NPUSCH.Rep;NB.Cell.Avail [min];NB.RRC.Delay.B0;NB.RRC.Delay.B1;NB.RRC.Delay.B2;"
+    "NB.RRC.Delay.B3;NB.RRC.Delay.B4;NB.UL.Interf.Avg [dBm];NB.UL.Interf.N"
+)
+NIL = ";NIL;NIL;NIL;NIL;NIL;NIL;NIL"
+
+
+def line(time: str, attempts: str, successes: str, rest: str = NIL + NIL) -> str:
+    return f"01.03.2026 {time};c1;enb-1;{attempts};{successes}{rest[: -len(';NIL;NIL')]}"
+
+
+def read(tmp_path: Path, *lines: str, name: str = "a.csv", head: str = HEAD) -> counters.CounterSummary:
+    (tmp_path / name).write_text("\n".join([head, *lines]) + "\n")
+    import os
+
+    os.utime(tmp_path / name, (1_772_500_000, 1_772_500_000))  # received 2026-03-03
+    return counters.ingest([str(tmp_path / name)], tmp_path / "ws", mapping=Path("northlight_enb"))
+
+
+def rises(tmp_path: Path) -> list[tuple[float, float]]:
+    if not counters.files(tmp_path / "ws"):
+        return []
+    found = visible(tmp_path / "ws")
+    found = found[found["counter"] == "rrc_setup_succ/rrc_setup_att"].sort_values("window_start")
+    return list(zip(found["numerator"], found["denominator"], strict=True))
+
+
+def test_a_running_counter_is_told_as_its_rise_in_each_window_also_where_it_wraps(tmp_path: Path) -> None:
+    lines = [
+        line("08:00", "4294967290", "100"),
+        line("08:15", "4", "105"),  # wrapped at 2^32
+        line("08:30", "14", "114"),
+    ]
+    done = read(tmp_path, *lines)
+    assert rises(tmp_path) == [(5, 10), (9, 10)]
+    assert done.quarantined == {"no_previous_reading": 1}
+    first = visible(tmp_path / "ws")["window_start"].min()
+    assert first == pd.Timestamp("2026-03-01T00:15:00Z")  # 08:15 in Shanghai
+
+
+def test_a_reset_and_a_gap_are_no_number(tmp_path: Path) -> None:
+    lines = [
+        line("08:00", "1000", "900"),
+        line("08:15", "3", "2"),  # restarted
+        line("08:30", "13", "11"),
+        line("09:00", "33", "31"),  # the window between is missing
+        line("09:15", "43", "41"),
+        line("09:15", "43", "41"),
+        line("09:30", "NIL", "NIL"),
+        line("09:45", "63", "61"),
+    ]
+    done = read(tmp_path, *lines)
+    assert rises(tmp_path) == [(9, 10), (10, 10)]
+    assert done.quarantined == {
+        "counter_reset": 1,
+        "no_previous_reading": 1,
+        "reading_gap": 2,
+        "reading_twice": 1,
+    }
+    assert done.rows == done.used + sum(done.quarantined.values()) == 7  # the gap told nothing
+
+
+def test_the_next_file_goes_on_where_the_one_before_ended(tmp_path: Path) -> None:
+    read(tmp_path, line("08:00", "10", "9"))
+    assert read(tmp_path, line("08:15", "20", "19"), name="b.csv").quarantined == {}
+    assert rises(tmp_path) == [(10, 10)]
+
+
+def test_files_in_the_wrong_order_heal_when_they_are_delivered_again(tmp_path: Path) -> None:
+    read(tmp_path, line("08:15", "20", "19"), name="b.csv")
+    read(tmp_path, line("08:00", "10", "9"))
+    assert rises(tmp_path) == []
+    done = counters.ingest([str(tmp_path / "b.csv")], tmp_path / "ws", mapping=Path("northlight_enb"))
+    assert (done.replaced, rises(tmp_path)) == (1, [(10, 10)])
+    again = counters.ingest([str(tmp_path)], tmp_path / "ws", mapping=Path("northlight_enb"))
+    assert again.unchanged == 2
+
+
+def test_units_histograms_and_powers_are_converted(tmp_path: Path) -> None:
+    rest = ";NIL;NIL;NIL;NIL;15;3;0;2;0;0;-117,5;40"
+    done = read(tmp_path, f"01.03.2026 08:00;c1;enb-1;NIL;NIL{rest}")
+    assert done.quarantined == {}
+    found = visible(tmp_path / "ws").set_index("counter")
+    available = found.loc["cell_available_s/window_s"]
+    assert (available["numerator"], available["denominator"]) == (900, 900)
+    power = found.loc["ul_in_dbm_15k"]
+    assert power["numerator"] == pytest.approx(40 * 10**-11.75)
+    assert power["denominator"] == 40
+    delays = found.loc[["rrc_setup_ms"]]
+    assert delays["numerator"].tolist() == [3, 2]
+    from features.sketch import values
+
+    assert values(delays["bin"].to_numpy()) == pytest.approx([125, 750], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("wrong_unit", ("[min]", "[s]")),
+        ("missing_column", ("NB.UL.Interf.N", "NB.UL.Interf.Count")),
+        ("time_unreadable", ("01.03.2026", "2026-03-01")),
+        ("text_in_number", (";15;", ";quarter;")),
+        ("longer_than_window", (";15;", ";-1;")),
+        ("numerator_without_denominator", ("-117,5;40", "-117,5;NIL")),
+    ],
+)
+def test_what_is_wrong_with_a_wide_table_is_named(tmp_path: Path, rule: str, change: tuple[str, str]) -> None:
+    told = f"{HEAD}\n01.03.2026 08:00;c1;enb-1;NIL;NIL;NIL;NIL;NIL;NIL;15;3;0;2;0;0;-117,5;40"
+    head, row = told.replace(*change).split("\n")
+    done = read(tmp_path, row, head=head)
+    expected = "negative_delta" if rule == "longer_than_window" else rule
+    assert expected in done.quarantined
+    assert done.rows == done.used + sum(done.quarantined.values())
+
+
+def test_the_hour_that_a_clock_change_repeats_is_ambiguous(tmp_path: Path) -> None:
+    mapping = tmp_path / "berlin.yaml"
+    text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
+    mapping.write_text(text.replace("Asia/Shanghai", "Europe/Berlin"))
+    source = tmp_path / "a.csv"
+    rest = ";NIL;NIL;NIL;NIL;15;NIL;NIL;NIL;NIL;NIL;NIL;NIL"
+    source.write_text(f"{HEAD}\n25.10.2026 02:30;c1;enb-1;NIL;NIL{rest}\n")
+    import os
+
+    os.utime(source, (1_793_000_000, 1_793_000_000))
+    done = counters.ingest([str(source)], tmp_path / "ws", mapping=mapping)
+    assert done.quarantined == {"time_ambiguous": 1}
+
+
+@pytest.mark.parametrize("name", ["northlight_enb", "auric_mme"])
+def test_every_mapping_of_ours_names_what_indicators_yaml_knows(name: str) -> None:
+    from features.indicators import Ratio, all_indicators
+
+    mapping = read_mapping(Path(name), Path("no-workspace"))
+    ratios = [one.aggregate for one in all_indicators() if isinstance(one.aggregate, Ratio)]
+    raws = {name for ratio in ratios for name in (ratio.numerator, ratio.denominator)}
+    assert {one.raw for one in mapping.counters} <= raws
+    assert {one.sample for one in mapping.samples} <= {one.counter for one in all_indicators()}
+
+
+def test_counts_of_a_day_that_bear_their_end(tmp_path: Path) -> None:
+    mapping = read_mapping(Path("auric_mme"), Path("no-workspace"))
+    row = dict.fromkeys(mapping.columns, "") | {
+        "periodEnd": "2026-03-01T08:05:00Z",
+        "mmeName": "mme-1",
+        "managedElement": "mme-1",
+        "exportedAt": "2026-03-01T08:06:00Z",
+        "VS.EMM.AttachRequest": "40",
+        "VS.EMM.AttachComplete": "38",
+        "VS.EMM.RegisteredTime": "12",
+        "VS.EMM.ImplicitDetach": "3",
+    }
+    pd.DataFrame([row]).to_csv(tmp_path / "a.csv", index=False)
+    done = counters.ingest([str(tmp_path / "a.csv")], tmp_path / "ws", mapping=Path("auric_mme"))
+    assert done.quarantined == {}
+    found = visible(tmp_path / "ws").set_index("counter")
+    assert found.loc["implicit_detach/registered_device_days", "denominator"] == 0.5
+    assert found.loc["attach_succ/attach_att", "window_start"] == pd.Timestamp("2026-03-01T08:00:00Z")
