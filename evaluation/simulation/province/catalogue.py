@@ -1,0 +1,174 @@
+"""A file of faults as the simulation reads it: mechanisms, the laws of traffic, and which faults to draw."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from evaluation.faults import Fault, FaultCatalogue, catalogue_broken
+from evaluation.simulation.province.actuators import BY_NAME
+from features.configuration import read_config
+from features.indicators import refuse
+
+_EFFECTS = {"factor": ("mul",), "flag": ("set",), "value": ("set", "add", "mul")}
+
+
+class Severity(BaseModel, frozen=True, extra="forbid"):
+    """Beta(a, b), unless a value fixes it."""
+
+    a: float = Field(4, gt=0)
+    b: float = Field(2, gt=0)
+    value: float | None = Field(None, gt=0, le=1)
+
+
+class Planned(BaseModel, frozen=True, extra="forbid"):
+    """One fault that is not drawn: where, when, how strong. location: an id, or its place in the order of ids."""
+
+    fault: str
+    location: str | int = 0
+    severity: float = Field(1.0, gt=0, le=1)
+    onset_h: float = 0.0
+    duration_h: float = Field(24.0, gt=0)
+
+
+class Prose(BaseModel, frozen=True, extra="ignore"):
+    """A part that holds words for people beside the numbers read here."""
+
+
+class Alarm(Prose):
+    """Alarms of a smoke sensor."""
+
+    false_alarm_per_device_month: float
+    real_fire_per_million_device_days: float
+    fault_or_tamper_per_device_month: float
+    hour_profile: tuple[float, ...] = Field(min_length=24, max_length=24)
+    repeat_every_s: tuple[float, float]
+    repeat_max: int
+
+
+class Battery(Prose):
+    """The battery law of a service; a figure that a service has not is 0."""
+
+    capacity_mah: float
+    usable_share: float = 1.0
+    sleep_current_ua: float = 0.0
+    idle_ma: float = 0.0
+    energy_per_report_mah: dict[str, float]
+    alarm_sound_ma: float = 0.0
+    self_discharge_pct_per_year: float = 0.0
+    unlock_motor_mah: float = 0.0
+    gnss_fix_mah: float = 0.0
+    dynamo_mah_per_km: float = 0.0
+    solar_mah_per_sunny_day: float = 0.0
+
+
+class SmokeTraffic(Prose):
+    """What smoke sensors do."""
+
+    placement_share: dict[str, float]
+    heartbeat_period_s: dict[str, float]
+    timers: dict[str, float | str]
+    alarm: Alarm
+    battery: Battery
+
+
+class Trip(Prose):
+    """A ride."""
+
+    duration_min_median: float
+    duration_sigma: float
+    speed_kmh: float
+
+
+class Shadow(Prose):
+    """Where some bikes are parked."""
+
+    share_of_parkings: float
+    extra_loss_db_mean: float
+    extra_loss_db_sd: float
+
+
+class BikeTraffic(Prose):
+    """What shared bikes do."""
+
+    trips_per_bike_day: dict[str, float]
+    hour_profile_weekday: tuple[float, ...] = Field(min_length=24, max_length=24)
+    hour_profile_weekend: tuple[float, ...] = Field(min_length=24, max_length=24)
+    trip: Trip
+    timers: dict[str, float | str]
+    reports: dict[str, float]
+    underground: Shadow
+    urban_shadow: Shadow
+    battery: Battery
+
+
+class VideoTraffic(Prose):
+    """What people watch."""
+
+    session_hour_profile: tuple[float, ...] = Field(min_length=24, max_length=24)
+    session_min_median: float
+    session_sigma: float
+    segment_s: float
+    start_threshold_s: float
+    bit_rates_mbps: tuple[float, ...]
+    sources: tuple[str, ...]
+
+
+class Walls(Prose):
+    """Radio facts that are not laws (those stand in radio.py)."""
+
+    penetration_db: dict[str, float]
+
+
+class TrafficPatterns(Prose):
+    """The traffic patterns of the three services."""
+
+    smoke_sensor: SmokeTraffic
+    bike_sharing: BikeTraffic
+    video: VideoTraffic
+    radio_physics: Walls
+
+
+class ProvinceFaults(FaultCatalogue):
+    """A file of faults. draw: whether faults occur by their rates. rate_factor: all rates times this."""
+
+    draw: bool = True
+    rate_factor: float = Field(1.0, ge=0)
+    severity: Severity = Severity()
+    severities: dict[str, Severity] = Field(default={})
+    schedule: tuple[Planned, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_be_simulated(self) -> Self:
+        ids = [fault.id for fault in self.faults]
+        for named in [*(planned.fault for planned in self.schedule), *self.severities]:
+            if named not in ids:
+                raise ValueError(f"schedule and severities must name faults of the file, but name {named}")
+        for fault in self.faults:
+            _check_mechanism(fault)
+        return self
+
+    @property
+    def patterns(self) -> TrafficPatterns:
+        """The laws of traffic."""
+        return TrafficPatterns.model_validate(self.traffic_patterns)
+
+
+def _check_mechanism(fault: Fault) -> None:
+    if not fault.mechanism:
+        raise ValueError(f"{fault.id} must have a mechanism to be simulated, but has none")
+    for act in fault.mechanism:
+        if act.actuator not in BY_NAME:
+            raise ValueError(f"{fault.id}: actuator must be one of {', '.join(BY_NAME)}, but is {act.actuator}")
+        allowed = _EFFECTS.get(BY_NAME[act.actuator].kind, ("add",))
+        if act.effect not in allowed:
+            raise ValueError(
+                f"{fault.id}: effect of {act.actuator} must be {' or '.join(allowed)}, but is {act.effect}"
+            )
+
+
+def read_faults(path: Path) -> ProvinceFaults:
+    """Return a checked file of faults. Raises ValueError that names file, key and rule."""
+    faults = read_config(path, ProvinceFaults)
+    refuse({path: catalogue_broken(faults)})
+    return faults

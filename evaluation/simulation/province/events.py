@@ -1,0 +1,130 @@
+"""The service event log, MEMBERSHIP and terminal records of an area's day."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evaluation.process import Process
+from evaluation.simulation.province.faults import DAY_S
+from evaluation.simulation.province.pipeline import Day, Walked
+from evaluation.simulation.province.settings import SERVICES
+from evaluation.simulation.province.tables import EVENTS, moments, names_at
+from evaluation.simulation.province.topology import Area
+from evaluation.simulation.province.walk import MAX_STEPS
+from features.membership import MEMBERSHIP
+from features.table import arrow_schema
+
+
+def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> pa.Table:
+    """Return EVENTS of all devices of an area, in the order of time; a silent device logs nothing."""
+    both = [_events(area, walked, processes) for walked in (day.first, day.again)]
+    table = pa.concat_tables(both)
+    return table.take(pa.array(np.argsort(table["at"].cast(pa.int64()).to_numpy(), kind="stable")))
+
+
+def logged(walked: Walked, processes: Mapping[str, Process]) -> np.ndarray:
+    """Return the attempts that leave a trace in the log."""
+    reached = walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0
+    return np.flatnonzero(walked.moment.own & reached)
+
+
+def _events(area: Area, walked: Walked, processes: Mapping[str, Process]) -> pa.Table:
+    rows = logged(walked, processes)
+    attempts, outcome = walked.moment.attempts, walked.outcome
+    names, kind = np.unique(attempts.process[rows], return_inverse=True)
+    lengths = np.array([min(len(processes[name].steps), MAX_STEPS) for name in names] or [0])[kind]
+    steps = outcome.step_ms[rows].round().astype("int32")
+    inside = np.arange(MAX_STEPS) < lengths[:, None]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype("int32")
+    device = attempts.device[rows]
+    columns = [
+        names_at(area.devices.names, device),
+        names_at(np.array(SERVICES), area.devices.service[device]),
+        names_at(names, kind),
+        names_at(np.array(area.cells.names), walked.moment.cell[rows]),
+        moments(attempts.at_s[rows], area.plan.start_s),
+        pa.array(outcome.ok[rows]),
+        pa.array(outcome.failed_step[rows]),
+        pa.array(outcome.took_ms[rows] + 1000.0 * attempts.since_s[rows]),
+        pa.array(attempts.retry[rows]),
+        pa.ListArray.from_arrays(pa.array(offsets), pa.array(steps[inside])),
+    ]
+    return pa.Table.from_arrays(columns, schema=arrow_schema(EVENTS))
+
+
+def stays(area: Area, day: Day, last_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return device, moment and cell of every change of cell on a day: only locks change theirs.
+
+    last_cell: of each device, before the day; changed to what it is after it.
+    """
+    moment = day.first.moment
+    rows = np.flatnonzero(moment.own & (area.devices.service[np.maximum(moment.attempts.device, 0)] == 1))
+    device, at, cell = moment.attempts.device[rows], moment.attempts.at_s[rows], moment.meant_cell[rows]
+    order = np.lexsort((at, device))
+    device, at, cell = device[order], at[order], cell[order]
+    before = np.empty_like(cell)
+    if len(cell):
+        fresh = np.ones(len(cell), bool)
+        fresh[1:] = device[1:] != device[:-1]
+        before[1:] = cell[:-1]
+        before[fresh] = last_cell[device[fresh]]
+        last_cell[device] = cell
+    changed = np.flatnonzero(cell != before)
+    return device[changed], at[changed], cell[changed]
+
+
+def membership(
+    area: Area, first_cell: np.ndarray, moves: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> pa.Table:
+    """Return MEMBERSHIP of an area: where each device began, and every move; a move ends the stay before."""
+    size = len(area.devices)
+    device = np.concatenate([np.arange(size), *(move[0] for move in moves)])
+    since = np.concatenate([np.full(size, -DAY_S), *(move[1] for move in moves)])
+    cell = np.concatenate([first_cell, *(move[2] for move in moves)])
+    order = np.lexsort((since, device))
+    device, since, cell = device[order], since[order], cell[order]
+    until = np.append(since[1:], 0.0)
+    lasts = np.append(device[1:] != device[:-1], True)
+    names, at, service = area.plan.names, area.devices, area.devices.service[device]
+    cells = np.array(area.cells.names + tuple(name.replace("cell", "lte") for name in area.cells.names))
+    here = np.where(service == 2, cell + len(area.cells), cell)
+    one = np.zeros(len(device), "int64")
+    columns = [
+        names_at(at.names, device),
+        names_at(np.array(SERVICES), service),
+        names_at(cells, here),
+        names_at(np.array(names["tac"]), one + area.number),
+        names_at(np.array(names["mme"]), one + area.mme),
+        _known(names_at(np.array(names["platform_node"]), at.node[device]), service < 2),
+        names_at(np.array(names["app"]), at.app[device]),
+        names_at(np.array(names["fleet"]), at.fleet[device]),
+        names_at(np.array(names["city"]), one + area.city),
+        names_at(np.array(names["province"]), one),
+        moments(since, area.plan.start_s),
+        moments(until, area.plan.start_s, absent=lasts),
+    ]
+    return pa.Table.from_arrays(columns, schema=arrow_schema(MEMBERSHIP))
+
+
+def _known(names: pa.Array, where: np.ndarray) -> pa.Array:
+    return pc.if_else(pa.array(where), names, pa.scalar(None, pa.string()))
+
+
+def device_truth(area: Area, misused: np.ndarray) -> pd.DataFrame:
+    """Return the latent traits of the devices of an area."""
+    at, service = area.devices, area.devices.service
+    return pd.DataFrame(
+        {
+            "device_id": at.names,
+            "service": np.array(SERVICES)[service],
+            "mobility": np.array(["static", "nomadic", "mobile"])[service],
+            "place": at.place,
+            "power": np.array(["battery", "rechargeable", "phone"])[service],
+            "reachability": np.where(service == 0, "sleepy", "always_on"),
+            "volume": np.where(at.heavy, "heavy", "light"),
+            "misuse": misused,
+        }
+    )

@@ -1,0 +1,206 @@
+"""The state in which each attempt of an area's day finds the network: its link, loads and faults."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evaluation.simulation.province import queues, radio
+from evaluation.simulation.province.attempts import NOBODY, Attempts
+from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
+from evaluation.simulation.province.tally import Tally
+from evaluation.simulation.province.topology import Area
+
+_ALWAYS_ON = 0.12  # of the power of a cell: reference and synchronisation signals
+_FADING_DB = 2.0  # from attempt to attempt
+_OWN_TONES_S = 900.0 * 12  # tone-seconds of NPUSCH in 15 minutes
+_TONE_S_PER_REPETITION = 0.3  # of one attempt: a few transport blocks
+
+
+@dataclass
+class Moment:
+    """One value an attempt, of attempts in the area's own NB-IoT cells. utilisation: %. own: has a device.
+
+    meant_cell: where an attempt would be if every cell served; gauges: counted there, tally: counted at `cell`.
+    dice: the random numbers of the steps. rach_ms, waited_ms: what earlier steps took. refused_s6a, refused_pdn:
+    drawn at attach, told at the steps after it.
+    """
+
+    area: Area
+    attempts: Attempts
+    exposure: Exposure
+    dice: np.random.Generator
+    cell: np.ndarray
+    nrsrp: np.ndarray
+    nsinr: np.ndarray
+    ul_noise_dbm: np.ndarray
+    noise_rise_db: np.ndarray
+    snr_db: np.ndarray
+    level: np.ndarray
+    ul_repetition: np.ndarray
+    dl_repetition: np.ndarray
+    bler: np.ndarray
+    ul_utilisation: np.ndarray
+    dl_utilisation: np.ndarray
+    nprach_load: np.ndarray
+    mme_utilisation: np.ndarray
+    silent: np.ndarray
+    lwm2m: np.ndarray
+    places: dict[str, np.ndarray]
+    meant_cell: np.ndarray
+    tally: Tally = field(default_factory=Tally)
+    gauges: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        size = len(self.attempts)
+        self.rach_ms, self.waited_ms = np.zeros(size), np.zeros(size)
+        self.refused_s6a, self.refused_pdn = np.zeros(size, bool), np.zeros(size, bool)
+
+    def __len__(self) -> int:
+        return len(self.attempts)
+
+    @property
+    def own(self) -> np.ndarray:
+        """Whether an attempt is of a device of the province."""
+        return self.attempts.device != NOBODY
+
+    def of(self, actuator: str, rows: np.ndarray) -> np.ndarray:
+        """Return what faults make of an actuator at some rows."""
+        return self.exposure.pressure.of(actuator, rows)
+
+    def happens(self, rows: np.ndarray, chance: np.ndarray | float) -> np.ndarray:
+        """Return at which rows something of this chance happens."""
+        return np.asarray(self.dice.random(len(rows)) < chance)
+
+    def ul_queue(self, rows: np.ndarray) -> np.ndarray:
+        """Return by how much the uplink queue lengthens air time, against a cell of usual load."""
+        return np.asarray(queues.delay_factor(self.ul_utilisation[rows]) / queues.delay_factor(22.0))
+
+    def dl_queue(self, rows: np.ndarray) -> np.ndarray:
+        """Return the same of the downlink."""
+        return np.asarray(queues.delay_factor(self.dl_utilisation[rows]) / queues.delay_factor(25.0))
+
+    def air_ms(self, rows: np.ndarray) -> np.ndarray:
+        """Return what one exchange takes on the air, queues and all."""
+        up = radio.air_time_ms(np.zeros(len(rows)), self.ul_repetition[rows]) * self.ul_queue(rows)
+        down = radio.air_time_ms(self.dl_repetition[rows], np.zeros(len(rows))) * self.dl_queue(rows)
+        return np.asarray(up + down)
+
+
+def daily_profile(at_s: np.ndarray) -> np.ndarray:
+    """Return the load of a moment over that of the mean one: low at 3 h, high at 15 to 20 h."""
+    hour = at_s / 3600.0 % 24.0
+    return np.asarray(1.0 + 0.3 * np.sin((hour - 10.0) / 24.0 * 2 * np.pi) + 0.08 * np.sin((hour - 16.0) / 6.0 * np.pi))
+
+
+def places_of(area: Area, attempts: Attempts, cell: np.ndarray, dice: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the element of each shared scope for each attempt; of the background, any."""
+    size, names = len(attempts), area.plan.names
+    known, device = attempts.device != NOBODY, np.maximum(attempts.device, 0)
+    anywhere = dice.integers(0, len(names["platform_node"]), size)
+    nb_apps = sum(1 for name in names["app"] if "-video-" not in name)
+    return {
+        "cell": cell,
+        "tac": np.full(size, area.number),
+        "mme": np.full(size, area.mme),
+        "city": np.full(size, area.city),
+        "province": np.zeros(size, "int64"),
+        "platform_node": np.where(known, area.devices.node[device], anywhere),
+        "app": np.where(known, area.devices.app[device], dice.integers(0, nb_apps, size)),
+        "fleet": np.where(known, area.devices.fleet[device], -1),
+        "device": np.where(known, attempts.device, -1),
+    }
+
+
+def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.random.Generator) -> Moment:
+    """Return the state in which attempts find the network. faults: all that may touch the day, in their order."""
+    power = _received(area, attempts, dice)
+    rows = np.arange(len(attempts))
+    cell = meant = power.argmax(axis=1)
+    places = places_of(area, attempts, cell, dice)
+    exposure = _expose(area, attempts, places, faults)
+    down = dice.random(len(attempts)) < exposure.pressure.of("cell_outage")
+    if down.any():  # the devices fall back on the next best cell, and feel what is wrong there
+        power[rows[down], cell[down]] = -200.0
+        cell = power.argmax(axis=1)
+    pressure = exposure.pressure
+    walls = pressure.of("attenuation_db")
+    nrsrp = power[rows, cell] - walls - pressure.of("antenna_loss_db") + dice.normal(0, _FADING_DB, len(attempts))
+    busy = daily_profile(attempts.at_s)
+    usual = area.plan.settings.base_utilisation
+    activity = np.minimum(_ALWAYS_ON + usual.dl / 100.0 * area.cells.load[None, :] * busy[:, None], 1.0)
+    others = radio.to_milliwatt(power) * activity
+    others[rows, cell] = 0.0
+    interference = others.sum(axis=1) * radio.to_milliwatt(pressure.of("interference_power_db"))
+    nsinr = radio.nsinr_db(nrsrp, interference * radio.to_milliwatt(-walls))
+    nsinr = np.clip(nsinr, *radio.MEASURED_NSINR_DB)
+    rise = pressure.of("noise_power_db")
+    floor = radio.ENB_NOISE_DBM + 3.0 + 1.2 * np.log2(area.cells.load[cell] * busy)
+    snr = radio.uplink_snr_db(nrsrp, floor + rise)
+    level = radio.coverage_level(nrsrp, area.cells.ce1_dbm[cell], area.cells.ce2_dbm[cell])
+    up = radio.ul_repetitions(snr, level)
+    load = area.cells.load[cell] * busy
+    capacity = pressure.of("capacity")
+    own_load = _own_load(attempts, cell, up, len(area.cells))
+    return Moment(
+        area, attempts, exposure, dice, cell, nrsrp, nsinr, floor + rise, rise, snr, level, up,
+        radio.dl_repetitions(nsinr, level),
+        radio.uplink_bler(snr, up, rise),
+        np.minimum((usual.ul * load + own_load + pressure.of("offered_load_ul")) / capacity, 130.0),
+        np.minimum((usual.dl * load + own_load + pressure.of("offered_load_dl")) / capacity, 130.0),
+        (usual.nprach * load + pressure.of("offered_load_nprach")) / capacity,
+        usual.mme * busy + pressure.of("mme_load"),
+        _silent(exposure, level, dice),
+        _speaks_lwm2m(area, attempts),
+        places | {"cell": cell},
+        meant,
+    )  # fmt: skip
+
+
+def _received(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.ndarray:
+    """Return NRSRP of each cell at each attempt, (n, c), without faults."""
+    power = np.empty((len(attempts), len(area.cells)))
+    known = attempts.device != NOBODY
+    power[known] = area.nrsrp(attempts.device[known], attempts.x_km[known], attempts.y_km[known])
+    strangers = np.flatnonzero(~known)
+    away = np.hypot(
+        attempts.x_km[strangers, None] - area.cells.x_km, attempts.y_km[strangers, None] - area.cells.y_km
+    )
+    shadow = 6.0 * dice.standard_normal(len(strangers))[:, None] + 6.0 * dice.standard_normal(away.shape)
+    power[strangers] = radio.nrsrp_dbm(radio.path_loss_db(away) + shadow)
+    return np.asarray(power - attempts.extra_db[:, None])
+
+
+def _expose(
+    area: Area, attempts: Attempts, places: dict[str, np.ndarray], faults: list[Happening]
+) -> Exposure:
+    nowhere = np.full(len(attempts), -1)
+    exposed = Exposed(
+        attempts.at_s,
+        attempts.device,
+        np.zeros(len(attempts), bool),
+        places | {"cdn_node": nowhere, "program_source": nowhere},
+    )
+    return expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+
+
+def _own_load(attempts: Attempts, cell: np.ndarray, ul_repetition: np.ndarray, cells: int) -> np.ndarray:
+    """Return what the province's own devices add to the uplink of their cell in the 15 minutes of an attempt, %."""
+    slot = cell * 96 + (attempts.at_s % DAY_S // 900.0).astype("int64")
+    used = np.bincount(slot, (attempts.device >= 0) * ul_repetition * _TONE_S_PER_REPETITION, cells * 96)
+    return np.asarray(100.0 * used[slot] / _OWN_TONES_S)
+
+
+def _silent(exposure: Exposure, level: np.ndarray, dice: np.random.Generator) -> np.ndarray:
+    """Return at which attempts the device sends nothing: no SIM, in a phone, or the transmit pulse kills it."""
+    pressure = exposure.pressure
+    charge = pressure.of("battery_level")
+    brown_out = np.where(charge < 20, np.where(level >= 1, 0.7, 0.35) * np.clip((20 - charge) / 13, 0, 1), 0.0)
+    gone = pressure.of("sim_absent") + pressure.of("misused")
+    return np.asarray((gone > 0) | (dice.random(pressure.size) < brown_out))
+
+
+def _speaks_lwm2m(area: Area, attempts: Attempts) -> np.ndarray:
+    """Return which attempts speak LwM2M over CoAP; the rest MQTT. A third of the locks does."""
+    lock = np.char.startswith(attempts.process, "bk_")
+    known = attempts.device >= 0
+    return np.asarray(~lock | (known & (area.devices.fleet[np.maximum(attempts.device, 0)] % 3 == 0)))

@@ -1,0 +1,252 @@
+"""One day of one tracking area: attempts, what becomes of them, and what everybody counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.process import Process
+from evaluation.simulation.province import background, bikes, moment, presence, retries, smoke
+from evaluation.simulation.province.attempts import Attempts, joined
+from evaluation.simulation.province.bikes import Parked
+from evaluation.simulation.province.catalogue import TrafficPatterns
+from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
+from evaluation.simulation.province.moment import Moment
+from evaluation.simulation.province.presence import Known, Presence
+from evaluation.simulation.province.tally import Place, Tally
+from evaluation.simulation.province.topology import Area, generator
+from evaluation.simulation.province.walk import Outcome, walk
+from features.indicators import Scope
+
+_AFTER_CONTACT = (
+    "rule engine", "push to fire platform", "status to application", "position to application", "settlement",
+    "confirmation to rider", "actuate", "unlock report",
+)  # fmt: skip  # steps after whose start the platform has heard the device
+_PATIENCE = 0.5  # of a period: a heartbeat this late still counts
+_DETACHED = 0.005  # implicit detaches a device-day that nobody explains
+_REPORT_HOUR = 23.4  # when facts of a day are read
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Attempts of one kind of walk, the state they found, and how they ended."""
+
+    moment: Moment
+    outcome: Outcome
+    heard: np.ndarray
+
+
+@dataclass(frozen=True)
+class Day:
+    """All that happened. first, again: attempts, and what followed failed ones. facts: faults on devices at the
+    end of the day, one value a device. heartbeat_heard: of each first attempt. extra: counters that are of no attempt.
+    """
+
+    number: int
+    first: Walked
+    again: Walked
+    presence: Presence
+    facts: Exposure
+    heartbeat_heard: np.ndarray
+    online: Tally
+    detached: Tally
+
+
+@dataclass
+class AreaState:
+    """What an area keeps from day to day."""
+
+    parked: Parked
+    known: Known
+    battery: np.ndarray
+
+
+def begin(area: Area) -> AreaState:
+    """Return the state before the first day."""
+    at = area.devices
+    return AreaState(
+        Parked(at.x_km.copy(), at.y_km.copy(), np.zeros(len(at))), presence.begin(area), at.battery.copy()
+    )
+
+
+def live(
+    area: Area,
+    day: int,
+    state: AreaState,
+    faults: list[Happening],
+    *,
+    patterns: TrafficPatterns,
+    processes: Mapping[str, Process],
+) -> tuple[Day, AreaState]:
+    """Return what happened on a day, and the state after it. processes: of the IoT services, by id."""
+    rng = generator(area.plan, 5, area.number, day)
+    weekend = (area.plan.settings.start.weekday() + day) % 7 >= 5
+    facts = facts_of(area, faults, (day + _REPORT_HOUR / 24.0) * DAY_S)
+    trips = bikes.ride(area, day, state.parked, rng=rng, traffic=patterns.bike_sharing, weekend=weekend)
+    attempts = joined(
+        [
+            smoke.live(area, day, rng=rng, traffic=patterns.smoke_sensor, faults=faults, weekend=weekend),
+            bikes.live(area, day, state.parked, trips, rng=rng, traffic=patterns.bike_sharing),
+            _restarts(area, day, facts, state.parked, rng),
+            background.live(area, day, rng),
+        ]
+    )
+    first = _walked(area, attempts, faults, generator(area.plan, 6, area.number, day), processes)
+    background.read_gauges(first.moment)
+    more = retries.follow_up(first.moment, first.outcome, alarm_every_s=patterns.smoke_sensor.alarm.repeat_every_s)
+    again = _walked(area, more, faults, generator(area.plan, 7, area.number, day), processes)
+    heard = _count_heartbeats(first, again)
+    seen, known = _follow(area, day, state.known, first, again, facts)
+    online, detached = _count_online(area, seen, faults, rng), _count_detached(area, day, known, facts, rng)
+    done = Day(day, first, again, seen, facts, heard, online, detached)
+    return done, AreaState(bikes.after(state.parked, trips), known, state.battery)
+
+
+def _walked(
+    area: Area, attempts: Attempts, faults: list[Happening], dice: np.random.Generator, processes: Mapping[str, Process]
+) -> Walked:
+    found = moment.find(area, attempts, faults, dice=dice)
+    outcome = walk(found, processes)
+    heard = outcome.ok.copy()
+    for name, process in processes.items():
+        late = [step.seq for step in process.steps if step.name in _AFTER_CONTACT]
+        heard |= (attempts.process == name) & np.isin(outcome.failed_step, late)
+    return Walked(found, outcome, heard & (found.of("server_wrong", np.arange(len(attempts))) == 0))
+
+
+def facts_of(area: Area, faults: list[Happening], at_s: float) -> Exposure:
+    """Return what faults do to each device of an area at a moment."""
+    size, devices = len(area.devices), area.devices
+    places = {
+        "cell": area.home_cell, "tac": np.full(size, area.number), "mme": np.full(size, area.mme),
+        "platform_node": devices.node, "app": devices.app, "fleet": devices.fleet, "city": np.full(size, area.city),
+        "province": np.zeros(size, "int64"), "cdn_node": devices.cdn, "program_source": np.full(size, -1),
+    }  # fmt: skip
+    exposed = Exposed(np.full(size, at_s), np.arange(size), devices.service == 2, places)
+    return expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+
+
+def _restarts(
+    area: Area, day: int, facts: Exposure, parked: Parked, rng: np.random.Generator
+) -> Attempts:
+    """Return the registrations of devices that restart over and over: a firmware defect, an empty battery."""
+    from evaluation.simulation.province.attempts import made
+
+    often = facts.pressure.of("firmware_loop") + 3.0 * (facts.pressure.of("battery_level") < 15)
+    parts = []
+    for service, process in ((0, "ss_onboarding"), (1, "bk_lock_online")):
+        own = np.flatnonzero((area.devices.service == service) & (often > 0))
+        which = np.repeat(own, rng.poisson(often[own] * (1.0 if service == 0 else 4.0)))
+        at = day * DAY_S + rng.random(len(which)) * (DAY_S - 1)
+        parts.append(made(which, at, process, parked.x_km[which], parked.y_km[which], extra_db=parked.extra_db[which]))
+    return joined(parts)
+
+
+def is_heartbeat(attempts: Attempts) -> np.ndarray:
+    """Return which attempts are the periodic report that a platform expects."""
+    parked = (attempts.process == "bk_ride_position") & ~attempts.riding
+    return np.asarray((attempts.process == "ss_heartbeat") | parked)
+
+
+def _count_heartbeats(first: Walked, again: Walked) -> np.ndarray:
+    """Count heartbeats expected and received, the first time or repeated; return which attempts were heard."""
+    attempts = first.moment.attempts
+    rows = np.flatnonzero(first.moment.own & is_heartbeat(attempts))
+    rescued = np.unique(again.moment.attempts.device[again.heard])
+    slow = first.moment.attempts
+    quick = np.isin(slow.device[rows], rescued) & ~first.moment.silent[rows]
+    heard = np.zeros(len(attempts), bool)
+    heard[rows] = first.heard[rows] | quick
+    first.moment.tally.ratio("hb_recv/hb_expected", rows, heard[rows])
+    return heard
+
+
+def _follow(
+    area: Area, day: int, known: Known, first: Walked, again: Walked, facts: Exposure
+) -> tuple[Presence, Known]:
+    parts = [(w, np.flatnonzero(w.moment.own & ~w.moment.silent)) for w in (first, again)]
+    return presence.follow(
+        area, day, known,
+        device=np.concatenate([w.moment.attempts.device[rows] for w, rows in parts]),
+        at_s=np.concatenate([w.moment.attempts.at_s[rows] for w, rows in parts]),
+        heard=np.concatenate([w.heard[rows] for w, rows in parts]),
+        cell=np.concatenate([w.moment.cell[rows] for w, rows in parts]),
+        lifetime_ratio=facts.pressure.of("lifetime_ratio"),
+    )  # fmt: skip
+
+
+def _count_online(area: Area, seen: Presence, faults: list[Happening], rng: np.random.Generator) -> Tally:
+    tally = Tally()
+    online = seen.online & _reachable(area, seen, faults, rng)
+    tally.ratio("online_s/activated_s", np.arange(len(seen.device)), online * presence.GRID_S, presence.GRID_S)
+    return tally
+
+
+def _reachable(area: Area, seen: Presence, faults: list[Happening], rng: np.random.Generator) -> np.ndarray:
+    """Return who keeps the session while the platform's access, its name or the way back fails."""
+    at = area.devices
+    places = {
+        "cell": seen.cell, "tac": np.full(len(seen.device), area.number), "mme": np.full(len(seen.device), area.mme),
+        "platform_node": at.node[seen.device], "app": at.app[seen.device], "fleet": at.fleet[seen.device],
+    }  # fmt: skip
+    wanted = ("access_outage", "nat_timeout_s", "dns_reject", "cell_outage", "auth_reject", "firmware_loop")
+    acting = [
+        f for f in faults
+        if f.scope in places and any(m.actuator in wanted for m in f.fault.mechanism) and f.fault.services != ("video",)
+    ]  # fmt: skip
+    nowhere = np.zeros(len(seen.device), bool)
+    pressure = expose(
+        acting, Exposed(seen.at_s, seen.device, nowhere, places), weekday=area.plan.settings.start.weekday()
+    ).pressure
+    lock = at.service[seen.device] == 1
+    lost = 0.75 * pressure.of("access_outage") + 0.45 * pressure.of("cell_outage") + 0.25 * pressure.of("auth_reject")
+    lost = lost + lock * (0.3 * pressure.of("dns_reject") + 0.15 * (pressure.of("nat_timeout_s") < 900.0))
+    lost = lost + 0.012 * pressure.of("firmware_loop")
+    return np.asarray(rng.random(len(seen.device)) >= lost)
+
+
+def _count_detached(area: Area, day: int, known: Known, facts: Exposure, rng: np.random.Generator) -> Tally:
+    """Count registered device-days, and whom the MME gives up: silent beyond its timers, or timers set otherwise."""
+    tally, own = Tally(), np.flatnonzero(area.devices.service < 2)
+    end = (day + 1) * DAY_S
+    silent = end - known.last_s[own] > 1.25 * np.maximum(area.devices.heartbeat_s[own], DAY_S) + 0.5 * DAY_S
+    just = silent & (end - known.last_s[own] < 1.25 * np.maximum(area.devices.heartbeat_s[own], DAY_S) + 1.5 * DAY_S)
+    chance = _DETACHED + 0.06 * facts.pressure.of("timer_mismatch", own)
+    gone = just | (rng.random(len(own)) < chance)
+    tally.ratio("implicit_detach/registered_device_days", np.arange(len(own)), gone)
+    return tally
+
+
+def places_of_tallies(area: Area, day: Day, windows: Mapping[Scope, int]) -> list[tuple[Tally, list[Place]]]:
+    """Return each tally of a day with the places its rows count at."""
+    rows = []
+    for walked in (day.first, day.again):
+        found = walked.moment
+        since = found.attempts.at_s - day.number * DAY_S
+        rows.append((found.tally, _places(area, found.places, since, windows)))
+        rows.append((found.gauges, _places(area, found.places | {"cell": found.meant_cell}, since, windows)))
+    own = np.flatnonzero(area.devices.service < 2)
+    rng = generator(area.plan, 8, area.number, day.number)
+    moments = ((day.online, day.presence.device, day.presence.at_s - day.number * DAY_S, day.presence.cell),
+               (day.detached, own, rng.random(len(own)) * DAY_S, day.presence.cell[:0]))  # fmt: skip
+    for tally, device, since, cell in moments:
+        size, at = len(device), area.devices
+        places = {
+            "device": device, "tac": np.full(size, area.number), "mme": np.full(size, area.mme),
+            "platform_node": at.node[device], "app": at.app[device], "fleet": at.fleet[device],
+            "cell": cell if len(cell) else area.home_cell[device],
+        }  # fmt: skip
+        rows.append((tally, _places(area, places, since, windows)))
+    return rows
+
+
+def _places(
+    area: Area, element: Mapping[str, np.ndarray], since_s: np.ndarray, windows: Mapping[Scope, int]
+) -> list[Place]:
+    known = area.plan.names
+    sizes = {"device": len(area.devices), "cell": len(area.cells)} | {name: len(ids) for name, ids in known.items()}
+    return [
+        Place(scope, element[scope], sizes[scope], np.clip(since_s, 0, DAY_S - 1).astype("int64") // seconds, int(DAY_S // seconds))
+        for scope, seconds in windows.items()
+        if scope in element
+    ]

@@ -1,0 +1,152 @@
+"""`iotlens simulate province`: every tracking area by itself, day by day; shared elements are added up at the end."""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from evaluation.simulation.province import area as areas
+from evaluation.simulation.province import counting
+from evaluation.simulation.province.area import AreaDone, Job
+from evaluation.simulation.province.catalogue import read_faults
+from evaluation.simulation.province.faults import shared_happenings, truth
+from evaluation.simulation.province.settings import read_settings
+from evaluation.simulation.province.tables import TRUTH
+from evaluation.simulation.province.tally import Counted, merged
+from evaluation.simulation.province.topology import Plan
+from features.indicators import Scope
+from features.lake import SIMULATED
+from features.table import arrow_schema
+
+logger = logging.getLogger(__name__)
+_FOLDERS = ("counters", "terminal", "events", "flows")
+_ONE_FILE = ("truth", "device_truth", "membership")
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What was written: how many devices, days, attempts in the event log, rows of counters, faults, complaints."""
+
+    devices: int
+    days: int
+    attempts: int
+    counter_rows: int
+    faults: int
+    cases: int
+
+    def text(self) -> str:
+        """Return the summary as a person reads it."""
+        return (
+            f"{self.devices:,} devices, {self.days:,} days: {self.attempts:,} attempts, {self.counter_rows:,} counter"
+            f" rows, {self.faults:,} faults, {self.cases:,} complaints (simulated)"
+        )
+
+
+@dataclass(frozen=True)
+class Files:
+    """The configuration of a province."""
+
+    settings: Path
+    faults: Path
+    noise: Path
+
+
+def simulate(out: Path, *, files: Files, devices: int, days: int, seed: int, workers: int | None = None) -> Simulated:
+    """Write a province: counters, terminal records, events, flows, membership and its truth; see docs/simulation.md.
+
+    The same arguments give the same bytes, on any number of cores. `out` appears whole or not at all: work goes on
+    in a hidden folder beside it. Raises FileExistsError when `out` holds something, ValueError on a bad argument or
+    file.
+    """
+    for name, value in (("devices", devices), ("days", days)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, but is {value}")
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} must be new or empty, but holds files; remove it or name another")
+    plan = Plan(read_settings(files.settings), devices, days, seed)
+    faults = read_faults(files.faults)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as hidden:
+        folder, scratch = Path(hidden) / out.name, Path(hidden) / "scratch"
+        for made in (folder, scratch, *(folder / name for name in _FOLDERS)):
+            made.mkdir()
+        job = Job(plan, faults, tuple(shared_happenings(plan, faults)), folder, scratch)
+        done = _write(job, workers or os.cpu_count() or 1)
+        folder.replace(out)
+    logger.info("%s in %s", done.text(), out)
+    return done
+
+
+def _write(job: Job, workers: int) -> Simulated:
+    (job.folder / SIMULATED).touch()
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy the caller's threads' locks
+    numbers = range(job.plan.tacs)
+    if workers == 1 or len(numbers) == 1:
+        done = [areas.simulate(job, number) for number in _shown(numbers, "simulate areas")]
+        shared = [_write_shared(job, day) for day in range(job.plan.days)]
+    else:
+        with ProcessPoolExecutor(min(workers, len(numbers)), mp_context=spawn) as pool:
+            jobs = [pool.submit(areas.simulate, job, number) for number in numbers]
+            done = [one.result() for one in _shown(jobs, "simulate areas")]
+            days = [pool.submit(_write_shared, job, day) for day in range(job.plan.days)]
+            shared = [one.result() for one in days]
+    write_shared_truth(job)
+    for name in _ONE_FILE:
+        _join(sorted(job.scratch.glob(f"{name}-*.parquet")), job.folder / f"{name}.parquet")
+    return _summary(job, done, sum(shared))
+
+
+def _shown(some: Any, told: str) -> Any:  # Any: of whatever is waited for
+    return tqdm(some, desc=told, unit="area", delay=2, disable=None)
+
+
+def _summary(job: Job, done: list[AreaDone], shared_rows: int) -> Simulated:
+    return Simulated(
+        job.plan.devices,
+        job.plan.days,
+        sum(one.attempts for one in done),
+        sum(one.counter_rows for one in done) + shared_rows,
+        sum(one.faults for one in done) + len(job.shared),
+        sum(one.cases for one in done),
+    )
+
+
+def write_shared_truth(job: Job) -> None:
+    """Write the faults of shared elements beside those of the areas, before them in order."""
+    areas.write_table(job.scratch / "truth-.parquet", truth(job.plan, job.shared), TRUTH)
+
+
+def _write_shared(job: Job, day: int) -> int:
+    """Add up what all areas count at elements they share on a day; return the rows written."""
+    book, parts = areas.read_recipe(job.faults).book, dict[Scope, list[Counted]]()
+    for file in sorted(job.scratch.glob(f"shared-{day:03d}-*.pickle")):
+        for scope, counted in pickle.loads(file.read_bytes()).items():  # noqa: S301  # our own, of this run
+            parts.setdefault(scope, []).append(counted)
+    tables = []
+    for scope, some in parts.items():
+        names = np.array(job.plan.names[scope])
+        none = np.zeros(len(names), "int64")
+        tables.append(
+            counting.as_rows(job.plan, book, scope, merged(some), names=names, vendors=none, day=day)
+        )
+    whole = pa.concat_tables(tables)
+    pq.write_table(whole, job.folder / "counters" / f"shared-day={day:03d}.parquet")
+    return whole.num_rows
+
+
+def _join(parts: list[Path], out: Path) -> None:
+    """Write the rows of all files, in their order, as one file."""
+    with pq.ParquetWriter(out, pq.read_schema(parts[0])) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))

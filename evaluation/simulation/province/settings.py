@@ -1,0 +1,123 @@
+"""configs/province.yaml: what a simulated province is made of."""
+
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from features.configuration import read_config
+from features.indicators import Scope
+
+SERVICES = ("smoke_sensor", "bike_sharing", "video")
+
+
+class Part(BaseModel, frozen=True, extra="forbid"):
+    """A part of the file in which no key is unknown."""
+
+
+class PerService(Part):
+    """A figure for each of the three services."""
+
+    smoke_sensor: float = Field(ge=0)
+    bike_sharing: float = Field(ge=0)
+    video: float = Field(ge=0)
+
+    def of(self, service: str) -> float:
+        """Return the figure of one service."""
+        return float(getattr(self, service))
+
+
+class Shadowing(Part):
+    """Standard deviation of shadowing, dB."""
+
+    outdoor: float = Field(ge=0)
+    indoor: float = Field(ge=0)
+
+
+class Thresholds(Part):
+    """NRSRP at which coverage levels begin, and how cells differ in it."""
+
+    ce1: float
+    ce2: float
+    sd: float = Field(ge=0)
+
+
+class Utilisation(Part):
+    """Mean utilisation by all devices of the operator, %."""
+
+    ul: float = Field(ge=0, le=90)
+    dl: float = Field(ge=0, le=90)
+    nprach: float = Field(ge=0, le=90)
+    mme: float = Field(ge=0, le=90)
+    lte: float = Field(ge=0, le=90)
+    cdn: float = Field(ge=0, le=90)
+
+
+class BackgroundShare(Part):
+    """What other devices do."""
+
+    report: float = Field(ge=0)
+    login: float = Field(ge=0)
+    command: float = Field(ge=0)
+    mqtt: float = Field(ge=0)
+
+
+class Background(Part):
+    """Other devices of the operator that share the elements."""
+
+    attempts_per_cell_window: int = Field(ge=1, le=1000)
+    share: BackgroundShare
+
+
+class Lte(Part):
+    """The LTE cells of the video service."""
+
+    site_power_dbm: float
+    noise_dbm: float
+    capacity_mbps: float = Field(gt=0)
+
+
+class Complaints(Part):
+    """Who complains."""
+
+    failed: float = Field(ge=0, le=1)
+    silent_day: float = Field(ge=0, le=1)
+    groundless_per_device_day: float = Field(ge=0, le=1)
+
+
+class Traits(Part):
+    """Latent traits that no rule makes."""
+
+    misuse_share: float = Field(ge=0, le=1)
+    heavy_share: float = Field(ge=0, le=1)
+
+
+class ProvinceSettings(Part):
+    """The file; its comments say what each figure means."""
+
+    schema_: str = Field(alias="schema", pattern="^province/1$")
+    start: AwareDatetime
+    share: PerService
+    devices_per_cell: int = Field(ge=1)
+    cells_per_tac: int = Field(ge=2)
+    tacs_per_mme: int = Field(ge=1)
+    tacs_per_city: int = Field(ge=1)
+    devices_per_platform_node: int = Field(ge=1)
+    apps: PerService
+    fleets: PerService
+    cdn_nodes: int = Field(ge=1)
+    site_distance_km: tuple[float, float]
+    shadow_sd_db: Shadowing
+    antenna_loss_db: PerService
+    smoke_place_share: dict[str, float]
+    ce_threshold_dbm: Thresholds
+    base_utilisation: Utilisation
+    background: Background
+    counter_window_s: dict[Scope, int]
+    lte: Lte
+    complaint_share: Complaints
+    traits: Traits
+
+
+def read_settings(path: Path) -> ProvinceSettings:
+    """Return the checked file. Raises ValueError that names file, key and rule."""
+    return read_config(path, ProvinceSettings)

@@ -1,0 +1,78 @@
+"""What smoke sensors do in a day: heartbeats, alarms, self-tests, registrations."""
+
+import numpy as np
+
+from evaluation.simulation.province.attempts import Attempts, joined, made
+from evaluation.simulation.province.catalogue import SmokeTraffic
+from evaluation.simulation.province.faults import DAY_S, Happening
+from evaluation.simulation.province.topology import Area
+
+_JITTER_S = 300.0
+_ALIGNED_JITTER_S = 30.0
+_SELF_TESTS_PER_DAY = 1 / 30
+_REGISTRATIONS_PER_DAY = 0.3 / 30
+_WEEKEND_ALARMS = 1.15
+
+
+def heartbeat_times(area: Area, devices: np.ndarray, day: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return device and time of every heartbeat that is due on a day, without jitter."""
+    period = area.devices.heartbeat_s[devices]
+    each = np.round(DAY_S / period).astype("int64")
+    which = np.repeat(devices, each)
+    turn = np.arange(len(which)) - np.repeat(np.cumsum(each) - each, each)
+    return which, day * DAY_S + area.devices.phase_s[which] + turn * area.devices.heartbeat_s[which]
+
+
+def live(
+    area: Area, day: int, *, rng: np.random.Generator, traffic: SmokeTraffic, faults: list[Happening], weekend: bool
+) -> Attempts:
+    """Return the attempts of all smoke sensors of an area on a day."""
+    own = np.flatnonzero(area.devices.service == 0)
+    which, due = heartbeat_times(area, own, day)
+    at = due + rng.uniform(-_JITTER_S, _JITTER_S, len(which))
+    at = np.clip(_aligned(area, which, at, faults=faults, rng=rng), day * DAY_S, (day + 1) * DAY_S - 1)
+    tested = rng.random(len(which)) < _SELF_TESTS_PER_DAY * area.devices.heartbeat_s[which] / DAY_S
+    alarm = traffic.alarm
+    per_day = (
+        (alarm.false_alarm_per_device_month + alarm.fault_or_tamper_per_device_month) / 30
+        + alarm.real_fire_per_million_device_days / 1e6
+    ) * (_WEEKEND_ALARMS if weekend else 1.0)
+    alarms = _random_devices(rng, own, per_day)
+    born = _random_devices(rng, own, _REGISTRATIONS_PER_DAY)
+    hours = rng.choice(24, len(alarms), p=np.array(alarm.hour_profile) / sum(alarm.hour_profile))
+    return joined(
+        [
+            _still(area, which, at, "ss_heartbeat"),
+            _still(area, which[tested], at[tested] + 5.0, "ss_command"),
+            _still(area, alarms, day * DAY_S + 3600.0 * (hours + rng.random(len(alarms))), "ss_alarm",
+                   event=np.arange(len(alarms))),
+            _still(area, born, day * DAY_S + DAY_S * rng.random(len(born)), "ss_onboarding"),
+        ]
+    )  # fmt: skip
+
+
+def _still(area: Area, device: np.ndarray, at_s: np.ndarray, process: str, **other: np.ndarray) -> Attempts:
+    return made(device, at_s, process, area.devices.x_km[device], area.devices.y_km[device], **other)
+
+
+def _random_devices(rng: np.random.Generator, devices: np.ndarray, per_day: float) -> np.ndarray:
+    return np.repeat(devices, rng.poisson(per_day, len(devices)))
+
+
+def _aligned(
+    area: Area, device: np.ndarray, at_s: np.ndarray, *, faults: list[Happening], rng: np.random.Generator
+) -> np.ndarray:
+    """Return the times of heartbeats, of which a storm moves a share to the first seconds of its next burst."""
+    moved = at_s.copy()
+    for happening in faults:
+        for act in happening.fault.mechanism:
+            if act.actuator != "heartbeat_alignment" or happening.scope not in ("cell", "fleet"):
+                continue
+            at = area.home_cell[device] if happening.scope == "cell" else area.devices.fleet[device]
+            caught = (at == happening.location) & (rng.random(len(device)) < act.value * happening.severity)
+            caught &= (at_s >= happening.onset_s) & (at_s < happening.end_s)
+            hours = np.array(getattr(happening.fault.onset, "at_hours", (0.0,)))
+            start = 3600.0 * hours[np.abs((moved % DAY_S)[:, None] / 3600.0 - hours).argmin(axis=1)]
+            burst = np.floor(moved / DAY_S) * DAY_S + start
+            moved = np.where(caught, burst + np.abs(rng.normal(0, _ALIGNED_JITTER_S, len(device))), moved)
+    return moved

@@ -1,0 +1,205 @@
+"""Steps at the platform and the application: exchanges over CoAP or MQTT, logins, commands, rules, pushes."""
+
+import numpy as np
+
+from evaluation.simulation.province import queues
+from evaluation.simulation.province.moment import Moment
+from evaluation.simulation.province.steps_radio import Ended, excess_bler
+
+_TRANSMISSIONS = 5  # CoAP: the first and four more
+_BACK_OFF = 1.5
+_KEEP_ALIVE_S = 900.0
+
+
+def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ended:
+    """Send a message until it is acknowledged: what the air or the transport loses is sent again after a timeout."""
+    tally = moment.tally
+    seen = moment.of("server_wrong", rows) == 0
+    down = moment.happens(rows, moment.of("access_outage", rows)) | ~seen
+    deaf = 1.0 / (1.0 + np.exp(np.clip((moment.nsinr[rows] + 5.0) / 2.0, -30, 30)))
+    radio_loss = 0.008 + 0.35 * excess_bler(moment, rows) + 0.15 * deaf + 0.025 * (moment.level[rows] == 2)
+    kept = (1 - radio_loss) * (1 - 2 * moment.of("backhaul_loss", rows)) * (1 - 2 * moment.of("sgi_loss", rows))
+    lost = 1.0 - np.clip(kept * (1 - 0.5 * queues.overload_loss(moment.ul_utilisation[rows])), 0.02, 0.998)
+    mme = queues.overload_loss(moment.mme_utilisation[rows])
+    losses = np.floor(np.log(moment.dice.random(len(rows))) / np.log(np.clip(lost + 0.5 * mme, 0.002, 0.98)))
+    losses = np.where(down, float(_TRANSMISSIONS), np.minimum(losses, _TRANSMISSIONS))
+    ok = losses < _TRANSMISSIONS
+    rtt = round_trip_ms(moment, rows)
+    timeout = 1000.0 * moment.of("ack_timeout_s", rows) * np.where(moment.lwm2m[rows], 1.0, 1.5)
+    needless = np.floor(np.log1p(np.maximum(rtt - timeout, 0.0) * (_BACK_OFF - 1) / timeout) / np.log(_BACK_OFF))
+    needless = np.where(ok & (rtt > timeout), np.clip(needless + 1, 0, _TRANSMISSIONS - 1), 0.0)
+    coap = seen & moment.lwm2m[rows]
+    again = np.minimum(losses, _TRANSMISSIONS - 1) + needless
+    tally.ratio("coap_retx/coap_con", rows[coap], again[coap], messages)
+    tally.sample("rtt_access_ms", rows[ok], rtt[ok])
+    server = queues.skewed(moment.dice, 14.0, 0.5, len(rows)) + moment.of("sgi_delay_ms", rows)
+    tally.sample("rtt_server_ms", rows[seen], server[seen])
+    waited = timeout * (_BACK_OFF**losses - 1.0) / (_BACK_OFF - 1.0)
+    return ok, waited + rtt + server
+
+
+def round_trip_ms(moment: Moment, rows: np.ndarray) -> np.ndarray:
+    """Return what a message and its answer take between platform and device."""
+    air = queues.skewed(moment.dice, 330.0 + moment.air_ms(rows), 0.42, len(rows))
+    core = moment.of("backhaul_delay_ms", rows) + moment.of("session_delay_ms", rows)
+    return np.asarray(air + core + 20.0 * queues.delay_factor(moment.mme_utilisation[rows]))
+
+
+def authenticate(moment: Moment, rows: np.ndarray) -> np.ndarray:
+    """Draw whose login the platform accepts, and count it."""
+    known = moment.of("credentials_wrong", rows) == 0
+    accepted = known & moment.happens(rows, 0.9968 * (1 - np.where(known, moment.of("auth_reject", rows), 0.0)))
+    moment.tally.ratio("auth_ok/auth_req", rows, accepted)
+    return accepted
+
+
+def bootstrap(moment: Moment, rows: np.ndarray) -> Ended:
+    """Learn the server's address; devices that know it skip this."""
+    return np.ones(len(rows), bool), np.zeros(len(rows))
+
+
+def register(moment: Moment, rows: np.ndarray) -> Ended:
+    """Register with LwM2M."""
+    ok, took = exchange(moment, rows)
+    seen = moment.of("server_wrong", rows) == 0
+    reached = rows[seen]
+    accepted = np.zeros(len(rows), bool)
+    accepted[seen] = authenticate(moment, reached)
+    registered = ok & accepted & moment.happens(rows, 0.9985)
+    moment.tally.ratio("reg_ok/reg_req", reached, registered[seen])
+    moment.waited_ms[rows] = took
+    return registered, took
+
+
+def observe(moment: Moment, rows: np.ndarray) -> Ended:
+    """Subscribe to the reports: only then may a device report."""
+    ok, took = exchange(moment, rows)
+    ok &= moment.happens(rows, 0.9955)
+    moment.tally.ratio("obs_ok/obs_req", rows, ok)
+    whole = (moment.waited_ms[rows] + took) / 1000.0
+    moment.tally.sample("reg_s", rows[ok], whole[ok])
+    return ok, took
+
+
+def resolve(moment: Moment, rows: np.ndarray) -> Ended:
+    """Ask for the platform's address; twice."""
+    each = 0.9982 * (1 - moment.of("dns_reject", rows)) * (1 - 0.5 * moment.of("backhaul_loss", rows))
+    first, second = moment.happens(rows, each), moment.happens(rows, each)
+    moment.tally.ratio("dns_succ/dns_query", rows, first + ~first * second, 1.0 + ~first)
+    stuck = moment.happens(rows, 0.5 * moment.of("dns_reject", rows))  # the server that failed is asked again
+    return (first | second) & ~stuck, 0.6 * round_trip_ms(moment, rows) + 5000.0 * ~first
+
+
+def log_in(moment: Moment, rows: np.ndarray) -> Ended:
+    """Open the session of a lock: MQTT over TCP, or LwM2M."""
+    ok, took = np.zeros(len(rows), bool), np.zeros(len(rows))
+    coap = moment.lwm2m[rows]
+    ok[coap], took[coap] = register(moment, rows[coap])
+    ok[~coap], took[~coap] = _open_mqtt(moment, rows[~coap])
+    return ok, took
+
+
+def _open_mqtt(moment: Moment, rows: np.ndarray) -> Ended:
+    tally, outage = moment.tally, moment.of("access_outage", rows)
+    abnormal = 0.014 + outage + 0.5 * moment.of("sgi_loss", rows) + 0.02 * (moment.of("firmware_loop", rows) * 1.2)
+    abnormal = abnormal + np.where(moment.of("nat_timeout_s", rows) < _KEEP_ALIVE_S, 0.16, 0.0)
+    tally.ratio("mqtt_abnormal/mqtt_ended", rows, moment.happens(rows, abnormal))
+    transport = (1 - 0.6 * moment.of("session_reject", rows) * 0.45) * (1 - 1.5 * moment.of("sgi_loss", rows))
+    opened = moment.happens(rows, 0.992 * (1 - 0.85 * outage) * transport)
+    opened &= moment.of("server_wrong", rows) == 0
+    tally.ratio("tcp_succ/tcp_syn", rows, opened)
+    there = rows[opened]
+    accepted = authenticate(moment, there)
+    through, took = exchange(moment, there)
+    accepted &= through & moment.happens(there, (1 - 0.5 * outage[opened]) * 0.9985)
+    tally.ratio("mqtt_conn_ok/mqtt_conn_req", there, accepted)
+    ok, whole = opened.copy(), round_trip_ms(moment, rows)
+    ok[opened], whole[opened] = accepted, whole[opened] + took
+    return ok, whole
+
+
+def first_status(moment: Moment, rows: np.ndarray) -> Ended:
+    """Subscribe, then report for the first time."""
+    subscribed, first_ms = observe(moment, rows)
+    stored, more_ms = report(moment, rows)
+    return subscribed & stored, first_ms + more_ms
+
+
+def report(moment: Moment, rows: np.ndarray) -> Ended:
+    """Send a report that the platform is to store: Notify, or PUBLISH."""
+    ok, took = exchange(moment, rows)
+    ok &= moment.happens(rows, 0.9965)
+    seen = moment.of("server_wrong", rows) == 0
+    moment.tally.ratio("ntf_ok/ntf_expected", rows[seen], ok[seen])
+    return ok, took
+
+
+def update_or_notify(moment: Moment, rows: np.ndarray) -> Ended:
+    """Send a heartbeat: every other one is an Update, which a lapsed registration refuses."""
+    updates = moment.happens(rows, 0.5)
+    ok, took = np.zeros(len(rows), bool), np.zeros(len(rows))
+    ok[~updates], took[~updates] = report(moment, rows[~updates])
+    who = rows[updates]
+    through, took[updates] = exchange(moment, who)
+    lapsed = moment.happens(who, np.where(moment.of("lifetime_ratio", who) < 1.0, 0.55, 0.003))
+    seen = moment.of("server_wrong", who) == 0
+    moment.tally.ratio("upd_ok/upd_req", who[seen], (through & ~lapsed)[seen])
+    ok[updates] = through  # after 4.04 a device registers again and its heartbeat arrives
+    return ok, took
+
+
+def accept_command(moment: Moment, rows: np.ndarray) -> Ended:
+    """Take the command of an application; a stuck service never sends it, a forgotten flow swallows it."""
+    dropped = moment.happens(rows, moment.of("command_drop", rows))
+    idle_s = _KEEP_ALIVE_S * moment.dice.random(len(rows))
+    forgotten = ~moment.lwm2m[rows] & (idle_s > moment.of("nat_timeout_s", rows)) & moment.happens(rows, 0.6)
+    down = moment.happens(rows, moment.of("access_outage", rows))
+    took = queues.skewed(moment.dice, 70.0, 0.4, len(rows))
+    queued = moment.of("command_delay_ms", rows) * moment.dice.exponential(0.5, len(rows))
+    moment.tally.ratio("ddn_unreach/ddn_att", rows[forgotten], moment.happens(rows[forgotten], 0.3))
+    return ~dropped & ~forgotten & ~down, took + queued
+
+
+def deliver(moment: Moment, rows: np.ndarray) -> Ended:
+    """Hand the command to the device and get its acknowledgement."""
+    return exchange(moment, rows)
+
+
+def actuate(moment: Moment, rows: np.ndarray) -> Ended:
+    """Open the lock."""
+    opened = moment.happens(rows, 0.9965 * (1 - moment.of("motor_jam", rows)))
+    return opened, queues.skewed(moment.dice, 650.0, 0.12, len(rows))
+
+
+def run_rules(moment: Moment, rows: np.ndarray) -> Ended:
+    """Match the rules of the platform."""
+    waited = moment.of("rule_delay_ms", rows) * moment.dice.exponential(0.6, len(rows))
+    took = queues.skewed(moment.dice, 28.0, 0.6, len(rows)) + waited
+    moment.tally.sample("rule_ms", rows, took)
+    return np.ones(len(rows), bool), took
+
+
+def push(moment: Moment, rows: np.ndarray) -> Ended:
+    """Push to the application until it answers 200, for at most 60 s."""
+    ok = moment.happens(rows, 0.9965 * (1 - moment.of("push_reject", rows)))
+    moment.tally.ratio("push_ok/push_all", rows, ok)
+    waited = moment.of("push_delay_ms", rows) * moment.dice.exponential(0.6, len(rows))
+    took = queues.skewed(moment.dice, 62.0, 0.62, len(rows)) + waited
+    moment.tally.sample("push_ms", rows, took)
+    return ok, took
+
+
+def rules_and_push(moment: Moment, rows: np.ndarray) -> Ended:
+    """Both as one step."""
+    _, first_ms = run_rules(moment, rows)
+    ok, more_ms = push(moment, rows)
+    return ok, first_ms + more_ms
+
+
+def report_and_push(moment: Moment, rows: np.ndarray) -> Ended:
+    """Report and hand it on: the last step of an unlock."""
+    stored, first_ms = report(moment, rows)
+    ok, more_ms = rules_and_push(moment, rows[stored])
+    done, took = stored.copy(), first_ms.copy()
+    done[stored], took[stored] = ok, first_ms[stored] + more_ms
+    return done, took

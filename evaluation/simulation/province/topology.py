@@ -1,0 +1,240 @@
+"""Where everything stands: cells and devices of each tracking area, and the elements they share."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from evaluation.simulation.province import radio
+from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
+
+VENDORS = ("vendor_a", "vendor_b", "vendor_c")
+OUTDOOR, INDOOR, DEEP_INDOOR = "outdoor", "indoor", "deep_indoor"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the bytes, and how many elements follow from it."""
+
+    settings: ProvinceSettings
+    devices: int
+    days: int
+    seed: int
+
+    @property
+    def tacs(self) -> int:
+        """Tracking areas; each is simulated by itself."""
+        return max(1, round(self.devices / (self.settings.devices_per_cell * self.settings.cells_per_tac)))
+
+    @property
+    def cells_per_tac(self) -> int:
+        """Cells of each tracking area."""
+        wanted = round(self.devices / self.tacs / self.settings.devices_per_cell)
+        return max(3, min(wanted, 2 * self.settings.cells_per_tac))
+
+    @property
+    def start_s(self) -> float:
+        """The first instant, seconds since 1970."""
+        return self.settings.start.timestamp()
+
+    @cached_property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Ids of the elements that tracking areas share, by scope."""
+        settings, nodes = self.settings, max(2, self.devices // self.settings.devices_per_platform_node)
+        apps = {s: int(settings.apps.of(s)) for s in SERVICES}
+        fleets = {s: int(settings.fleets.of(s)) for s in SERVICES}
+        return {
+            "mme": _numbered("mme", -(-self.tacs // settings.tacs_per_mme)),
+            "platform_node": _numbered("node", nodes),
+            "app": tuple(f"app-{s}-{n}" for s in SERVICES for n in range(apps[s])),
+            "fleet": tuple(f"fleet-{s}-{n}" for s in SERVICES for n in range(fleets[s])),
+            "city": _numbered("city", -(-self.tacs // settings.tacs_per_city)),
+            "province": ("province-0",),
+            "tac": _numbered("tac", self.tacs),
+            "cdn_node": _numbered("cdn", settings.cdn_nodes),
+        }
+
+    def first(self, scope: str, service: str) -> int:
+        """Return the index of a service's first app or fleet in `names`."""
+        return next(i for i, name in enumerate(self.names[scope]) if f"-{service}-" in name)
+
+
+def _numbered(word: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{word}-{n:03d}" for n in range(count))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a tracking area: NB-IoT ones, and as many LTE ones on the same masts.
+
+    x_km, y_km: (c,). ce1_dbm, ce2_dbm: thresholds. load: of the mean, 1 is average. vendor: index into VENDORS.
+    """
+
+    names: tuple[str, ...]
+    x_km: np.ndarray
+    y_km: np.ndarray
+    ce1_dbm: np.ndarray
+    ce2_dbm: np.ndarray
+    load: np.ndarray
+    vendor: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x_km)
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """Return the three nearest cells of each, (c, 3) at most."""
+        away = np.hypot(self.x_km[:, None] - self.x_km, self.y_km[:, None] - self.y_km)
+        return np.asarray(np.argsort(away, axis=1)[:, 1:4])
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a tracking area, one value each.
+
+    service: index into SERVICES. x_km, y_km: home. wall_db: penetration loss. shadow_db: (n, c), towards each cell.
+    node, app, fleet, cdn: indices into Plan.names. The latent traits mobility, place, power, misuse are drawn here.
+    """
+
+    names: np.ndarray
+    service: np.ndarray
+    x_km: np.ndarray
+    y_km: np.ndarray
+    wall_db: np.ndarray
+    shadow_db: np.ndarray
+    node: np.ndarray
+    app: np.ndarray
+    fleet: np.ndarray
+    cdn: np.ndarray
+    place: np.ndarray
+    heartbeat_s: np.ndarray
+    phase_s: np.ndarray
+    battery: np.ndarray
+    skew_s: np.ndarray
+    heavy: np.ndarray
+    misused: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.service)
+
+
+@dataclass(frozen=True)
+class Area:
+    """One tracking area."""
+
+    plan: Plan
+    number: int
+    cells: Cells
+    devices: Devices
+    radius_km: float
+
+    @property
+    def mme(self) -> int:
+        """Index of its MME."""
+        return self.number // self.plan.settings.tacs_per_mme
+
+    @property
+    def city(self) -> int:
+        """Index of its city."""
+        return self.number // self.plan.settings.tacs_per_city
+
+    @cached_property
+    def home_cell(self) -> np.ndarray:
+        """Return the cell that each device serves itself from at home."""
+        return np.asarray(self.nrsrp(np.arange(len(self.devices))).argmax(axis=1))
+
+    def nrsrp(self, device: np.ndarray, x_km: np.ndarray | None = None, y_km: np.ndarray | None = None) -> np.ndarray:
+        """Return the NRSRP of every cell at devices, (n, c), at home or where they are now."""
+        at = self.devices
+        x = at.x_km[device] if x_km is None else x_km
+        y = at.y_km[device] if y_km is None else y_km
+        away = np.hypot(x[:, None] - self.cells.x_km, y[:, None] - self.cells.y_km)
+        loss = radio.path_loss_db(away) + at.wall_db[device, None] + at.shadow_db[device]
+        return radio.nrsrp_dbm(loss)
+
+
+def generator(plan: Plan, *stream: int) -> np.random.Generator:
+    """Return the random numbers of one purpose: the same whatever else is drawn, on any number of cores."""
+    return np.random.default_rng([plan.seed, *stream])
+
+
+def build(plan: Plan, number: int) -> Area:
+    """Return one tracking area; the same arguments give the same area."""
+    rng = generator(plan, 1, number)
+    cells, radius = _cells(plan, number, rng)
+    count = plan.devices // plan.tacs + (number < plan.devices % plan.tacs)
+    first = number * (plan.devices // plan.tacs) + min(number, plan.devices % plan.tacs)
+    return Area(plan, number, cells, _devices(plan, rng, first=first, count=count, radius=radius, cells=cells), radius)
+
+
+def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, float]:
+    settings, count = plan.settings, plan.cells_per_tac
+    distance = rng.uniform(*settings.site_distance_km)
+    side = int(np.ceil(np.sqrt(count)))
+    row, column = np.divmod(np.arange(count), side)
+    x = (column + 0.5 * (row % 2)) * distance + rng.normal(0, 0.08 * distance, count)
+    y = row * distance * np.sqrt(3) / 2 + rng.normal(0, 0.08 * distance, count)
+    levels = settings.ce_threshold_dbm
+    ce1 = levels.ce1 + rng.normal(0, levels.sd, count)
+    cells = Cells(
+        tuple(f"cell-{number:03d}-{n:02d}" for n in range(count)),
+        x, y, ce1, ce1 + levels.ce2 - levels.ce1,
+        rng.lognormal(0, 0.2, count),
+        rng.integers(0, len(VENDORS), count),
+    )  # fmt: skip
+    return cells, float(0.62 * distance)
+
+
+def _devices(plan: Plan, rng: np.random.Generator, *, first: int, count: int, radius: float, cells: Cells) -> Devices:
+    settings = plan.settings
+    share = np.array([settings.share.of(s) for s in SERVICES])
+    service = _dealt(rng, share / share.sum(), count)
+    near = rng.integers(0, len(cells), count)
+    away, turn = radius * np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
+    indoor = (service == 0) | ((service == 2) & (rng.random(count) < 0.6))
+    wall, place = _walls(settings, rng, service=service, indoor=indoor)
+    shadow_sd = np.where(indoor, settings.shadow_sd_db.indoor, settings.shadow_sd_db.outdoor)
+    common = 0.6 * rng.standard_normal((count, 1)) + 0.8 * rng.standard_normal((count, len(cells)))
+    of_own = [plan.first("app", s) for s in SERVICES], [plan.first("fleet", s) for s in SERVICES]
+    apps, fleets = (np.array([kind.of(s) for s in SERVICES]) for kind in (settings.apps, settings.fleets))
+    periods = np.where(service == 0, rng.choice([86400.0, 43200.0, 14400.0], count, p=[0.75, 0.15, 0.1]), 14400.0)
+    return Devices(
+        np.array([f"dev-{first + n:07d}" for n in range(count)]),
+        service,
+        cells.x_km[near] + away * np.cos(turn),
+        cells.y_km[near] + away * np.sin(turn),
+        wall,
+        common * shadow_sd[:, None],
+        rng.integers(0, len(plan.names["platform_node"]), count),
+        np.array(of_own[0])[service] + (rng.random(count) * apps[service]).astype("int64"),
+        np.array(of_own[1])[service] + (rng.random(count) * fleets[service]).astype("int64"),
+        rng.integers(0, len(plan.names["cdn_node"]), count),
+        place,
+        periods,
+        rng.random(count) * periods,
+        rng.uniform(45, 100, count),
+        rng.normal(0, 3, count),
+        rng.random(count) < settings.traits.heavy_share,
+        (rng.random(count) < settings.traits.misuse_share) & (service != 2),
+    )
+
+
+def _dealt(rng: np.random.Generator, share: np.ndarray, count: int) -> np.ndarray:
+    """Return indices in exactly these shares, as near as whole numbers allow, in random order."""
+    return np.asarray(rng.permutation(np.searchsorted(np.cumsum(share), (np.arange(count) + 0.5) / count)))
+
+
+def _walls(
+    settings: ProvinceSettings, rng: np.random.Generator, *, service: np.ndarray, indoor: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the penetration loss of each device, dB, and the name of its place."""
+    loss_of = {"window": 8.0, "one_wall": 15.0, "deep_indoor": 25.0, "underground": 32.0}
+    kinds = list(settings.smoke_place_share)
+    share = np.array([settings.smoke_place_share[kind] for kind in kinds])
+    kind = _dealt(rng, share / share.sum(), len(service))
+    losses = np.array([loss_of[name] for name in kinds])
+    wall = np.where(indoor, losses[kind], 0.0)
+    wall = np.where((service == 2) & indoor, np.minimum(wall, 15.0), wall)
+    own = np.array([settings.antenna_loss_db.of(s) for s in SERVICES])[service]
+    place = np.where(~indoor, OUTDOOR, np.where(wall >= 25, DEEP_INDOOR, INDOOR))
+    return wall + own, place
