@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from serving import cli_counters, cli_indicators, demo
+from serving import cli_counters, cli_data, cli_indicators, demo
 from serving.log import configure
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ simulate_app = typer.Typer(no_args_is_help=True, help="Traffic whose truth is kn
 app.add_typer(features_app, name="features")
 app.add_typer(cli_indicators.app, name="indicators")
 app.add_typer(cli_counters.counters_app, name="counters")
+app.add_typer(cli_data.app, name="data")
 app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")
 
