@@ -1,5 +1,6 @@
 """Commands of counters and of the indicators made from them."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -55,3 +56,28 @@ def _end(told: str, failed: bool) -> None:
     typer.echo(told)
     if failed:
         raise typer.Exit(1)
+
+
+def build_indicators(
+    workspace: Workspace = WORKSPACE,
+    window_end: Annotated[
+        datetime | None, typer.Option("--window-end", help="No window ends later than this (UTC).")
+    ] = None,
+) -> None:
+    """Compute the indicators of every scope and window that new counters touched."""
+    from features import indicator_windows
+
+    moment = window_end.replace(tzinfo=UTC) if window_end and window_end.tzinfo is None else window_end
+    typer.echo(indicator_windows.build(workspace, window_end=moment).text())
+
+
+def load_province(
+    directory: Annotated[Path, typer.Argument(help="What `iotlens simulate province` wrote.")],
+    workspace: Workspace = WORKSPACE,
+    targets: Annotated[bool, typer.Option("--targets", help="Also the KQIs that models learn from.")] = False,
+) -> None:
+    """Load a simulated province, all but its truth; the lake is marked as simulated."""
+    from features import province
+
+    done = province.load(directory, workspace, targets=targets)
+    _end(done.text(), done.failed)

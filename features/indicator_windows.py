@@ -1,0 +1,499 @@
+"""INDICATORS: the values of every scope and window, built from the counters of the lake, kept version by version.
+
+The rows lie wide in lake/indicators/scope=SCOPE/date=DATE (of window_end). A row whose counters changed is written
+again with a new `created`, and its old version stays: what was known when, can be told. `long` is the long view.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from features import counters, indicator_sums, lake, membership
+from features.indicators import Indicator, IndicatorSet, ScopeWindow, all_indicators, read_indicators
+from features.point_in_time import files_stay
+from features.records import listed
+from features.table import Column, arrow_schema, empty_table
+from features.windowing import CREATED, as_frame, connect
+
+log = logging.getLogger(__name__)
+
+KEYS: tuple[Column, ...] = (
+    Column("scope_id", "string", "-", "which one"),
+    Column("window_end", "timestamp", "UTC", "first instant after the window"),
+    CREATED,
+)
+LONG: tuple[Column, ...] = (
+    Column("scope", "string", "-", "device, cell, tac, ..."),
+    *KEYS[:2],
+    Column("indicator", "string", "-", "id of the indicator"),
+    Column("value", "float64", "-", "in the unit of the indicator; empty is no evidence", empty=True),
+    Column("samples", "float64", "1", "what the value was made of", low=0),
+)
+_MAKING = 1  # raised when the code makes other rows of the same counters
+_DAY = timedelta(days=1)
+_DEVICE_ROWS = 4_000_000  # rows of COUNTERS in the windows of devices computed at a time
+_MEMORY = "3GB"
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What a build did, by scope: rows computed, and written since they are new or changed."""
+
+    computed: dict[str, int]
+    written: dict[str, int]
+
+    def text(self) -> str:
+        """Return one line for a person."""
+        parts = [
+            f"{scope} {self.written[scope]:,} new or changed of {n:,}" for scope, n in self.computed.items()
+        ]
+        return "indicators: " + (", ".join(parts) or "nothing new")
+
+
+@dataclass(frozen=True)
+class _Built:
+    """lake/indicators/built.json: what the rows were made from.
+
+    recipe: a hash of all that decides a row but data. created: of the newest rows, ISO 8601. until: the last
+    window_end that was asked for, "" for all. sources: the fingerprint of each delivery of counters. dates: those of
+    its counters. members: the fingerprints of the membership.
+    """
+
+    recipe: str
+    created: str
+    until: str
+    sources: dict[str, str]
+    dates: dict[str, list[str]]
+    members: list[str]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One build. dates: whose counters changed. until: no window ends later. sources: new, replaced or gone ones.
+
+    everything: every row is computed anew, not only what new sources touch.
+    """
+
+    workspace: Path
+    scratch: Path
+    settings: IndicatorSet
+    windows: Mapping[str, ScopeWindow]
+    indicators: tuple[Indicator, ...]
+    created: datetime
+    until: datetime | None
+    dates: tuple[date, ...]
+    sources: tuple[str, ...]
+    everything: bool
+
+
+def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummary:
+    """Compute the windows whose counters, membership or definition changed, and write the rows that are new or changed.
+
+    window_end: aware; windows that end later are left to a later build. Doing it again writes nothing; after an
+    interruption the same call completes it. Raises LookupError where the lake holds no counters, ValueError for
+    windows that no day is a multiple of.
+    """
+    if window_end is not None and window_end.tzinfo is None:
+        raise ValueError(f"window_end must be an aware datetime, however: {window_end!r}")
+    settings, indicators = read_indicators(workspace), all_indicators(workspace)
+    _check(settings)
+    with lake.writing(workspace) as scratch:
+        records = lake.deliveries(workspace, counters.KIND)
+        if not records:
+            raise LookupError(f"no counters in the lake of {workspace}; run iotlens counters ingest first")
+        built, now = (
+            _built(workspace),
+            _Built(
+                recipe=_recipe(settings, indicators),
+                created=datetime.now(UTC).isoformat(),
+                until=window_end.astimezone(UTC).isoformat() if window_end else "",
+                sources={source: record.fingerprint for source, record in records.items()},
+                dates={source: _dates(record) for source, record in records.items()},
+                members=[
+                    one.fingerprint + source
+                    for source, one in lake.deliveries(workspace, membership.KIND).items()
+                ],
+            ),
+        )
+        created = datetime.fromisoformat(now.created)
+        if built:  # the clock may have been set back, and the newest version is the one created last
+            created = max(created, datetime.fromisoformat(built.created) + timedelta(microseconds=1))
+        everything = built is None or built.recipe != now.recipe or built.members != now.members
+        dates, sources = _changed(built, now, everything=everything)
+        plan = _Plan(
+            workspace,
+            scratch,
+            settings,
+            _windows(settings),
+            indicators,
+            created,
+            window_end,
+            dates,
+            sources,
+            everything,
+        )
+        computed, written = _compute(plan)
+        _remember(workspace, now, created)
+    return BuildSummary(computed, written)
+
+
+def _windows(settings: IndicatorSet) -> Mapping[str, ScopeWindow]:
+    return {str(scope): window for scope, window in settings.windows.items()}
+
+
+def _check(settings: IndicatorSet) -> None:
+    for scope, window in settings.windows.items():
+        if scope != "device" and 86_400 % window.length_s:
+            raise ValueError(f"windows.{scope}.length_s must divide a day, but is {window.length_s}")
+
+
+def _changed(
+    built: _Built | None, now: _Built, *, everything: bool
+) -> tuple[tuple[date, ...], tuple[str, ...]]:
+    """Return the dates whose windows may have changed, and the deliveries that did it."""
+    before = built.sources if built else {}
+    sources = [one for one in {**before, **now.sources} if before.get(one) != now.sources.get(one)]
+    told = {day for one in sources for day in now.dates.get(one, [])}
+    if built:
+        told |= {day for one in sources for day in built.dates.get(one, [])}
+        if built.until and built.until != now.until:  # what lay beyond it then
+            told |= {day for days in now.dates.values() for day in days if day >= built.until[:10]}
+            told |= {str(date.fromisoformat(built.until[:10]) - _DAY)}
+    if everything:
+        told |= {day for days in now.dates.values() for day in days}
+    there = {day for days in now.dates.values() for day in days} | told
+    return tuple(date.fromisoformat(day) for day in sorted(told & there)), tuple(sources)
+
+
+def _compute(plan: _Plan) -> tuple[dict[str, int], dict[str, int]]:
+    computed: dict[str, int] = {}
+    written: dict[str, int] = {}
+
+    def add(scope: str, counts: tuple[int, int]) -> None:
+        computed[scope] = computed.get(scope, 0) + counts[0]
+        written[scope] = written.get(scope, 0) + counts[1]
+
+    with connect(threads=2, scratch=plan.scratch) as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        _open_membership(connection, plan)
+        for day in tqdm(plan.dates, desc="indicators", delay=2, disable=None):
+            present = _open_leaf(connection, plan, day)
+            for scope in plan.windows:
+                if scope != "device":
+                    add(scope, _one_scope(connection, plan, scope, present, day))
+        for counts in _devices(connection, plan):
+            add("device", counts)
+    return {scope: n for scope, n in computed.items() if n}, written
+
+
+def _open_membership(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
+    """Make `stays`: MEMBERSHIP as it holds, its times in microseconds."""
+    found = membership.files(plan.workspace)
+    columns = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in ("device_id", *membership.PLACES))
+    nobody = f"SELECT {columns}, now() AS valid_from, now() AS valid_to WHERE false"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE stays AS SELECT * REPLACE (epoch_us(valid_from) AS valid_from,"
+        f" epoch_us(valid_to) AS valid_to) FROM ({membership.stays_sql(found) if found else nobody})"
+    )
+
+
+def _rows_sql(plan: _Plan, days: Iterable[date]) -> str:
+    """Return the SQL of the rows of counters of some days: scope, scope_id, end_s, counter, bin, n, d."""
+    folders = {f"date={day}" for day in days}
+    files = [file for file in counters.files(plan.workspace) if file.parent.name in folders]
+    end = "epoch(window_start)::BIGINT + window_s AS end_s"
+    columns = f"scope, scope_id, {end}, counter, bin, numerator AS n, denominator AS d"
+    if not files:
+        texts = "'' AS scope, '' AS scope_id, 0::BIGINT AS end_s, '' AS counter, 0::BIGINT AS bin"
+        return f"SELECT {texts}, 0.0::DOUBLE AS n, 0.0::DOUBLE AS d WHERE false"
+    return f"SELECT {columns} FROM ({counters.visible_sql(plan.workspace, files)})"
+
+
+def _open_leaf(connection: duckdb.DuckDBPyConnection, plan: _Plan, day: date) -> list[str]:
+    """Make `leaf`: the rows of a day, summed to ticks, with the places that each counts in; return its scopes."""
+    tick = indicator_sums.tick_s(plan.windows)
+    scopes = [scope for scope in plan.windows if scope != "device"]
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {_rows_sql(plan, [day])}")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT scope, scope_id, counter, bin,"
+        f" (end_s + {tick - 1}) // {tick} * {tick} AS tick, sum(n) AS n, sum(d) AS d"
+        " FROM counted WHERE scope <> 'device' GROUP BY ALL"
+    )
+    held = [scope for scope in scopes if scope in membership.PLACES]
+    placed = indicator_sums.place_sql(tuple(held), tick)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS {placed}")
+    _open_topology(connection, day)
+    own = ", ".join(f"{_place(scope)} AS {scope}" for scope in scopes)
+    from_devices = ", ".join(
+        scope if scope in held else f"CAST(NULL AS VARCHAR) AS {scope}" for scope in scopes
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE leaf AS"
+        f" SELECT scope, tick, counter, bin, n, d, {own} FROM ticked"
+        " LEFT JOIN cells ON scope = 'cell' AND scope_id = cells.id"
+        " LEFT JOIN tacs ON scope = 'tac' AND scope_id = tacs.id"
+        " LEFT JOIN cities ON scope = 'city' AND scope_id = cities.id"
+        f" UNION ALL SELECT 'device', tick, counter, bin, n, d, {from_devices} FROM placed"
+    )
+    return [str(scope) for (scope,) in connection.execute("SELECT DISTINCT scope FROM leaf").fetchall()]
+
+
+def _open_topology(connection: duckdb.DuckDBPyConnection, day: date) -> None:
+    """Make `cells`, `tacs` and `cities`: what each of them lay in that day, as its newest device tells."""
+    start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    for table, scope, above in (
+        ("cells", "cell", ("tac", "mme", "city", "province")),
+        ("tacs", "tac", ("mme",)),
+        ("cities", "city", ("province",)),
+    ):
+        told = ", ".join(f"arg_max({name}, (valid_from, {name})) AS {name}" for name in above)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {scope} AS id, {told} FROM stays"
+            f" WHERE {scope} IS NOT NULL AND valid_from < {(start + 86_400) * 1_000_000}"
+            f" AND valid_to > {start * 1_000_000} GROUP BY {scope}"
+        )
+
+
+def _place(scope: str) -> str:
+    """Return the SQL of the id that a row which no device counted has at a scope."""
+    above = {"tac": ["cells.tac"], "mme": ["cells.mme", "tacs.mme"], "city": ["cells.city"]}
+    above["province"] = ["cells.province", "cities.province"]
+    others = above.get(scope, [])
+    other = f"coalesce({', '.join(others)})" if others else "NULL"
+    return f"CASE WHEN scope = '{scope}' THEN scope_id ELSE {other} END"
+
+
+def _one_scope(
+    connection: duckdb.DuckDBPyConnection, plan: _Plan, scope: str, present: Sequence[str], day: date
+) -> tuple[int, int]:
+    """Compute a scope's windows of a day; return the number of rows computed, and written."""
+    wanted = indicator_sums.indicators_of(scope, plan.indicators)
+    feeding = [one for one in (scope, *indicator_sums.BELOW.get(scope, ())) if one in present]
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    if not wanted:
+        return 0, 0
+    if not feeding:
+        return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed="")
+    rows = indicator_sums.scope_sql(scope, wanted, tuple(plan.windows.items()), frozenset(present))
+    return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed=rows)
+
+
+def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tuple[int, int]]:
+    """Compute the windows of devices that changed counters can matter to, batch by batch; yield the counts."""
+    window = plan.windows.get("device")
+    wanted = indicator_sums.indicators_of("device", plan.indicators)
+    if window is None or not plan.dates or not wanted:
+        return
+    back = timedelta(seconds=window.length_s)
+    first, last = plan.dates[0], plan.dates[-1] + back
+    days = [first - back + _DAY * n for n in range((last - first + back).days + 1)]
+    rows = f"SELECT * FROM ({_rows_sql(plan, days)}) WHERE scope = 'device'"
+    total = connection.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0]
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {_touched(plan)}")
+    start = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    batches = max(1, -(-total // _DEVICE_ROWS))
+    step = indicator_sums.DEVICE_STEP_S
+    for batch in tqdm(range(batches), desc="indicators of devices", delay=2, disable=None):
+        part = f"hash(scope_id) % {batches} = {batch} AND scope_id IN (SELECT scope_id FROM touched)"
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE ticked AS"
+            f" SELECT scope_id AS device, (end_s + {step - 1}) // {step} * {step} AS tick, counter, bin,"
+            f" sum(n) AS n, sum(d) AS d FROM ({rows}) WHERE {part} GROUP BY ALL"
+        )
+        sql = indicator_sums.device_sql(wanted, window, plan.settings.min_samples_at_device_scope)
+        end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY
+        yield _write(connection, plan, "device", wanted, span=(start, end), computed=sql, only=part)
+
+
+def _touched(plan: _Plan) -> str:
+    """Return the SQL of the devices whose windows may have changed."""
+    records = lake.deliveries(plan.workspace, counters.KIND)
+    changed = [source for source in plan.sources if source in records]
+    replaced = len(changed) < len(plan.sources) or any(records[source].superseded for source in changed)
+    everyone = f"SELECT DISTINCT scope_id FROM ({_rows_sql(plan, plan.dates)}) WHERE scope = 'device'"
+    files = [
+        plan.workspace / "lake" / file
+        for source in changed
+        for file in records[source].files
+        if file.startswith("counters/")
+    ]
+    if plan.everything or replaced or not files or plan.until:
+        stored = sorted(folder(plan.workspace, "device").rglob("*.parquet"))
+        before = f" UNION SELECT scope_id FROM read_parquet([{listed(stored)}], union_by_name = true)"
+        return everyone + (before if stored else "")
+    read = f"read_parquet([{listed(files)}], hive_partitioning = false)"
+    return f"SELECT DISTINCT scope_id FROM {read} WHERE scope = 'device'"
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    plan: _Plan,
+    scope: str,
+    wanted: Sequence[Indicator],
+    *,
+    span: tuple[datetime, datetime],
+    computed: str,
+    only: str = "true",
+) -> tuple[int, int]:
+    """Write the computed rows that are not stored as they are; return how many were computed, and written.
+
+    span: the windows computed end after its first and up to its last. computed: SQL of them; "" for none.
+    only: the SQL condition of the scope_ids computed. What is stored in the span and is not computed any more is
+    written as empty: no evidence.
+    """
+    place = folder(plan.workspace, scope)
+    if not computed and not place.exists():
+        return 0, 0
+    columns = wide_columns(wanted)
+    names = [column.name for column in columns if column.name not in ("scope_id", "window_end", "created")]
+    schema = arrow_schema(columns)
+    until = min(plan.until, span[1]) if plan.until else span[1]
+    within = f"window_end > TIMESTAMPTZ '{span[0].isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+    listed_names = ", ".join(f'"{name}"' for name in names)
+    none = f"SELECT scope_id, window_end, {listed_names} FROM template"
+    connection.register("template", schema.empty_table())
+    made = (
+        f"SELECT scope_id, to_timestamp(end_s) AS window_end, {listed_names} FROM ({computed})"
+        if computed
+        else none
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE computed AS SELECT * FROM ({made}) WHERE {within}")
+    count = connection.execute("SELECT count(*) FROM computed").fetchall()[0][0]
+    days = [(span[0] + _DAY * n).date() for n in range((span[1] - span[0]).days + 1)]
+    files = [file for day in days for file in sorted((place / f"date={day}").glob("*.parquet"))]
+    stored = f"SELECT * EXCLUDE (created) FROM ({_newest(files, columns)}) WHERE {within} AND {only}"
+    empties = ", ".join(
+        f'0.0 AS "{name}"' if name.endswith("__samples") else f'NULL AS "{name}"' for name in names
+    )
+    known = " OR ".join(f'"{name}" <> 0' for name in names if name.endswith("__samples"))
+    changed = connection.execute(
+        f"SELECT scope_id, window_end, {listed_names} FROM computed EXCEPT ({stored})"
+        f" UNION ALL SELECT scope_id, window_end, {empties} FROM ({stored}) AS s"
+        f" ANTI JOIN computed USING (scope_id, window_end) WHERE {known or 'false'}"
+        if files
+        else f"SELECT scope_id, window_end, {listed_names} FROM computed"
+    ).to_arrow_table()
+    connection.unregister("template")
+    stamped = changed.append_column("created", pa.array([plan.created] * len(changed), CREATED.arrow))
+    _append(stamped.select(schema.names).cast(schema), place, plan.created)
+    return count, len(changed)
+
+
+def _append(table: pa.Table, place: Path, created: datetime) -> None:
+    """Write rows into the partitions of their dates, one file each, whole or not at all."""
+    dates = pc.strftime(table["window_end"], "%Y-%m-%d")
+    for day in pc.unique(dates).to_pylist():
+        name = f"{created:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}.parquet"
+        rows = table.filter(pc.equal(dates, day)).sort_by(
+            [("scope_id", "ascending"), ("window_end", "ascending")]
+        )
+        lake.write_parquet(place / f"date={day}" / name, rows)
+
+
+def wide_columns(indicators: Sequence[Indicator]) -> tuple[Column, ...]:
+    """Return the columns of the wide rows of a scope: keys, then a value and its samples for each indicator."""
+    return (
+        *KEYS,
+        *(
+            column
+            for one in indicators
+            for column in (
+                Column(one.id, "float64", one.unit, one.name, empty=True),
+                Column(f"{one.id}__samples", "float64", "1", f"samples of {one.id}", low=0),
+            )
+        ),
+    )
+
+
+def columns(workspace: Path, scope: str) -> tuple[Column, ...]:
+    """Return the columns of the wide rows of a scope, as the configuration of a workspace has them."""
+    return wide_columns(indicator_sums.indicators_of(scope, all_indicators(workspace)))
+
+
+def folder(workspace: Path, scope: str) -> Path:
+    """Return where the wide rows of a scope lie, one folder a date of window_end."""
+    return workspace / "lake" / "indicators" / f"scope={scope}"
+
+
+def _newest(files: Sequence[Path], wanted: Sequence[Column]) -> str:
+    """Return the SQL of the newest version of each row, under the wanted columns."""
+    names = ", ".join(f'"{column.name}"' for column in wanted)
+    newest = "row_number() OVER (PARTITION BY scope_id, window_end ORDER BY created DESC) = 1"
+    read = f"SELECT * FROM read_parquet([{listed(files)}], union_by_name = true, hive_partitioning = false)"
+    return f"SELECT {names} FROM ({read} UNION ALL BY NAME SELECT * FROM template) QUALIFY {newest}"
+
+
+def rows(workspace: Path, scope: str) -> pd.DataFrame:
+    """Return the newest version of each wide row of a scope, ordered by its keys; LookupError for a strange scope.
+
+    Raises OSError where a file goes meanwhile; asked again, it answers.
+    """
+    known = read_indicators(workspace).windows
+    if scope not in known:
+        raise LookupError(f"no scope {scope!r}; there are {', '.join(known)}")
+    wanted, files = columns(workspace, scope), sorted(folder(workspace, scope).rglob("*.parquet"))
+    if not files:
+        return empty_table(wanted)
+    with files_stay(), connect(threads=2) as connection:
+        connection.register("template", arrow_schema(wanted).empty_table())
+        found = connection.execute(f"{_newest(files, wanted)} ORDER BY scope_id, window_end").to_arrow_table()
+    return as_frame(found.cast(arrow_schema(wanted)), wanted)
+
+
+def long(workspace: Path, scope: str) -> pd.DataFrame:
+    """Return INDICATORS of a scope in the long view: a row per scope_id, window_end and indicator."""
+    wide = rows(workspace, scope)
+    ids = [name for name in wide.columns[len(KEYS) :] if not name.endswith("__samples")]
+    keys = wide[["scope_id", "window_end"]]
+    parts = [
+        keys.assign(scope=scope, indicator=one, value=wide[one], samples=wide[f"{one}__samples"])
+        for one in ids
+    ]
+    if not parts or wide.empty:
+        return empty_table(LONG)
+    told = pd.concat(parts).sort_values(["scope_id", "window_end"], kind="stable", ignore_index=True)
+    typed: pd.DataFrame = told.astype({"scope": "string", "indicator": "string"})
+    return typed[[column.name for column in LONG]]
+
+
+def _recipe(settings: IndicatorSet, indicators: Sequence[Indicator]) -> str:
+    """Return a hash of all that decides a row besides counters and membership."""
+    made = [(one.id, one.aggregate.model_dump(), one.granularity, one.min_samples) for one in indicators]
+    lengths = {scope: window.model_dump() for scope, window in settings.windows.items()}
+    told = [_MAKING, made, lengths, settings.min_samples_at_device_scope]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _dates(record: lake.Delivery) -> list[str]:
+    folders = {Path(file).parent.name for file in record.files if file.startswith("counters/")}
+    return sorted(name.removeprefix("date=") for name in folders)
+
+
+def _built(workspace: Path) -> _Built | None:
+    path = _state(workspace)
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return _Built(**told) if set(told) == {field.name for field in fields(_Built)} else None  # else of old
+
+
+def _remember(workspace: Path, built: _Built, created: datetime) -> None:
+    path = _state(workspace)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_suffix(".new")
+    told = {**asdict(built), "created": created.isoformat()}
+    written.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    written.replace(path)
+
+
+def _state(workspace: Path) -> Path:
+    return workspace / "lake" / "indicators" / "built.json"

@@ -1,0 +1,69 @@
+"""A simulated province into a lake: its files as an operator would deliver them, and never its truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features import counters, lake, membership, records, terminal
+from features.indicators import all_indicators
+from features.table import Column, empty_table
+from features.windowing import as_frame
+
+TARGETS: tuple[Column, ...] = (
+    Column("service", "string", "-", "id of the service (configs/services)"),
+    Column("kqi", "string", "-", "id of the KQI"),
+    Column("scope", "string", "-", "device, cell, ..."),
+    Column("scope_id", "string", "-", "which one"),
+    Column("window_end", "timestamp", "UTC", "first instant after the window"),
+    Column("value", "float64", "-", "in the unit of the KQI; empty where nothing happened", empty=True),
+)
+TARGETS_KIND = "targets"
+
+
+@dataclass(frozen=True)
+class ProvinceSummary:
+    """What one call of `load` did, by what it loaded."""
+
+    told: tuple[str, ...]
+    failed: bool
+
+    def text(self) -> str:
+        """Return the summary as a person reads it."""
+        return "\n".join(("a simulated province:", *self.told))
+
+
+def load(directory: Path, workspace: Path, *, targets: bool = False) -> ProvinceSummary:
+    """Load membership, terminal records and counters of a directory that `iotlens simulate province` wrote.
+
+    targets: also kqi.parquet, which models learn from. The truth (truth, cases and device_truth) is never read.
+    Loading again changes nothing. Raises FileNotFoundError where the directory is no simulated province.
+    """
+    needed = [directory / name for name in (lake.SIMULATED, "membership.parquet", "counters")]
+    if lacking := [path.name for path in needed if not path.exists()]:
+        fact = f"{directory} lacks {', '.join(lacking)}"
+        raise FileNotFoundError(
+            f"a simulated province has membership and counters, but {fact}; simulate one first"
+        )
+    all_indicators(workspace)  # a wrong configuration is told before anything has changed
+    held = membership.load([str(directory / "membership.parquet")], workspace)
+    loads: list[records.LoadSummary] = [held]
+    if (directory / "terminal").is_dir():
+        loads.append(terminal.load([str(directory / "terminal")], workspace))
+    counted = counters.ingest([str(directory / "counters")], workspace)
+    if targets:
+        kqi = [str(directory / "kqi.parquet")]
+        loads.append(records.load(kqi, workspace, kind=TARGETS_KIND, columns=TARGETS, time="window_end"))
+    failed = bool(counted.failures or any(one.failures for one in loads))
+    return ProvinceSummary((*(one.text() for one in loads), counted.text()), failed)
+
+
+def kqi_targets(workspace: Path) -> pd.DataFrame:
+    """Return TARGETS of the lake: the KQIs of simulated provinces that were loaded with their targets."""
+    found: Sequence[Path] = lake.delivered(workspace, TARGETS_KIND, TARGETS_KIND)
+    if not found:
+        return empty_table(TARGETS)
+    return as_frame(pa.concat_tables(pq.read_table(file, partitioning=None) for file in found), TARGETS)

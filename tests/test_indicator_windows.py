@@ -1,0 +1,211 @@
+"""Counters become indicators by sums alone, in the window they end in, at every scope they hang on."""
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_counters import GOOD
+from test_membership import HEAD, member
+
+from features import counters, indicator_windows, membership, sketch
+
+NOON = "2026-03-01T12:00:00Z"
+TABLE = list(GOOD)
+
+
+def count(
+    scope: str, scope_id: str, start: str, counter: str, n: float, d: float | None = None, **more: object
+) -> dict[str, object]:
+    """One row of COUNTERS, in the long form."""
+    row = {**GOOD, "scope": scope, "scope_id": scope_id, "window_start": start, "counter": counter}
+    late = {"received": "2026-03-09T00:00:00Z", "numerator": n, "denominator": "" if d is None else d}
+    return {**row, **late, **more}
+
+
+def samples(
+    scope: str, scope_id: str, start: str, counter: str, values: Iterable[float]
+) -> list[dict[str, object]]:
+    found, counts = np.unique(sketch.bins(np.array(list(values))), return_counts=True)
+    return [
+        count(scope, scope_id, start, counter, int(n), bin=int(one))
+        for one, n in zip(found, counts, strict=True)
+    ]
+
+
+def deliver(workspace: Path, rows: list[dict[str, object]], name: str = "a.csv") -> counters.CounterSummary:
+    path = workspace.parent / name
+    pd.DataFrame(rows, columns=TABLE).to_csv(path, index=False)
+    return counters.ingest([str(path)], workspace)
+
+
+def members(workspace: Path, *rows: str) -> None:
+    path = workspace.parent / "members.csv"
+    path.write_text("\n".join([HEAD, *rows]) + "\n")
+    assert membership.load([str(path)], workspace).failures == ()
+
+
+def value(workspace: Path, scope: str, scope_id: str, end: str, indicator: str) -> tuple[float, float]:
+    found = indicator_windows.long(workspace, scope)
+    at = (
+        (found["scope_id"] == scope_id)
+        & (found["window_end"] == pd.Timestamp(end))
+        & (found["indicator"] == indicator)
+    )
+    ((answer, n),) = found.loc[at, ["value", "samples"]].to_numpy().tolist()
+    return answer, n
+
+
+RRC = "rrc_setup_succ/rrc_setup_att"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return tmp_path / "ws"
+
+
+def test_a_ratio_is_the_ratio_of_sums_and_never_the_mean_of_ratios(workspace: Path) -> None:
+    start = "2026-03-01T12:00:00Z"
+    rows = [count("cell", "c1", start, RRC, 1, 1000, element=e) for e in "x"]
+    deliver(workspace, [*rows, count("cell", "c1", start, RRC, 10, 10, element="y")])
+    indicator_windows.build(workspace)
+    answer = value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate")
+    assert answer == (pytest.approx(100 * 11 / 1010), 1010)
+
+
+def test_interference_is_averaged_as_power(workspace: Path) -> None:
+    rows = [count("cell", "c1", NOON, "ul_in_dbm_15k", 10**-12 + 10**-8, 2)]
+    deliver(workspace, rows)
+    indicator_windows.build(workspace)
+    answer, _ = value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "ul_interference_level")
+    assert answer == pytest.approx(10 * math.log10((10**-12 + 10**-8) / 2))
+
+
+def test_a_quantile_comes_from_merged_bins_of_many_devices(workspace: Path) -> None:
+    members(workspace, *(member(f"b{i}", "c1", "2026-03-01T00:00:00Z") for i in range(5)))
+    random = np.random.default_rng(7)
+    all_values = random.lognormal(5, 1, (5, 30))
+    rows = [row for i in range(5) for row in samples("device", f"b{i}", NOON, "rrc_setup_ms", all_values[i])]
+    deliver(workspace, rows)
+    indicator_windows.build(workspace)
+    for scope, scope_id in (("cell", "c1"), ("tac", "t1")):
+        answer, n = value(workspace, scope, scope_id, "2026-03-01T12:15:00Z", "rrc_setup_delay_p95")
+        assert answer == pytest.approx(np.quantile(all_values, 0.95, method="lower"), rel=0.0101)
+        assert n == 150
+
+
+def test_a_bike_that_moved_at_noon_counts_in_the_right_cell_in_each_window(workspace: Path) -> None:
+    members(workspace, member("b1", "c1", "2026-03-01T00:00:00Z"), member("b1", "c2", NOON))
+    rows = [
+        count("device", "b1", "2026-03-01T11:45:00Z", RRC, 40, 50),
+        count("device", "b1", NOON, RRC, 30, 60),
+    ]
+    deliver(workspace, rows)
+    indicator_windows.build(workspace)
+    before = value(workspace, "cell", "c1", "2026-03-01T12:00:00Z", "rrc_setup_success_rate")
+    after = value(workspace, "cell", "c2", "2026-03-01T12:15:00Z", "rrc_setup_success_rate")
+    assert (before, after) == ((80, 50), (50, 60))
+    assert set(indicator_windows.rows(workspace, "cell")["scope_id"]) == {"c1", "c2"}
+    assert len(indicator_windows.rows(workspace, "cell")) == 2
+    assert len(indicator_windows.rows(workspace, "tac")) == 2
+
+
+def test_a_scope_with_its_own_counters_needs_none_from_below(workspace: Path) -> None:
+    members(
+        workspace,
+        member("b1", "c1", "2026-03-01T00:00:00Z"),
+        member("b2", "c2", "2026-03-01T00:00:00Z"),
+    )
+    rows = [
+        count("cell", "c1", NOON, RRC, 90, 100),
+        count("device", "b1", NOON, RRC, 1, 50),  # the cell has counted this already
+        count("device", "b2", NOON, RRC, 30, 40),
+    ]
+    deliver(workspace, rows)
+    indicator_windows.build(workspace)
+    end = "2026-03-01T12:15:00Z"
+    assert value(workspace, "cell", "c1", end, "rrc_setup_success_rate") == (90, 100)
+    assert value(workspace, "tac", "t1", end, "rrc_setup_success_rate") == (
+        pytest.approx(100 * 120 / 140),
+        140,
+    )
+    assert value(workspace, "fleet", "f1", "2026-03-02T00:00:00Z", "rrc_setup_success_rate")[1] == 90
+    assert value(workspace, "city", "beijing", end, "rrc_setup_success_rate")[1] == 140
+
+
+def test_too_few_samples_are_no_evidence_and_are_told(workspace: Path) -> None:
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 29, 29)])
+    indicator_windows.build(workspace)
+    answer, n = value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate")
+    assert (math.isnan(answer), n) == (True, 29)
+    answer, n = value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "nrsrp_median")
+    assert (math.isnan(answer), n) == (True, 0)
+
+
+def test_a_device_looks_back_over_its_last_twenty_events(workspace: Path) -> None:
+    starts = pd.date_range("2026-03-01T00:00:00Z", periods=30, freq="h")
+    rows = [
+        count("device", "b1", f"{s:%Y-%m-%dT%H:%M:%SZ}", RRC, float(i >= 15), 1) for i, s in enumerate(starts)
+    ]
+    deliver(workspace, rows)
+    indicator_windows.build(workspace)
+    assert value(workspace, "device", "b1", "2026-03-02T05:15:00Z", "rrc_setup_success_rate") == (75, 20)
+    assert value(workspace, "device", "b1", "2026-03-01T02:15:00Z", "rrc_setup_success_rate") == (0, 3)
+    assert math.isnan(value(workspace, "device", "b1", "2026-03-01T01:15:00Z", "rrc_setup_success_rate")[0])
+
+
+def test_a_device_looks_back_no_further_than_seven_days(workspace: Path) -> None:
+    rows = [
+        count("device", "b1", "2026-03-01T00:00:00Z", RRC, 0, 5),
+        count("device", "b1", "2026-03-08T00:00:00Z", RRC, 5, 5),
+    ]
+    deliver(workspace, rows)
+    indicator_windows.build(workspace)
+    assert value(workspace, "device", "b1", "2026-03-08T00:15:00Z", "rrc_setup_success_rate") == (100, 5)
+
+
+def test_late_counters_write_only_their_windows_anew(workspace: Path) -> None:
+    members(workspace, member("b1", "c1", "2026-03-01T00:00:00Z"))
+    starts = pd.date_range("2026-03-01T12:00:00Z", periods=4, freq="15min")
+    deliver(workspace, [count("cell", "c1", f"{s:%Y-%m-%dT%H:%M:%SZ}", RRC, 40, 50) for s in starts])
+    first = indicator_windows.build(workspace)
+    assert (first.computed["cell"], first.written["cell"]) == (4, 4)
+    assert sum(indicator_windows.build(workspace).written.values()) == 0
+    deliver(workspace, [count("cell", "c1", "2026-03-01T12:15:00Z", RRC, 50, 50, element="late")], "late.csv")
+    again = indicator_windows.build(workspace)
+    assert (again.written["cell"], again.written["tac"]) == (1, 1)
+    assert value(workspace, "cell", "c1", "2026-03-01T12:30:00Z", "rrc_setup_success_rate") == (90, 100)
+    assert indicator_windows.rows(workspace, "cell")["created"].nunique() == 2
+
+
+def test_windows_after_the_end_asked_for_wait_for_a_later_build(workspace: Path) -> None:
+    starts = pd.date_range("2026-03-01T12:00:00Z", periods=4, freq="15min")
+    deliver(workspace, [count("cell", "c1", f"{s:%Y-%m-%dT%H:%M:%SZ}", RRC, 40, 50) for s in starts])
+    half = indicator_windows.build(workspace, window_end=datetime(2026, 3, 1, 12, 30, tzinfo=UTC))
+    assert half.written["cell"] == 2
+    assert indicator_windows.build(workspace).written["cell"] == 2
+
+
+def test_counters_that_were_superseded_leave_no_trace(workspace: Path) -> None:
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 40, 50)])
+    indicator_windows.build(workspace)
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 50, 50, received="2026-03-10T00:00:00Z")], "b.csv")
+    indicator_windows.build(workspace)
+    assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (100, 50)
+
+
+def test_a_membership_told_later_rolls_up_what_lies_there(workspace: Path) -> None:
+    deliver(workspace, [count("device", "b1", NOON, RRC, 40, 50)])
+    indicator_windows.build(workspace)
+    assert indicator_windows.rows(workspace, "cell").empty
+    members(workspace, member("b1", "c1", "2026-03-01T00:00:00Z"))
+    indicator_windows.build(workspace)
+    assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
+
+
+def test_without_counters_there_is_nothing_to_build(workspace: Path) -> None:
+    with pytest.raises(LookupError, match="counters ingest"):
+        indicator_windows.build(workspace)
