@@ -48,8 +48,10 @@ def read_domain(workspace: Path | None = None) -> Domain:
     scopes = {one.id: one.granularity for one in (*domain.indicators, *terminal)}
     known = frozenset(service.id for service in domain.services)
     causes = frozenset(fault.id for fault in catalogue.faults)
+    terminal_path = find_config("terminal_indicators.yaml", workspace)
     refuse(
         _joined(
+            {terminal_path: _services_unknown(terminal, known)},
             process.services_broken(services, [one.id for one in (*standard.indicators, *terminal)]),
             _names_broken(workspace, domain, services),
             {path: _faults_unknown(service, causes) for path, service in services.items()},
@@ -73,6 +75,14 @@ def _names_broken(
     return indicators.shared_names(
         found, {find_config("terminal_indicators.yaml", workspace): domain.terminal}
     )
+
+
+def _services_unknown(terminal: Iterable[TerminalIndicator], services: frozenset[str]) -> Iterator[str]:
+    known = services | {faults.PHONE}
+    for one in terminal:
+        for service in one.applies_to:
+            if service not in known:
+                yield f"{one.id}: applies_to must be of {', '.join(sorted(known))}, but has {service}"
 
 
 def _faults_unknown(service: ServiceModel, causes: frozenset[str]) -> Iterator[str]:

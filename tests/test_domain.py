@@ -153,6 +153,11 @@ BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
         lambda c: indicator(c, "term_clock_skew").update(unacceptable=1),
         "term_clock_skew: excellent must be below unacceptable where lower_is_better, but they are 10 and 1",
     ),
+    (
+        "terminal_indicators",
+        lambda c: indicator(c, "term_sim_ok").update(applies_to=["smoke", "phone"]),
+        "term_sim_ok: applies_to must be of bike_sharing, phone, smoke_sensor, video, but has smoke",
+    ),
     # 2: services
     (
         "services/smoke_sensor",
