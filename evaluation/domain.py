@@ -55,6 +55,7 @@ def read_domain(workspace: Path | None = None) -> Domain:
             process.services_broken(services, [one.id for one in (*standard.indicators, *terminal)]),
             _names_broken(workspace, domain, services),
             {path: _faults_unknown(service, causes) for path, service in services.items()},
+            {path: indicators.windowless(one.local_indicators, standard) for path, one in services.items()},
             {catalogue_path: faults.signature_broken(catalogue, scopes, known)},
             {
                 rules_path: demarcation_rules.rules_file_broken(

@@ -223,7 +223,9 @@ def read_indicators(workspace: Path | None = None) -> IndicatorSet:
     """Return the checked configs/indicators.yaml. Raises ValueError that names file, id and each rule broken."""
     path = find_config("indicators.yaml", workspace)
     whole = read_config(path, IndicatorSet)
-    refuse({path: [*rules_broken(whole.indicators), *_uncounted(whole), *_windowless(whole)]})
+    refuse(
+        {path: [*rules_broken(whole.indicators), *_uncounted(whole), *windowless(whole.indicators, whole)]}
+    )
     return whole
 
 
@@ -240,10 +242,11 @@ def all_indicators(workspace: Path | None = None) -> tuple[Indicator, ...]:
 
     Raises ValueError that names file, id and rule, also where an id or a counter has two meanings.
     """
-    found = {find_config("indicators.yaml", workspace): read_indicators(workspace).indicators}
+    whole = read_indicators(workspace)
+    found = {find_config("indicators.yaml", workspace): whole.indicators}
     for path in find_configs("services", workspace):
         found[path] = read_config(path, _LocalSet).local_indicators
-        refuse({path: rules_broken(found[path])})
+        refuse({path: [*rules_broken(found[path]), *windowless(found[path], whole)]})
     refuse(
         shared_names(found, {find_config("terminal_indicators.yaml", workspace): read_terminal(workspace)})
     )
@@ -346,8 +349,9 @@ def _uncounted(whole: IndicatorSet) -> Iterator[str]:
             yield f"{indicator.id}: domain must be one of {', '.join(whole.count)}, but is {indicator.domain}"
 
 
-def _windowless(whole: IndicatorSet) -> Iterator[str]:
-    for indicator in whole.indicators:
+def windowless(indicators: Iterable[Indicator], whole: IndicatorSet) -> Iterator[str]:
+    """Yield each scope of the indicators that has no window in configs/indicators.yaml."""
+    for indicator in indicators:
         for scope in indicator.granularity:
             if scope not in whole.windows:
                 yield f"{indicator.id}: scope {scope} of granularity must have a length in windows, but has none"

@@ -306,6 +306,15 @@ def test_a_new_service_is_a_file(workspace: Path) -> None:
     assert "expert weight 0.4" in shown
 
 
+def test_an_indicator_of_a_service_needs_windows_for_its_scopes(workspace: Path) -> None:
+    change(workspace, "indicators", lambda c: c["windows"].pop("cdn_node"))
+    told = r"video\.yaml: vid_cdn_load: scope cdn_node of granularity must have a length in windows, but has none"
+    with pytest.raises(ValueError, match=told):
+        all_indicators(workspace)
+    with pytest.raises(ValueError, match=told):
+        read_domain(workspace)
+
+
 def test_where_an_indicator_is_used_is_told_whole() -> None:
     places = {(use.kind, use.where) for use in uses(read_domain(), "rrc_drop_rate")}
     assert ("step", "bike_sharing bk_ride_position") in places
