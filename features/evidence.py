@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 
 from features.indicators import Indicator
 from features.table import Column
+from features.windowing import connect
 
 LOOK_BACK = timedelta(days=7)  # older values are no evidence; also the days of history of `delta`
 SAME_HOUR = timedelta(minutes=30)  # a window of an earlier day is of the same hour if it ends this near
@@ -83,7 +83,7 @@ def _rows(files: Sequence[Path], scope_id: str, at: pd.Timestamp, ids: Sequence[
         ORDER BY window_end
     """
     span = {"since": _microseconds(since), "at": _microseconds(at)}
-    with duckdb.connect(config={"threads": 2}) as duck:
+    with connect(threads=2) as duck:
         found: pd.DataFrame = (
             duck.execute(query, {"files": near, "scope_id": scope_id, **span}).to_arrow_table().to_pandas()
         )

@@ -1,5 +1,6 @@
 """WINDOWS: what is told of a device over a stretch of time, computed from its flows by one function for every road."""
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -152,6 +153,8 @@ def connect(*, threads: int, scratch: Path | None = None) -> duckdb.DuckDBPyConn
     )
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET preserve_insertion_order = false")
+    shown = "true" if sys.stdout.isatty() else "false"  # DuckDB draws on stdout, which others may read
+    connection.execute(f"SET enable_progress_bar = {shown}")
     return connection
 
 
