@@ -10,14 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.process import Process, read_services
-from evaluation.simulation.province import counting, events, pipeline
+from evaluation.process import Process, ServiceModel, read_services
+from evaluation.simulation.province import conversations, counting, events, pipeline, quality, targets, terminal
 from evaluation.simulation.province.catalogue import ProvinceFaults, TrafficPatterns
 from evaluation.simulation.province.counting import Book
-from evaluation.simulation.province.faults import DAY_S, Happening, local_happenings, truth
-from evaluation.simulation.province.tables import DEVICE_TRUTH, TRUTH
+from evaluation.simulation.province.faults import DAY_S, Happening, cell_name, local_happenings, truth
+from evaluation.simulation.province.noise import Noise
+from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, KQI, TRUTH
 from evaluation.simulation.province.tally import Counted
-from evaluation.simulation.province.topology import Area, Plan, build
+from evaluation.simulation.province.targets import KqiBook
+from evaluation.simulation.province.topology import Area, Plan, build, generator
 from features.indicators import Scope, all_indicators
 from features.table import Column, arrow_schema, check_table
 
@@ -31,6 +33,7 @@ class Job:
     plan: Plan
     faults: ProvinceFaults
     shared: tuple[Happening, ...]
+    noise: Noise
     folder: Path
     scratch: Path
 
@@ -42,6 +45,8 @@ class Recipe:
     book: Book
     processes: Mapping[str, Process]
     patterns: TrafficPatterns
+    services: tuple[ServiceModel, ...]
+    kqis: KqiBook
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,10 @@ class AreaDone:
 
 def read_recipe(faults: ProvinceFaults) -> Recipe:
     """Return counters, processes and traffic as the configuration has them."""
-    services = {service.id: service for service in read_services()}
+    found = read_services()
+    services = {service.id: service for service in found}
     processes = {p.id: p for name in IOT for p in services[name].processes}
-    return Recipe(counting.open_book(all_indicators()), processes, faults.patterns)
+    return Recipe(counting.open_book(all_indicators()), processes, faults.patterns, found, targets.open_book(found))
 
 
 def simulate(job: Job, number: int) -> AreaDone:
@@ -67,9 +73,8 @@ def simulate(job: Job, number: int) -> AreaDone:
     area, recipe = build(job.plan, number), read_recipe(job.faults)
     local = local_happenings(area, job.faults)
     all_faults = [*job.shared, *local]
-    state, moves, attempts, rows = pipeline.begin(area), [], 0, 0
-    cell = area.home_cell.copy()
-    misused = np.zeros(len(area.devices), bool)
+    state, cell, misused = pipeline.begin(area), area.home_cell.copy(), np.zeros(len(area.devices), bool)
+    moves, attempts, rows, cases = [], 0, 0, []
     for number_of_day in range(job.plan.days):
         acting = _acting(all_faults, number_of_day)
         day, state = pipeline.live(
@@ -77,14 +82,46 @@ def simulate(job: Job, number: int) -> AreaDone:
         )
         moves.append(events.stays(area, day, cell))
         misused |= day.facts.pressure.of("misused") > 0
-        log = events.event_log(area, day, recipe.processes)
-        _write(job.folder / "events", f"area={number:03d}-day={number_of_day:03d}.parquet", log)
-        attempts += log.num_rows
+        told, state.battery = terminal.tell(area, day, state.battery, patterns=recipe.patterns)
+        attempts += _write_day(job, area, day, recipe, told)
         rows += _write_counters(job, area, recipe.book, day)
+        cases.append(_write_quality(job, area, day, recipe, acting))
     write_table(job.scratch / f"truth-{number:03d}.parquet", truth(job.plan, local), TRUTH)
+    write_table(job.scratch / f"cases-{number:03d}.parquet", pd.concat(cases), CASES)
     write_table(job.scratch / f"device_truth-{number:03d}.parquet", events.device_truth(area, misused), DEVICE_TRUTH)
     pq.write_table(events.membership(area, area.home_cell, moves), job.scratch / f"membership-{number:03d}.parquet")
-    return AreaDone(number, attempts, rows, len(local), 0)
+    return AreaDone(number, attempts, rows, len(local), sum(len(some) for some in cases))
+
+
+def _write_day(job: Job, area: Area, day: pipeline.Day, recipe: Recipe, told: terminal.Told) -> int:
+    """Write events, flows and terminal records of a day; return the attempts logged."""
+    rng = generator(job.plan, 16, area.number, day.number)
+    log = events.event_log(area, day, recipe.processes)
+    log = log.filter(pa.array(rng.random(log.num_rows) >= job.noise.events.lost_share))
+    name = f"area={area.number:03d}-day={day.number:03d}.parquet"
+    pq.write_table(log, job.folder / "events" / name)
+    pq.write_table(conversations.flows(area, day), job.folder / "flows" / name)
+    pq.write_table(events.terminal_records(area, day.number, told, job.noise.terminal, rng), job.folder / "terminal" / name)
+    return log.num_rows
+
+
+def _write_quality(
+    job: Job, area: Area, day: pipeline.Day, recipe: Recipe, acting: list[Happening]
+) -> pd.DataFrame:
+    """Write KQIs of the area's own elements, leave those of shared ones for later; return the complaints."""
+    judged = quality.judge(area, day)
+    counted = targets.count_kqis(recipe.kqis, area, day.number, judged)
+    made = [
+        targets.as_values(
+            job.plan, recipe.kqis, scope, length, some, names=_elements(area, scope)[0], day=day.number
+        )
+        for (scope, length), some in counted.items()
+        if scope in counting.LOCAL
+    ]
+    write_table(job.scratch / f"kqi-{day.number:03d}-{area.number:03d}.parquet", pd.concat(made), KQI)
+    shared = {key: some for key, some in counted.items() if key[0] not in counting.LOCAL}
+    (job.scratch / f"kqis-{day.number:03d}-{area.number:03d}.pickle").write_bytes(pickle.dumps(shared))
+    return quality.complaints(area, day, judged, acting, recipe.services)
 
 
 def _acting(happenings: list[Happening], day: int) -> list[Happening]:
@@ -94,17 +131,20 @@ def _acting(happenings: list[Happening], day: int) -> list[Happening]:
 def _write_counters(job: Job, area: Area, book: Book, day: pipeline.Day) -> int:
     windows: Mapping[Scope, int] = job.plan.settings.counter_window_s
     counted = counting.count_all(book, pipeline.places_of_tallies(area, day, windows))
-    tables = []
+    tables, rng = [], generator(job.plan, 17, area.number, day.number)
     for scope in counting.LOCAL:
         if scope in counted:
             names, vendors = _elements(area, scope)
             tables.append(
-                counting.as_rows(job.plan, book, scope, counted[scope], names=names, vendors=vendors, day=day.number)
+                counting.as_rows(
+                    job.plan, book, scope, counted[scope], names=names, vendors=vendors, day=day.number,
+                    noise=job.noise.counters, rng=rng,
+                )  # fmt: skip
             )
     shared: dict[Scope, Counted] = {s: c for s, c in counted.items() if s not in counting.LOCAL}
     (job.scratch / f"shared-{day.number:03d}-{area.number:03d}.pickle").write_bytes(pickle.dumps(shared))
     whole = pa.concat_tables(tables)
-    _write(job.folder / "counters", f"area={area.number:03d}-day={day.number:03d}.parquet", whole)
+    pq.write_table(whole, job.folder / "counters" / f"area={area.number:03d}-day={day.number:03d}.parquet")
     return whole.num_rows
 
 
@@ -113,12 +153,9 @@ def _elements(area: Area, scope: Scope) -> tuple[np.ndarray, np.ndarray]:
     if scope == "device":
         return area.devices.names, np.zeros(len(area.devices), "int64")
     if scope == "cell":
-        return np.array(area.cells.names), area.cells.vendor
+        names = [cell_name(name, lte=lte) for lte in (False, True) for name in area.cells.names]
+        return np.array(names), np.tile(area.cells.vendor, 2)
     return np.array(area.plan.names[scope]), np.zeros(len(area.plan.names[scope]), "int64")
-
-
-def _write(folder: Path, name: str, table: pa.Table) -> None:
-    pq.write_table(table, folder / name)
 
 
 def write_table(path: Path, frame: pd.DataFrame, columns: tuple[Column, ...]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from evaluation.simulation.province import noise as noise_of
+from evaluation.simulation.province.noise import CounterNoise
 from evaluation.simulation.province.tables import GIVEN_COUNTERS, moments, names_at
 from evaluation.simulation.province.tally import Counted, Place, Tally, count, merged
 from evaluation.simulation.province.topology import VENDORS, Plan
@@ -14,8 +16,6 @@ from features.table import arrow_schema
 
 LOCAL: tuple[Scope, ...] = ("device", "cell", "tac")
 _ROLLED_UP: Mapping[Scope, Scope] = {"tac": "cell", "fleet": "device", "province": "city"}
-_COLLECTED_S = {"device": 600.0}  # until counters arrive, at the median; others sooner
-_COLLECTED_USUALLY_S = 180.0
 _ELEMENT = {
     "device": "probe", "cell": "enb", "tac": "mme", "mme": "mme", "platform_node": "platform", "app": "platform",
     "fleet": "platform", "city": "probe", "province": "probe", "program_source": "cdn", "cdn_node": "cdn",
@@ -56,27 +56,30 @@ def count_all(book: Book, tallies: Sequence[tuple[Tally, Sequence[Place]]]) -> d
 
 
 def as_rows(
-    plan: Plan, book: Book, scope: Scope, counted: Counted, *, names: np.ndarray, vendors: np.ndarray, day: int
-) -> pa.Table:
-    """Return rows of COUNTERS without source. names, vendors: of the elements of the scope."""
+    plan: Plan, book: Book, scope: Scope, counted: Counted, *, names: np.ndarray, vendors: np.ndarray, day: int,
+    noise: CounterNoise, rng: np.random.Generator,
+) -> pa.Table:  # fmt: skip
+    """Return rows of COUNTERS without source, of those windows that arrive. names, vendors: of the elements."""
     window_s = plan.settings.counter_window_s[scope]
-    start = day * 86400.0 + counted.window * float(window_s)
-    size = len(start)
+    windows = 86_400 // window_s
+    slot = counted.scope_id * windows + counted.window
+    wait, arrives = noise_of.delivery(noise, rng, len(names) * windows)
+    kept = np.flatnonzero(arrives[slot])
+    scope_id, slot, bottom = counted.scope_id[kept], slot[kept], counted.denominator[kept]
+    start = day * 86400.0 + counted.window[kept] * float(window_s)
     elements = np.array([_element(scope, name) for name in names.tolist()], dtype=object)
-    delay = _COLLECTED_S.get(scope, _COLLECTED_USUALLY_S)
-    bottom = np.isnan(counted.denominator)
     columns = [
-        pa.array([scope]).take(pa.array(np.zeros(size, "int32"))),
-        names_at(names, counted.scope_id),
+        pa.array([scope]).take(pa.array(np.zeros(len(kept), "int32"))),
+        names_at(names, scope_id),
         moments(start, plan.start_s),
-        pa.array(np.full(size, window_s, "int64")),
-        names_at(np.array(book.order), counted.counter),
-        pa.array(counted.bin, mask=~counted.has_bin),
-        pa.array(counted.numerator),
-        pa.array(np.nan_to_num(counted.denominator), mask=bottom),
-        names_at(elements, counted.scope_id),
-        names_at(np.array(VENDORS), vendors[counted.scope_id]),
-        moments(start + window_s + delay, plan.start_s),
+        pa.array(np.full(len(kept), window_s, "int64")),
+        names_at(np.array(book.order), counted.counter[kept]),
+        pa.array(counted.bin[kept], mask=~counted.has_bin[kept]),
+        pa.array(counted.numerator[kept]),
+        pa.array(np.nan_to_num(bottom), mask=np.isnan(bottom)),
+        names_at(elements, scope_id),
+        names_at(np.array(VENDORS), vendors[scope_id]),
+        moments(start + window_s + wait[slot], plan.start_s),
     ]
     return pa.Table.from_arrays(columns, schema=arrow_schema(GIVEN_COUNTERS))
 

@@ -9,13 +9,16 @@ import pyarrow.compute as pc
 
 from evaluation.process import Process
 from evaluation.simulation.province.faults import DAY_S
+from evaluation.simulation.province.noise import TerminalNoise
 from evaluation.simulation.province.pipeline import Day, Walked
 from evaluation.simulation.province.settings import SERVICES
 from evaluation.simulation.province.tables import EVENTS, moments, names_at
+from evaluation.simulation.province.terminal import PERCENT, Told, report_moment_s
 from evaluation.simulation.province.topology import Area
 from evaluation.simulation.province.walk import MAX_STEPS
 from features.membership import MEMBERSHIP
 from features.table import arrow_schema
+from features.terminal import TERMINAL
 
 
 def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> pa.Table:
@@ -128,3 +131,34 @@ def device_truth(area: Area, misused: np.ndarray) -> pd.DataFrame:
             "misuse": misused,
         }
     )
+
+
+def terminal_records(
+    area: Area, day: int, told: Told, noise: TerminalNoise, rng: np.random.Generator
+) -> pa.Table:
+    """Return TERMINAL as it arrives: some devices' records never, some late, some by a wrong clock."""
+    size = len(area.devices)
+    wrong = np.where(rng.random(size) < noise.skewed_share, rng.normal(0, noise.skew_s, size), area.devices.skew_s)
+    wait = 30.0 + rng.exponential(120.0, size)
+    late = rng.random(size) < noise.late_share
+    wait = np.where(late, 3600.0 * rng.uniform(*noise.late_h, size), wait)
+    arrives = rng.random(size) >= noise.lost_share
+    names = sorted({name for name, _, _ in told})
+    kind = np.concatenate([np.full(len(who), names.index(name)) for name, who, _ in told])
+    device = np.concatenate([who for _, who, _ in told])
+    value = np.concatenate([values for _, _, values in told])
+    measured = np.abs(value) > 1.0  # a flag is told as it is
+    value = np.where(measured, value * (1 + noise.measure_error * rng.standard_normal(len(value))), value)
+    percent = np.array([name in PERCENT for name in names])[kind]
+    value = np.where(percent, np.clip(value, 0, 100), value)
+    kept = np.flatnonzero(arrives[device])
+    order = kept[np.lexsort((kind[kept], device[kept]))]
+    at = report_moment_s(day) + area.devices.phase_s[device] % 1500.0
+    columns = [
+        names_at(area.devices.names, device[order]),
+        moments((at + wrong[device])[order], area.plan.start_s),
+        names_at(np.array(names), kind[order]),
+        pa.array(value[order]),
+        moments((at + wait[device])[order], area.plan.start_s),
+    ]
+    return pa.Table.from_arrays(columns, schema=arrow_schema(TERMINAL))

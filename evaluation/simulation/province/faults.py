@@ -16,7 +16,6 @@ DAY_S = 86400.0
 _PERIOD_D = {"day": 1.0, "month": 30.0, "year": 365.0}
 _EVENTS_PER_DEVICE_DAY = {"trip": 3.0, "session": 8.0, "complaint": 0.01}
 _UNIT_S = {"minute": 60.0, "hour": 3600.0, "day": DAY_S}
-SOURCES = 5  # programme sources of the video service
 LOCAL = ("device", "cell", "tac")  # scopes that lie within one tracking area
 
 
@@ -83,8 +82,6 @@ def local_happenings(area: Area, faults: ProvinceFaults) -> list[Happening]:
 
 def names_of(plan: Plan, fault: Fault) -> tuple[str, ...]:
     """Return the ids that a fault of a shared element can lie at."""
-    if fault.granularity == "program_source":
-        return tuple(f"source-{n}" for n in range(SOURCES))
     names = plan.names[fault.granularity]
     if fault.granularity in ("app", "fleet"):
         return tuple(name for name in names if any(f"-{service}-" in name for service in fault.services))

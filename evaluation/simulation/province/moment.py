@@ -166,7 +166,7 @@ def _received(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.n
         attempts.x_km[strangers, None] - area.cells.x_km, attempts.y_km[strangers, None] - area.cells.y_km
     )
     shadow = 6.0 * dice.standard_normal(len(strangers))[:, None] + 6.0 * dice.standard_normal(away.shape)
-    power[strangers] = radio.nrsrp_dbm(radio.path_loss_db(away) + shadow)
+    power[strangers] = radio.nrsrp_dbm(radio.path_loss_db(away) + area.plan.settings.clutter_loss_db + shadow)
     return np.asarray(power - attempts.extra_db[:, None])
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.process import Process
-from evaluation.simulation.province import background, bikes, moment, presence, retries, smoke
-from evaluation.simulation.province.attempts import Attempts, joined
+from evaluation.simulation.province import background, bikes, moment, presence, retries, sessions, smoke
+from evaluation.simulation.province.attempts import Attempts, joined, made
 from evaluation.simulation.province.bikes import Parked
 from evaluation.simulation.province.catalogue import TrafficPatterns
 from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
 from evaluation.simulation.province.moment import Moment
 from evaluation.simulation.province.presence import Known, Presence
+from evaluation.simulation.province.sessions import Gauges, Sessions
 from evaluation.simulation.province.tally import Place, Tally
 from evaluation.simulation.province.topology import Area, generator
 from evaluation.simulation.province.walk import Outcome, walk
@@ -46,10 +47,13 @@ class Day:
     first: Walked
     again: Walked
     presence: Presence
+    presence_known: Known
     facts: Exposure
     heartbeat_heard: np.ndarray
     online: Tally
     detached: Tally
+    video: Sessions
+    gauges: Gauges
 
 
 @dataclass
@@ -98,7 +102,9 @@ def live(
     heard = _count_heartbeats(first, again)
     seen, known = _follow(area, day, state.known, first, again, facts)
     online, detached = _count_online(area, seen, faults, rng), _count_detached(area, day, known, facts, rng)
-    done = Day(day, first, again, seen, facts, heard, online, detached)
+    video = sessions.live(area, day, faults, traffic=patterns.video)
+    gauges = sessions.gauges(area, day, faults)
+    done = Day(day, first, again, seen, known, facts, heard, online, detached, video, gauges)
     return done, AreaState(bikes.after(state.parked, trips), known, state.battery)
 
 
@@ -130,8 +136,6 @@ def _restarts(
     area: Area, day: int, facts: Exposure, parked: Parked, rng: np.random.Generator
 ) -> Attempts:
     """Return the registrations of devices that restart over and over: a firmware defect, an empty battery."""
-    from evaluation.simulation.province.attempts import made
-
     often = facts.pressure.of("firmware_loop") + 3.0 * (facts.pressure.of("battery_level") < 15)
     parts = []
     for service, process in ((0, "ss_onboarding"), (1, "bk_lock_online")):
@@ -237,16 +241,25 @@ def places_of_tallies(area: Area, day: Day, windows: Mapping[Scope, int]) -> lis
             "cell": cell if len(cell) else area.home_cell[device],
         }  # fmt: skip
         rows.append((tally, _places(area, places, since, windows)))
+    for watched in (day.video, day.gauges):
+        lte = np.where(watched.places["cell"] >= 0, watched.places["cell"] + len(area.cells), -1)
+        since = watched.at_s - day.number * DAY_S
+        rows.append((watched.tally, _places(area, watched.places | {"cell": lte}, since, windows)))
     return rows
 
 
 def _places(
     area: Area, element: Mapping[str, np.ndarray], since_s: np.ndarray, windows: Mapping[Scope, int]
 ) -> list[Place]:
-    known = area.plan.names
-    sizes = {"device": len(area.devices), "cell": len(area.cells)} | {name: len(ids) for name, ids in known.items()}
+    elements = sizes(area)
     return [
-        Place(scope, element[scope], sizes[scope], np.clip(since_s, 0, DAY_S - 1).astype("int64") // seconds, int(DAY_S // seconds))
+        Place(scope, element[scope], elements[scope], np.clip(since_s, 0, DAY_S - 1).astype("int64") // seconds, int(DAY_S // seconds))
         for scope, seconds in windows.items()
         if scope in element
     ]
+
+
+def sizes(area: Area) -> dict[str, int]:
+    """Return how many elements each scope has; cells are those of NB-IoT, then those of LTE."""
+    shared = {name: len(ids) for name, ids in area.plan.names.items()}
+    return {"device": len(area.devices), "cell": 2 * len(area.cells), **shared}

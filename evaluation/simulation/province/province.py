@@ -17,21 +17,20 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from evaluation.simulation.province import area as areas
-from evaluation.simulation.province import counting
+from evaluation.simulation.province import counting, targets
 from evaluation.simulation.province.area import AreaDone, Job
 from evaluation.simulation.province.catalogue import read_faults
 from evaluation.simulation.province.faults import shared_happenings, truth
+from evaluation.simulation.province.noise import read_noise
 from evaluation.simulation.province.settings import read_settings
-from evaluation.simulation.province.tables import TRUTH
+from evaluation.simulation.province.tables import KQI, TRUTH
 from evaluation.simulation.province.tally import Counted, merged
-from evaluation.simulation.province.topology import Plan
-from features.indicators import Scope
+from evaluation.simulation.province.topology import Plan, generator
 from features.lake import SIMULATED
-from features.table import arrow_schema
 
 logger = logging.getLogger(__name__)
 _FOLDERS = ("counters", "terminal", "events", "flows")
-_ONE_FILE = ("truth", "device_truth", "membership")
+_ONE_FILE = ("truth", "device_truth", "membership", "cases", "kqi")
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,13 @@ def simulate(out: Path, *, files: Files, devices: int, days: int, seed: int, wor
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} must be new or empty, but holds files; remove it or name another")
     plan = Plan(read_settings(files.settings), devices, days, seed)
-    faults = read_faults(files.faults)
+    faults, noise = read_faults(files.faults), read_noise(files.noise)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as hidden:
         folder, scratch = Path(hidden) / out.name, Path(hidden) / "scratch"
         for made in (folder, scratch, *(folder / name for name in _FOLDERS)):
             made.mkdir()
-        job = Job(plan, faults, tuple(shared_happenings(plan, faults)), folder, scratch)
+        job = Job(plan, faults, tuple(shared_happenings(plan, faults)), noise, folder, scratch)
         done = _write(job, workers or os.cpu_count() or 1)
         folder.replace(out)
     logger.info("%s in %s", done.text(), out)
@@ -128,21 +127,36 @@ def write_shared_truth(job: Job) -> None:
 
 
 def _write_shared(job: Job, day: int) -> int:
-    """Add up what all areas count at elements they share on a day; return the rows written."""
-    book, parts = areas.read_recipe(job.faults).book, dict[Scope, list[Counted]]()
-    for file in sorted(job.scratch.glob(f"shared-{day:03d}-*.pickle")):
-        for scope, counted in pickle.loads(file.read_bytes()).items():  # noqa: S301  # our own, of this run
-            parts.setdefault(scope, []).append(counted)
-    tables = []
-    for scope, some in parts.items():
+    """Add up what all areas count at elements they share on a day; return the rows of counters written."""
+    recipe, tables = areas.read_recipe(job.faults), []
+    rng = generator(job.plan, 18, day)
+    for scope, counted in _added_up(job, f"shared-{day:03d}").items():
         names = np.array(job.plan.names[scope])
-        none = np.zeros(len(names), "int64")
         tables.append(
-            counting.as_rows(job.plan, book, scope, merged(some), names=names, vendors=none, day=day)
+            counting.as_rows(
+                job.plan, recipe.book, scope, counted, names=names, vendors=np.zeros(len(names), "int64"), day=day,
+                noise=job.noise.counters, rng=rng,
+            )  # fmt: skip
         )
     whole = pa.concat_tables(tables)
     pq.write_table(whole, job.folder / "counters" / f"shared-day={day:03d}.parquet")
+    made = [
+        targets.as_values(
+            job.plan, recipe.kqis, scope, length, counted, names=np.array(job.plan.names[scope]), day=day
+        )
+        for (scope, length), counted in _added_up(job, f"kqis-{day:03d}").items()
+    ]
+    areas.write_table(job.scratch / f"kqi-{day:03d}-x.parquet", pd.concat(made), KQI)
     return whole.num_rows
+
+
+def _added_up(job: Job, word: str) -> dict[Any, Counted]:  # Any: a scope, or a scope and a window length
+    """Return what all areas left under a name, summed."""
+    parts: dict[Any, list[Counted]] = {}
+    for file in sorted(job.scratch.glob(f"{word}-*.pickle")):
+        for key, counted in pickle.loads(file.read_bytes()).items():  # noqa: S301  # our own, of this run
+            parts.setdefault(key, []).append(counted)
+    return {key: merged(some) for key, some in parts.items()}
 
 
 def _join(parts: list[Path], out: Path) -> None:

@@ -34,7 +34,8 @@ def follow_up(moment: Moment, outcome: Outcome, *, alarm_every_s: tuple[float, f
     wait[report] = dice.uniform(60.0, 400.0, int(report.sum()))
     at = attempts.at_s[failed] + outcome.took_ms[failed] / 1000.0 + wait
     chosen &= np.floor(at / DAY_S) == np.floor(attempts.at_s[failed] / DAY_S)
-    since = again.since_s + at - attempts.at_s[failed]
+    same = process == attempts.process[failed]
+    since = np.where(same, again.since_s + at - attempts.at_s[failed], 0.0)
     repeated = Attempts(
         again.device, at, process, again.x_km, again.y_km, again.extra_db, again.riding, again.event,
         np.ones(size, bool), since,

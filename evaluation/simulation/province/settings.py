@@ -106,6 +106,7 @@ class ProvinceSettings(Part):
     fleets: PerService
     cdn_nodes: int = Field(ge=1)
     site_distance_km: tuple[float, float]
+    clutter_loss_db: float = Field(ge=0)
     shadow_sd_db: Shadowing
     antenna_loss_db: PerService
     smoke_place_share: dict[str, float]

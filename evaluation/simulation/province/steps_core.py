@@ -8,7 +8,7 @@ from evaluation.simulation.province.steps_radio import Ended, excess_bler
 
 _MME_USUAL = 30.0  # % at which the constants below were judged
 _DRX_MS = 2560.0
-_PAGE_AGAIN_MS = 4000.0
+_PAGE_AGAIN_MS = 2500.0
 _PAGE_HEARD = np.array([0.955, 0.90, 0.80])  # at each coverage level
 _ROUND_TRIPS_OF_ATTACH = 4.0
 _TAU_SHARE = 0.12  # of the times a riding lock changes its cell, it also leaves its list of areas

@@ -9,6 +9,7 @@ from evaluation.simulation.province import radio
 from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
 
 VENDORS = ("vendor_a", "vendor_b", "vendor_c")
+SOURCES = ("live", "sport_live", "series", "short_clip", "variety")
 OUTDOOR, INDOOR, DEEP_INDOOR = "outdoor", "indoor", "deep_indoor"
 
 
@@ -52,6 +53,7 @@ class Plan:
             "province": ("province-0",),
             "tac": _numbered("tac", self.tacs),
             "cdn_node": _numbered("cdn", settings.cdn_nodes),
+            "program_source": SOURCES,
         }
 
     def first(self, scope: str, service: str) -> int:
@@ -149,7 +151,7 @@ class Area:
         x = at.x_km[device] if x_km is None else x_km
         y = at.y_km[device] if y_km is None else y_km
         away = np.hypot(x[:, None] - self.cells.x_km, y[:, None] - self.cells.y_km)
-        loss = radio.path_loss_db(away) + at.wall_db[device, None] + at.shadow_db[device]
+        loss = radio.path_loss_db(away) + self.plan.settings.clutter_loss_db + at.wall_db[device, None] + at.shadow_db[device]
         return radio.nrsrp_dbm(loss)
 
 

@@ -1,0 +1,199 @@
+"""`python -m evaluation.simulation.province.check`: does each fault move what its signature says, the right way?
+
+Each fault of the catalogue is put at full severity into a small province of one day; its indicators, at its place
+and while it is on, are compared with the same province without it. The table goes into docs/simulation.md.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+from tqdm import tqdm
+
+from evaluation.faults import Burst, Fault, Movement
+from evaluation.simulation.province import measured
+from evaluation.simulation.province.catalogue import read_faults
+from evaluation.simulation.province.province import Files, simulate
+from features.configuration import find_config
+from features.indicators import Indicator, all_indicators, read_terminal
+
+DEVICES, SEED = 1000, 7
+_EACH = 40  # devices of a device fault
+_NOTICEABLE = 0.03  # of the move that the signature wants; less is no move
+_WITHIN = {"cell": "cell", "tac": "tac", "mme": "mme", "platform_node": "platform_node", "app": "app", "fleet": "fleet",
+           "city": "city", "province": "province"}  # fmt: skip  # columns of MEMBERSHIP by which devices are found
+_BELOW = {"tac": "cell", "fleet": "device", "province": "city"}
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How one indicator moves under one fault. wanted: the value the signature asks for; verdict: right, wrong, still."""
+
+    fault: str
+    indicator: str
+    scope: str
+    healthy: float
+    faulty: float
+    wanted: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Province:
+    """A simulated one, read."""
+
+    folder: Path
+    members: pd.DataFrame
+    terminal: pd.DataFrame
+
+
+def check(faults: Path, *, workers: int = 2) -> list[Moved]:
+    """Return how all faults of a file move the indicators of their signatures."""
+    catalogue = read_faults(faults)
+    with tempfile.TemporaryDirectory(prefix="province-") as folder:
+        healthy = Path(folder) / "healthy"
+        _simulate(_scheduled(faults, None, Path(folder)), healthy)
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            jobs = [pool.submit(_check_one, faults, fault.id, Path(folder)) for fault in catalogue.faults]
+            shown = tqdm(jobs, desc="check", unit="fault", delay=2, disable=None)
+            return [moved for job in shown for moved in job.result()]
+
+
+def _check_one(faults: Path, fault_id: str, folder: Path) -> list[Moved]:
+    catalogue = read_faults(faults)
+    out = folder / fault_id
+    _simulate(_scheduled(faults, fault_id, folder), out)
+    fault = next(fault for fault in catalogue.faults if fault.id == fault_id)
+    return list(_compare(fault, _read(folder / "healthy"), _read(out)))
+
+
+def _scheduled(faults: Path, fault_id: str | None, folder: Path) -> Path:
+    """Write a file of faults in which only this one happens, all day long."""
+    content = yaml.safe_load(faults.read_text(encoding="utf-8"))
+    found = [f for f in content["faults"] if f["id"] == fault_id]
+    places = range(_EACH) if found and found[0]["granularity"] == "device" else range(1 if found else 0)
+    plan = [{"fault": fault_id, "location": n, "severity": 1.0, "onset_h": -24.0, "duration_h": 72.0} for n in places]
+    path = folder / f"{fault_id or 'healthy'}.yaml"
+    path.write_text(yaml.safe_dump(content | {"draw": False, "schedule": plan}), encoding="utf-8")
+    return path
+
+
+def _simulate(faults: Path, out: Path) -> None:
+    files = Files(find_config("province.yaml"), faults, find_config("noise.yaml"))
+    simulate(out, files=files, devices=DEVICES, days=1, seed=SEED, workers=1)
+
+
+def _read(folder: Path) -> Province:
+    members = pq.read_table(folder / "membership.parquet").to_pandas()
+    terminal = pq.read_table(folder / "terminal").to_pandas()
+    return Province(folder, members.drop_duplicates("device_id"), terminal)
+
+
+def _compare(fault: Fault, healthy: Province, faulty: Province) -> Iterator[Moved]:
+    truth = pq.read_table(faulty.folder / "truth.parquet").to_pandas()
+    places = sorted(truth["location_id"])
+    devices = _devices(fault, places, healthy)
+    known: Mapping[str, Indicator] = {i.id: i for i in all_indicators()}
+    typical = {i.id: i.typical for i in (*known.values(), *read_terminal())}
+    for move in fault.signature:
+        scope = "device"
+        if move.indicator in known:
+            scope = _scope(fault, known[move.indicator])
+            before, after = (
+                _value(p, known[move.indicator], scope, fault, places, devices) for p in (healthy, faulty)
+            )
+        else:
+            before, after = (_told(p, move.indicator, devices) for p in (healthy, faulty))
+        wanted = _wanted(move, typical[move.indicator])
+        yield Moved(fault.id, move.indicator, scope, before, after, wanted,
+                    _verdict(before, after, wanted - typical[move.indicator]))  # fmt: skip
+
+
+def _devices(fault: Fault, places: list[str], province: Province) -> list[str]:
+    if fault.granularity == "device":
+        return places
+    column = _WITHIN.get(fault.granularity)
+    if column is None:
+        return []
+    return sorted(province.members.loc[province.members[column].isin(places), "device_id"])
+
+
+def _scope(fault: Fault, indicator: Indicator) -> str:
+    """Return the scope whose counters tell of a fault: its own, else that below it which is counted."""
+    own = fault.granularity
+    below = _BELOW.get(own)
+    if own in indicator.granularity and below in indicator.granularity:
+        return str(below)
+    return own if own in indicator.granularity else "device"
+
+
+def _value(
+    province: Province, indicator: Indicator, scope: str, fault: Fault, places: list[str], devices: list[str]
+) -> float:
+    column = _WITHIN.get(fault.granularity)
+    if scope == "device":
+        ids = devices
+    elif scope == fault.granularity:
+        ids = places
+    else:
+        ids = sorted(province.members.loc[province.members[str(column)].isin(places), scope].unique())
+    rows = measured.counters(province.folder, scope=scope, ids=ids)
+    if isinstance(fault.onset, Burst) and scope not in ("device", "fleet"):
+        hours = rows["window_start"].dt.hour + rows["window_start"].dt.minute / 60.0 + 1e-9
+        on = np.zeros(len(rows), bool)
+        for hour in fault.onset.at_hours:
+            on |= ((hours - hour) % fault.onset.period_h < fault.onset.duration_min / 60.0).to_numpy()
+        rows = rows[on]
+    return measured.value(rows, indicator)
+
+
+def _told(province: Province, indicator: str, devices: list[str]) -> float:
+    rows = province.terminal
+    mine = rows[(rows["indicator"] == indicator) & rows["device_id"].isin(devices)]
+    return float(mine["value"].mean()) if len(mine) else float("nan")
+
+
+def _wanted(move: Movement, typical: float) -> float:
+    if move.effect == "add":
+        return typical + move.value
+    return typical * move.value if move.effect == "mul" else float(move.value)
+
+
+def _verdict(before: float, after: float, wanted: float) -> str:
+    if np.isnan(before) or np.isnan(after):
+        return "no evidence"
+    moved = after - before
+    if abs(moved) < _NOTICEABLE * abs(wanted):
+        return "still"
+    return "right" if np.sign(moved) == np.sign(wanted) else "wrong"
+
+
+def as_markdown(moves: list[Moved]) -> str:
+    """Return the table of docs/simulation.md: one line a fault, what does not move right named with its figures."""
+    lines = ["| fault | indicators moved right | those that are not |", "|---|---|---|"]
+    for fault, some in pd.DataFrame([vars(move) for move in moves]).groupby("fault", sort=False):
+        right = int((some["verdict"] == "right").sum())
+        others = [
+            f"{row.indicator} ({row.verdict}: {row.healthy:.3g} to {row.faulty:.3g}, wanted {row.wanted:.3g})"
+            for row in some[some["verdict"] != "right"].itertuples()
+        ]
+        lines.append(f"| {fault} | {right} of {len(some)} | {'; '.join(others)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table for the catalogue of the working folder."""
+    sys.stdout.write(as_markdown(check(find_config("fault_catalogue.yaml"))) + "\n")
+
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""configs/noise.yaml: what is lost, late, skewed or mismeasured between the network and the files."""
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from features.configuration import read_config
+
+
+class Part(BaseModel, frozen=True, extra="forbid"):
+    """A part of the file in which no key is unknown."""
+
+
+class CounterNoise(Part):
+    """Of counters; windows of an element are lost and late together."""
+
+    lost_share: float = Field(ge=0, le=1)
+    late_share: float = Field(ge=0, le=1)
+    late_h: tuple[float, float]
+    collected_s: tuple[float, float]
+
+
+class TerminalNoise(Part):
+    """Of terminal records; records of a device and day are lost and late together."""
+
+    lost_share: float = Field(ge=0, le=1)
+    late_share: float = Field(ge=0, le=1)
+    late_h: tuple[float, float]
+    skewed_share: float = Field(ge=0, le=1)
+    skew_s: float = Field(ge=0)
+    measure_error: float = Field(ge=0)
+
+
+class EventNoise(Part):
+    """Of the event log."""
+
+    lost_share: float = Field(ge=0, le=1)
+
+
+class Noise(Part):
+    """The file; its comments say what each figure means."""
+
+    schema_: str = Field(alias="schema", pattern="^noise/1$")
+    counters: CounterNoise
+    terminal: TerminalNoise
+    events: EventNoise
+
+
+def read_noise(path: Path) -> Noise:
+    """Return the checked file. Raises ValueError that names file, key and rule."""
+    return read_config(path, Noise)
+
+
+def delivery(noise: CounterNoise, rng: np.random.Generator, slots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return of each window of an element how long after its end it arrives, s, and whether it arrives at all."""
+    wait = rng.uniform(*noise.collected_s, slots)
+    late = rng.random(slots) < noise.late_share
+    wait = np.where(late, 3600.0 * rng.uniform(*noise.late_h, slots), wait)
+    return wait, rng.random(slots) >= noise.lost_share

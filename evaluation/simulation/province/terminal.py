@@ -1,0 +1,167 @@
+"""What devices, their subscription and the network tell of each device at the end of a day: TERMINAL records."""
+
+import numpy as np
+
+from evaluation.simulation.province.actuators import Pressure
+from evaluation.simulation.province.catalogue import Battery, TrafficPatterns
+from evaluation.simulation.province.faults import DAY_S
+from evaluation.simulation.province.pipeline import Day
+from evaluation.simulation.province.topology import Area
+
+_REPORT_S = 23.4 * 3600.0
+_LEVELS = ("ce0", "ce1", "ce2")
+_KM_PER_TRIP = 1.4
+_SUN = 0.5  # of days
+_FLAG_LIVES = {
+    "term_account_active": ("account_inactive", 1), "term_sim_ok": ("sim_absent", 1),
+    "term_apn_correct": ("apn_wrong", 1), "term_band_lock_ok": ("band_locked", 1),
+    "term_psm_config_match": ("power_saving_wrong", 1), "term_server_address_ok": ("server_wrong", 1),
+    "term_imei_binding_ok": ("misused", 1), "term_firmware_current": ("firmware_loop", 1),
+    "term_sensor_fault": ("sensor_broken", 0), "term_tamper": ("tampered", 0),
+}  # fmt: skip  # indicator -> the actuator that changes it, and its healthy value
+_PHONE_FLAGS = {
+    "term_account_active": ("account_inactive", 1), "term_airplane_mode": ("airplane_mode", 0),
+    "term_data_switch_on": ("data_switch_off", 1), "term_vpn_on": ("vpn", 0),
+    "term_power_saving": ("power_saving", 0),
+}  # fmt: skip
+PERCENT = (
+    "term_battery_level", "term_gnss_fix_success", "term_lock_actuator_success", "term_quota_remaining", "term_cpu_load",
+)  # fmt: skip
+Told = list[tuple[str, np.ndarray, np.ndarray]]
+
+
+def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns) -> tuple[Told, np.ndarray]:
+    """Return (indicator, device, value) of the end of a day, and the battery of each device after it.
+
+    What a device tells of itself it tells only on a day on which it was heard; what subscription and network know,
+    always.
+    """
+    rng = np.random.default_rng([area.plan.seed, 13, area.number, day.number])
+    pressure, service = day.facts.pressure, area.devices.service
+    activity = _activity(area, day)
+    level, drain = _battery(area, battery, activity, pressure, rng, patterns)
+    iot, phones = np.flatnonzero(service < 2), np.flatnonzero(service == 2)
+    heard = iot[activity["heard"][iot] > 0]
+    locks, sensors = heard[service[heard] == 1], heard[service[heard] == 0]
+    told: Told = []
+    for who, flags in ((iot, _FLAG_LIVES), (phones, _PHONE_FLAGS)):
+        for name, (actuator, healthy) in flags.items():
+            wrong = pressure.of(actuator, who) > 0
+            told.append((name, who, np.where(wrong, 1.0 - healthy, float(healthy))))
+    end = (day.number + 1) * DAY_S
+    age = (end - day.presence_known.last_s) / area.devices.heartbeat_s
+    reboots = rng.poisson(0.02 + pressure.of("firmware_loop") + 3.0 * (level < 15), len(service))
+    quota = np.where(pressure.of("quota_used") > 0, 0.0, np.clip(rng.normal(60, 15, len(service)), 5, 100))
+    told += [
+        ("term_battery_level", heard, level[heard]),
+        ("term_battery_drain", heard, drain[heard]),
+        ("term_reboot_count", iot, reboots[iot].astype("float64")),
+        ("term_last_seen_age", iot, np.maximum(age[iot], 0.0)),
+        ("term_ce_level", heard, activity["ce_level"][heard]),
+        ("term_cell_change_rate", iot, _cell_changes(area, activity, pressure, rng)[iot]),
+        ("term_clock_skew", heard, np.abs(area.devices.skew_s[heard])),
+        ("term_gnss_fix_success", locks, _share(rng, 6 + activity["count"][locks], 0.93 * (1 - pressure.of("gnss_loss", locks)))),
+        ("term_lock_actuator_success", locks, _share(rng, 1 + activity["unlocks"][locks], 0.9965 * (1 - pressure.of("motor_jam", locks)))),
+        ("term_message_rate_ratio", iot, _rate(area, activity, pressure)[iot]),
+        ("term_traffic_ratio", iot, _traffic(area, activity, pressure, rng)[iot]),
+        ("term_lifetime_heartbeat_ratio", sensors, pressure.of("lifetime_ratio", sensors)),
+        ("term_coap_ack_timeout_s", heard, pressure.of("ack_timeout_s", heard)),
+        ("term_quota_remaining", np.arange(len(service)), quota),
+        *_cpu(day, phones),
+    ]  # fmt: skip
+    return told, level
+
+
+def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
+    """Return counts of each device on a day: attempts, alarms, unlocks, mean CE level, sum of report energy."""
+    size = len(area.devices)
+    found = {name: np.zeros(size) for name in ("count", "heard", "level", "unlocks", "alarms", "ce0", "ce1", "ce2")}
+    cells = np.zeros(size)
+    for walked in (day.first, day.again):
+        moment = walked.moment
+        rows = np.flatnonzero(moment.own & (walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0))
+        device, level = moment.attempts.device[rows], moment.level[rows]
+        found["count"] += np.bincount(device, minlength=size)
+        found["heard"] += np.bincount(device, walked.heard[rows], size)
+        found["level"] += np.bincount(device, level, size)
+        for name, wanted in (("unlocks", "bk_unlock"), ("alarms", "ss_alarm")):
+            found[name] += np.bincount(device, moment.attempts.process[rows] == wanted, size)
+        for number, name in enumerate(_LEVELS):
+            found[name] += np.bincount(device, level == number, size)
+        order = np.lexsort((moment.attempts.at_s[rows], device))
+        moved = np.append(False, (np.diff(moment.cell[rows][order]) != 0) & (np.diff(device[order]) == 0))
+        cells += np.bincount(device[order], moved, size)
+    found["cells"] = cells
+    found["ce_level"] = found["level"] / np.maximum(found["count"], 1)
+    return found
+
+
+def _battery(
+    area: Area, before: np.ndarray, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator,
+    patterns: TrafficPatterns,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return level (%) and drain (%/day) by the battery laws of the fault catalogue."""
+    sensor, lock = area.devices.service == 0, area.devices.service == 1
+    again = np.where(pressure.of("ack_timeout_s") < 3, 0.5, 0.03)
+    small, large = patterns.smoke_sensor.battery, patterns.bike_sharing.battery
+    sensor_mah = 0.024 * small.sleep_current_ua + _reports_mah(small, activity) * (1 + again)
+    sensor_mah = sensor_mah + activity["alarms"] * 60.0 * small.alarm_sound_ma / 3600.0
+    sensor_mah = sensor_mah * (1 + 1.2 * (pressure.of("timer_mismatch") > 0))  # awake when it should sleep
+    fixes, trips = activity["count"], activity["unlocks"]
+    lock_mah = 24 * large.idle_ma + _reports_mah(large, activity) + trips * large.unlock_motor_mah + fixes * large.gnss_fix_mah
+    charge = trips * _KM_PER_TRIP * large.dynamo_mah_per_km + large.solar_mah_per_sunny_day * (rng.random(len(before)) < _SUN)
+    used = np.where(sensor, sensor_mah, lock_mah - charge)
+    whole = np.where(sensor, small.capacity_mah * small.usable_share, large.capacity_mah)
+    drain = 100.0 * np.where(sensor | lock, used, 0.0) / whole
+    level = np.clip(before - drain, 0.0, 100.0)
+    return np.minimum(level, pressure.of("battery_level")), np.maximum(drain, 0.0)
+
+
+def _reports_mah(battery: Battery, activity: dict[str, np.ndarray]) -> np.ndarray:
+    return np.asarray(sum(activity[name] * battery.energy_per_report_mah[name] for name in _LEVELS))
+
+
+def _share(rng: np.random.Generator, tries: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    tried = np.maximum(tries, 1).astype("int64")
+    return np.asarray(100.0 * rng.binomial(tried, np.clip(chance, 0, 1)) / tried)
+
+
+def _cell_changes(
+    area: Area, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator
+) -> np.ndarray:
+    overlap = rng.poisson(0.3, len(area.devices))  # an idle device changes cells of overlap too
+    return np.asarray(activity["cells"] + overlap + 25.0 * (pressure.of("tampered") > 0))
+
+
+def _rate(area: Area, activity: dict[str, np.ndarray], pressure: Pressure) -> np.ndarray:
+    """Return messages over the median of the same service and period."""
+    usual = np.ones(len(area.devices))
+    for service in (0, 1):
+        for period in np.unique(area.devices.heartbeat_s):
+            rows = (area.devices.service == service) & (area.devices.heartbeat_s == period)
+            usual[rows] = max(np.median(activity["count"][rows]), 1.0) if rows.any() else 1.0
+    return np.asarray(activity["count"] / usual + 60.0 * (pressure.of("misused") > 0))
+
+
+def _traffic(area: Area, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator) -> np.ndarray:
+    """Return bytes over the median: of a phone, of a heavy user, or as messages go."""
+    appetite = np.where(area.devices.heavy, rng.uniform(3, 8, len(area.devices)), 1.0)
+    phone = 800.0 * rng.lognormal(0, 0.5, len(area.devices)) * (pressure.of("misused") > 0)
+    return np.asarray(_rate(area, activity, pressure) * appetite + phone)
+
+
+def _cpu(day: Day, phones: np.ndarray) -> Told:
+    video = day.video
+    own = np.flatnonzero(video.device >= 0)
+    if not len(own):
+        return []
+    count = np.bincount(video.device[own])
+    load = np.bincount(video.device[own], video.cpu_load[own]) / np.maximum(count, 1)
+    seen = phones[(phones < len(count))]
+    seen = seen[count[seen] > 0]
+    return [("term_cpu_load", seen, load[seen])]
+
+
+def report_moment_s(day: int) -> float:
+    """Return when the records of a day are made, s since the province began."""
+    return day * DAY_S + _REPORT_S
