@@ -13,17 +13,17 @@ FAULT = Happened("f_backhaul_ring", "tac", "tac-003", ENDS[11], ENDS[17])
 
 def test_a_delay_that_grows_in_a_fault_is_worse_by_a_share_of_its_scale() -> None:
     values = pd.Series(DELAY.excellent, ENDS)
-    values[(ENDS > FAULT.onset) & (ENDS <= FAULT.end)] = DELAY.unacceptable
+    values[(FAULT.onset < ENDS) & (FAULT.end >= ENDS)] = DELAY.unacceptable
     assert worse(values, FAULT, DELAY) == pytest.approx(1.0)
 
 
 def test_a_delay_that_shrinks_in_a_fault_is_not_its_doing() -> None:
     values = pd.Series(DELAY.unacceptable, ENDS)
-    values[(ENDS > FAULT.onset) & (ENDS <= FAULT.end)] = DELAY.excellent
+    values[(FAULT.onset < ENDS) & (FAULT.end >= ENDS)] = DELAY.excellent
     assert worse(values, FAULT, DELAY) < 0
 
 
 def test_two_values_in_a_fault_show_nothing() -> None:
-    values = pd.Series(DELAY.excellent, ENDS).where((ENDS <= ENDS[13]) | (ENDS > FAULT.end))
+    values = pd.Series(DELAY.excellent, ENDS).where((ENDS[13] >= ENDS) | (FAULT.end < ENDS))
     values[ENDS[12:14]] = DELAY.unacceptable
     assert worse(values, FAULT, DELAY) == 0.0
