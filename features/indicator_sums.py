@@ -85,7 +85,7 @@ def target(
         return rows.mutate(**{f"{at}__end": end})
 
     parts = []
-    chain = (scope, *BELOW.get(scope, ()))
+    chain = chain_of(scope)
     for place_, below in enumerate(chain):
         if below not in present:
             continue
@@ -144,10 +144,12 @@ def _in_time(*keys: str) -> ibis.expr.builders.WindowBuilder:
     return ibis.cumulative_window(group_by=list(keys), order_by="tick")
 
 
-def values(sums: ir.Table, indicators: Sequence[Indicator], *, at_least: int | None = None) -> ir.Table:
+def values(
+    sums: ir.Table, indicators: Sequence[Indicator], codes: Mapping[str, int], *, at_least: int | None = None
+) -> ir.Table:
     """Return one row per scope_id and end_s, with <indicator> and <indicator>__samples for each indicator.
 
-    sums: scope_id, end_s, counter, bin, n, d. A value is empty below min_samples; the samples are told in any case.
+    sums: scope_id, end_s, counter (its code), bin, n, d. A value is empty below min_samples; the samples are told.
     at_least: the least samples of all indicators, where the scope has its own.
     """
     keys = ["scope_id", "end_s", "counter"]
@@ -178,7 +180,7 @@ def values(sums: ir.Table, indicators: Sequence[Indicator], *, at_least: int | N
     )
     cells: dict[str, ir.Value] = {}
     for one in indicators:
-        own = long["counter"] == one.counter
+        own = long["counter"] == codes[one.counter]
         samples = long["samples"].max(where=own).fill_null(0.0)
         least = one.min_samples if at_least is None else at_least
         enough = own & (long["samples"] >= least) & (long["samples"] > 0)
@@ -205,15 +207,17 @@ def _value(long: ir.Table, one: Indicator) -> ir.FloatingColumn:
     return mean
 
 
-_LEAF = {
-    "scope": "string",
-    "tick": "int64",
-    "counter": "string",
-    "bin": "int64",
-    "n": "float64",
-    "d": "float64",
-}
-_DEVICE_ROWS = {"device": "string", **{name: _LEAF[name] for name in ("tick", "counter", "bin", "n", "d")}}
+_ROW = {"tick": "int64", "counter": "int64", "bin": "int64", "n": "float64", "d": "float64"}
+
+
+def codes_of(indicators: Sequence[Indicator]) -> dict[str, int]:
+    """Return a number for each counter: long names make every comparison dear."""
+    return {counter: code for code, counter in enumerate(sorted({one.counter for one in indicators}))}
+
+
+def chain_of(scope: str) -> tuple[str, ...]:
+    """Return the scopes whose rows feed a scope, itself first; a device has no column in a leaf."""
+    return (scope, *BELOW.get(scope, ()))
 
 
 @cache
@@ -221,30 +225,33 @@ def scope_sql(
     scope: str,
     indicators: tuple[Indicator, ...],
     windows: tuple[tuple[str, ScopeWindow], ...],
+    codes: tuple[tuple[str, int], ...],
     present: frozenset[str],
 ) -> str:
     """Return the SQL of `values` of the `target` of a scope over a relation `leaf`; Ibis takes half a second for it."""
-    leaf = ibis.table({**_LEAF, **{name: "string" for name, _ in windows if name != "device"}}, name="leaf")
-    own = leaf.filter(leaf["counter"].isin(sorted({one.counter for one in indicators})))
-    return str(
-        ibis.to_sql(values(target(own, scope, dict(windows), sorted(present)), indicators), dialect="duckdb")
-    )
+    places = [name for name in chain_of(scope) if name != "device"]
+    leaf = ibis.table({"scope": "string", **_ROW, **dict.fromkeys(places, "string")}, name="leaf")
+    own = leaf.filter(leaf["counter"].isin(sorted({dict(codes)[one.counter] for one in indicators})))
+    sums = target(own, scope, dict(windows), sorted(present))
+    return str(ibis.to_sql(values(sums, indicators, dict(codes)), dialect="duckdb"))
 
 
 @cache
-def device_sql(indicators: tuple[Indicator, ...], window: ScopeWindow, at_least: int) -> str:
+def device_sql(
+    indicators: tuple[Indicator, ...], window: ScopeWindow, codes: tuple[tuple[str, int], ...], at_least: int
+) -> str:
     """Return the SQL of `values` of the `recent` rows of devices in a relation `ticked`."""
-    rows = ibis.table(_DEVICE_ROWS, name="ticked")
-    return str(ibis.to_sql(values(recent(rows, window), indicators, at_least=at_least), dialect="duckdb"))
+    rows = ibis.table({"device": "string", **_ROW}, name="ticked")
+    found = values(recent(rows, window), indicators, dict(codes), at_least=at_least)
+    return str(ibis.to_sql(found, dialect="duckdb"))
 
 
 @cache
 def place_sql(scopes: tuple[str, ...], tick: int) -> str:
     """Return the SQL of the rows of devices in `counted` at the places of `stays`."""
-    texts = dict.fromkeys(("scope", "scope_id", "counter"), "string")
-    rows = ibis.table(
-        {**texts, "end_s": "int64", "bin": "int64", "n": "float64", "d": "float64"}, name="counted"
-    )
+    texts = {"scope": "string", "scope_id": "string", "end_s": "int64"}
+    sums = {name: kind for name, kind in _ROW.items() if name != "tick"}
+    rows = ibis.table({**texts, **sums}, name="counted")
     stays = {
         "device_id": "string",
         **dict.fromkeys(scopes, "string"),

@@ -186,9 +186,11 @@ def _compute(plan: _Plan) -> tuple[dict[str, int], dict[str, int]]:
 
     with connect(threads=2, scratch=plan.scratch) as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        codes = indicator_sums.codes_of(plan.indicators)
+        connection.register("codes", pa.table({"counter": list(codes), "code": list(codes.values())}))
         _open_membership(connection, plan)
         for day in tqdm(plan.dates, desc="indicators", delay=2, disable=None):
-            present = _open_leaf(connection, plan, day)
+            present = _open_day(connection, plan, day)
             for scope in plan.windows:
                 if scope != "device":
                     add(scope, _one_scope(connection, plan, scope, present, day))
@@ -213,15 +215,15 @@ def _rows_sql(plan: _Plan, days: Iterable[date]) -> str:
     folders = {f"date={day}" for day in days}
     files = [file for file in counters.files(plan.workspace) if file.parent.name in folders]
     end = "epoch(window_start)::BIGINT + window_s AS end_s"
-    columns = f"scope, scope_id, {end}, counter, bin, numerator AS n, denominator AS d"
+    columns = f"scope, scope_id, {end}, code AS counter, bin, numerator AS n, denominator AS d"
     if not files:
-        texts = "'' AS scope, '' AS scope_id, 0::BIGINT AS end_s, '' AS counter, 0::BIGINT AS bin"
+        texts = "'' AS scope, '' AS scope_id, 0::BIGINT AS end_s, 0::BIGINT AS counter, 0::BIGINT AS bin"
         return f"SELECT {texts}, 0.0::DOUBLE AS n, 0.0::DOUBLE AS d WHERE false"
-    return f"SELECT {columns} FROM ({counters.visible_sql(plan.workspace, files)})"
+    return f"SELECT {columns} FROM ({counters.visible_sql(plan.workspace, files)}) JOIN codes USING (counter)"
 
 
-def _open_leaf(connection: duckdb.DuckDBPyConnection, plan: _Plan, day: date) -> list[str]:
-    """Make `leaf`: the rows of a day, summed to ticks, with the places that each counts in; return its scopes."""
+def _open_day(connection: duckdb.DuckDBPyConnection, plan: _Plan, day: date) -> list[str]:
+    """Make `ticked`, the rows of a day that no device counted, and `placed`, the others; return the scopes of both."""
     tick = indicator_sums.tick_s(plan.windows)
     scopes = [scope for scope in plan.windows if scope != "device"]
     connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {_rows_sql(plan, [day])}")
@@ -234,19 +236,9 @@ def _open_leaf(connection: duckdb.DuckDBPyConnection, plan: _Plan, day: date) ->
     placed = indicator_sums.place_sql(tuple(held), tick)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS {placed}")
     _open_topology(connection, day)
-    own = ", ".join(f"{_place(scope)} AS {scope}" for scope in scopes)
-    from_devices = ", ".join(
-        scope if scope in held else f"CAST(NULL AS VARCHAR) AS {scope}" for scope in scopes
-    )
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE leaf AS"
-        f" SELECT scope, tick, counter, bin, n, d, {own} FROM ticked"
-        " LEFT JOIN cells ON scope = 'cell' AND scope_id = cells.id"
-        " LEFT JOIN tacs ON scope = 'tac' AND scope_id = tacs.id"
-        " LEFT JOIN cities ON scope = 'city' AND scope_id = cities.id"
-        f" UNION ALL SELECT 'device', tick, counter, bin, n, d, {from_devices} FROM placed"
-    )
-    return [str(scope) for (scope,) in connection.execute("SELECT DISTINCT scope FROM leaf").fetchall()]
+    told = connection.execute("SELECT DISTINCT scope FROM ticked").fetchall()
+    devices = connection.execute("SELECT 'device' FROM placed LIMIT 1").fetchall()
+    return [str(scope) for (scope,) in told + devices]
 
 
 def _open_topology(connection: duckdb.DuckDBPyConnection, day: date) -> None:
@@ -265,13 +257,29 @@ def _open_topology(connection: duckdb.DuckDBPyConnection, day: date) -> None:
         )
 
 
-def _place(scope: str) -> str:
-    """Return the SQL of the id that a row which no device counted has at a scope."""
-    above = {"tac": ["cells.tac"], "mme": ["cells.mme", "tacs.mme"], "city": ["cells.city"]}
-    above["province"] = ["cells.province", "cities.province"]
-    others = above.get(scope, [])
-    other = f"coalesce({', '.join(others)})" if others else "NULL"
-    return f"CASE WHEN scope = '{scope}' THEN scope_id ELSE {other} END"
+_ABOVE = {  # the table that tells where a scope lies, and what it tells
+    "cell": ("cells", ("tac", "mme", "city", "province")),
+    "tac": ("tacs", ("mme",)),
+    "city": ("cities", ("province",)),
+}
+
+
+def _leaf_sql(scope: str, present: Iterable[str]) -> str:
+    """Return the SQL of the rows that feed a scope, with the id of each place on the way that it counts in."""
+    chain = indicator_sums.chain_of(scope)
+    places = [one for one in chain if one != "device"]
+    parts = []
+    for below in [one for one in chain if one in present]:
+        table, above = _ABOVE.get(below, ("", ()))
+        ids = {below: "scope_id", **({one: f"{table}.{one}" for one in above} if below != scope else {})}
+        if below == "device":
+            ids = {one: one for one in places}
+        told = ", ".join(f"{ids.get(one, 'CAST(NULL AS VARCHAR)')} AS {one}" for one in places)
+        rows = "placed" if below == "device" else "ticked"
+        where = "" if below == "device" else f" WHERE scope = '{below}'"
+        join = f" JOIN {table} ON {table}.id = scope_id" if below not in ("device", scope) else ""
+        parts.append(f"SELECT '{below}' AS scope, tick, counter, bin, n, d, {told} FROM {rows}{join}{where}")
+    return " UNION ALL ".join(parts)
 
 
 def _one_scope(
@@ -285,7 +293,9 @@ def _one_scope(
         return 0, 0
     if not feeding:
         return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed="")
-    rows = indicator_sums.scope_sql(scope, wanted, tuple(plan.windows.items()), frozenset(present))
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW leaf AS {_leaf_sql(scope, feeding)}")
+    windows, codes = tuple(plan.windows.items()), tuple(indicator_sums.codes_of(plan.indicators).items())
+    rows = indicator_sums.scope_sql(scope, wanted, windows, codes, frozenset(feeding))
     return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed=rows)
 
 
@@ -311,7 +321,12 @@ def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tup
             f" SELECT scope_id AS device, (end_s + {step - 1}) // {step} * {step} AS tick, counter, bin,"
             f" sum(n) AS n, sum(d) AS d FROM ({rows}) WHERE {part} GROUP BY ALL"
         )
-        sql = indicator_sums.device_sql(wanted, window, plan.settings.min_samples_at_device_scope)
+        sql = indicator_sums.device_sql(
+            wanted,
+            window,
+            tuple(indicator_sums.codes_of(plan.indicators).items()),
+            plan.settings.min_samples_at_device_scope,
+        )
         end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY
         yield _write(connection, plan, "device", wanted, span=(start, end), computed=sql, only=part)
 
