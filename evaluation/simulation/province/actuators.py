@@ -24,7 +24,13 @@ class Actuator:
 
 
 ACTUATORS: tuple[Actuator, ...] = (
-    Actuator("attenuation_db", "sum", "dB", 0, "walls around a device: wanted signal and interference, both directions"),
+    Actuator(
+        "attenuation_db",
+        "sum",
+        "dB",
+        0,
+        "walls around a device: wanted signal and interference, both directions",
+    ),
     Actuator("antenna_loss_db", "sum", "dB", 0, "loss at the antenna of a cell, both directions"),
     Actuator("noise_power_db", "milliwatt", "dB", 0, "rise of the noise floor at the eNB"),
     Actuator("interference_power_db", "milliwatt", "dB", 0, "rise of the other cells' power at the device"),
@@ -33,7 +39,9 @@ ACTUATORS: tuple[Actuator, ...] = (
     Actuator("offered_load_dl", "sum", "%", 0, "load offered to NPDSCH, or to the LTE downlink"),
     Actuator("offered_load_nprach", "sum", "%", 0, "preambles offered, of the opportunities"),
     Actuator("capacity", "factor", "1", 1, "radio capacity: offered loads are divided by it"),
-    Actuator("heartbeat_alignment", "probability", "1", 0, "share of heartbeats moved to the burst's first minutes"),
+    Actuator(
+        "heartbeat_alignment", "probability", "1", 0, "share of heartbeats moved to the burst's first minutes"
+    ),
     Actuator("backhaul_delay_ms", "sum", "ms", 0, "queue between site and core, each round trip"),
     Actuator("backhaul_loss", "probability", "1", 0, "packets lost between site and core"),
     Actuator("mme_load", "sum", "%", 0, "load offered to the MME, of its capacity"),
@@ -47,7 +55,9 @@ ACTUATORS: tuple[Actuator, ...] = (
     Actuator("sgi_loss", "probability", "1", 0, "packets lost between core and platform"),
     Actuator("nat_timeout_s", "value", "s", 7200, "idle time after which the firewall forgets a flow"),
     Actuator("dns_reject", "probability", "1", 0, "queries without an answer"),
-    Actuator("access_outage", "probability", "1", 0, "share of time that the platform's access does not answer"),
+    Actuator(
+        "access_outage", "probability", "1", 0, "share of time that the platform's access does not answer"
+    ),
     Actuator("auth_reject", "probability", "1", 0, "logins that the platform refuses"),
     Actuator("rule_delay_ms", "sum", "ms", 0, "queue of the rule engine"),
     Actuator("command_drop", "probability", "1", 0, "commands that never leave the platform"),

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluation.process import Process, ServiceModel, read_services
-from evaluation.simulation.province import conversations, counting, events, pipeline, quality, targets, terminal
-from evaluation.simulation.province.catalogue import ProvinceFaults, TrafficPatterns
+from evaluation.simulation.province import (
+    conversations,
+    counting,
+    events,
+    pipeline,
+    quality,
+    targets,
+    terminal,
+)
+from evaluation.simulation.province.catalogue import ProvinceFaults
 from evaluation.simulation.province.counting import Book
 from evaluation.simulation.province.faults import DAY_S, Happening, cell_name, local_happenings, truth
 from evaluation.simulation.province.noise import Noise
@@ -44,7 +53,6 @@ class Recipe:
 
     book: Book
     processes: Mapping[str, Process]
-    patterns: TrafficPatterns
     services: tuple[ServiceModel, ...]
     kqis: KqiBook
 
@@ -60,17 +68,17 @@ class AreaDone:
     cases: int
 
 
-def read_recipe(faults: ProvinceFaults) -> Recipe:
-    """Return counters, processes and traffic as the configuration has them."""
-    found = read_services()
-    services = {service.id: service for service in found}
-    processes = {p.id: p for name in IOT for p in services[name].processes}
-    return Recipe(counting.open_book(all_indicators()), processes, faults.patterns, found, targets.open_book(found))
+@cache
+def read_recipe() -> Recipe:
+    """Return counters, processes and KQIs as the configuration has them; read once in each process."""
+    services = read_services()
+    processes = {p.id: p for service in services if service.id in IOT for p in service.processes}
+    return Recipe(counting.open_book(all_indicators()), processes, services, targets.open_book(services))
 
 
 def simulate(job: Job, number: int) -> AreaDone:
     """Simulate one area; the same job and number write the same bytes, in any process."""
-    area, recipe = build(job.plan, number), read_recipe(job.faults)
+    area, recipe = build(job.plan, number), read_recipe()
     local = local_happenings(area, job.faults)
     all_faults = [*job.shared, *local]
     state, cell, misused = pipeline.begin(area), area.home_cell.copy(), np.zeros(len(area.devices), bool)
@@ -78,18 +86,22 @@ def simulate(job: Job, number: int) -> AreaDone:
     for number_of_day in range(job.plan.days):
         acting = _acting(all_faults, number_of_day)
         day, state = pipeline.live(
-            area, number_of_day, state, acting, patterns=recipe.patterns, processes=recipe.processes
+            area, number_of_day, state, acting, patterns=job.faults.patterns, processes=recipe.processes
         )
         moves.append(events.stays(area, day, cell))
         misused |= day.facts.pressure.of("misused") > 0
-        told, state.battery = terminal.tell(area, day, state.battery, patterns=recipe.patterns)
+        told, state.battery = terminal.tell(area, day, state.battery, patterns=job.faults.patterns)
         attempts += _write_day(job, area, day, recipe, told)
         rows += _write_counters(job, area, recipe.book, day)
         cases.append(_write_quality(job, area, day, recipe, acting))
     write_table(job.scratch / f"truth-{number:03d}.parquet", truth(job.plan, local), TRUTH)
     write_table(job.scratch / f"cases-{number:03d}.parquet", pd.concat(cases), CASES)
-    write_table(job.scratch / f"device_truth-{number:03d}.parquet", events.device_truth(area, misused), DEVICE_TRUTH)
-    pq.write_table(events.membership(area, area.home_cell, moves), job.scratch / f"membership-{number:03d}.parquet")
+    write_table(
+        job.scratch / f"device_truth-{number:03d}.parquet", events.device_truth(area, misused), DEVICE_TRUTH
+    )
+    pq.write_table(
+        events.membership(area, area.home_cell, moves), job.scratch / f"membership-{number:03d}.parquet"
+    )
     return AreaDone(number, attempts, rows, len(local), sum(len(some) for some in cases))
 
 
@@ -101,8 +113,11 @@ def _write_day(job: Job, area: Area, day: pipeline.Day, recipe: Recipe, told: te
     name = f"area={area.number:03d}-day={day.number:03d}.parquet"
     pq.write_table(log, job.folder / "events" / name)
     pq.write_table(conversations.flows(area, day), job.folder / "flows" / name)
-    pq.write_table(events.terminal_records(area, day.number, told, job.noise.terminal, rng), job.folder / "terminal" / name)
-    return log.num_rows
+    pq.write_table(
+        events.terminal_records(area, day.number, told, job.noise.terminal, rng),
+        job.folder / "terminal" / name,
+    )
+    return int(log.num_rows)
 
 
 def _write_quality(
@@ -137,15 +152,22 @@ def _write_counters(job: Job, area: Area, book: Book, day: pipeline.Day) -> int:
             names, vendors = _elements(area, scope)
             tables.append(
                 counting.as_rows(
-                    job.plan, book, scope, counted[scope], names=names, vendors=vendors, day=day.number,
-                    noise=job.noise.counters, rng=rng,
-                )  # fmt: skip
+                    job.plan,
+                    book,
+                    scope,
+                    counted[scope],
+                    names=names,
+                    vendors=vendors,
+                    day=day.number,
+                    noise=job.noise.counters,
+                    rng=rng,
+                )
             )
     shared: dict[Scope, Counted] = {s: c for s, c in counted.items() if s not in counting.LOCAL}
     (job.scratch / f"shared-{day.number:03d}-{area.number:03d}.pickle").write_bytes(pickle.dumps(shared))
     whole = pa.concat_tables(tables)
     pq.write_table(whole, job.folder / "counters" / f"area={area.number:03d}-day={day.number:03d}.parquet")
-    return whole.num_rows
+    return int(whole.num_rows)
 
 
 def _elements(area: Area, scope: Scope) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,12 @@ from evaluation.simulation.province.moment import Moment
 from evaluation.simulation.province.topology import Area
 
 WINDOW_S = 900.0
-_PROCESS = {"report": "ss_heartbeat", "login": "ss_onboarding", "command": "bk_unlock", "mqtt": "bk_lock_online"}
+_PROCESS = {
+    "report": "ss_heartbeat",
+    "login": "ss_onboarding",
+    "command": "bk_unlock",
+    "mqtt": "bk_lock_online",
+}
 _INDOOR_SHARE, _WALL_DB, _WALL_SD_DB = 0.3, 14.0, 7.0
 _OPPORTUNITIES = 2000  # of NPRACH in the stretch a gauge stands for
 _PACKETS = 400  # GTP-U packets in it
@@ -31,7 +36,14 @@ def live(area: Area, day: int, rng: np.random.Generator) -> Attempts:
     kind = rng.choice(len(share), size, p=np.array(list(share.values())) / sum(share.values()))
     return joined(
         [
-            made(np.full(rows.size, NOBODY), at[rows], _PROCESS[name], x[rows], y[rows], extra_db=wall[rows] + 4.0)
+            made(
+                np.full(rows.size, NOBODY),
+                at[rows],
+                _PROCESS[name],
+                x[rows],
+                y[rows],
+                extra_db=wall[rows] + 4.0,
+            )
             for number, name in enumerate(share)
             if (rows := np.flatnonzero(kind == number)).size
         ]
@@ -47,7 +59,9 @@ def read_gauges(moment: Moment) -> None:
         ("npusch_used/npusch_avail", moment.ul_utilisation[rows]),
         ("npdl_used/npdl_avail", moment.dl_utilisation[rows]),
     ):
-        tally.ratio(counter, rows, np.clip(values + dice.normal(0, 3, len(rows)), 0, 100) * span_s, 100.0 * span_s)
+        tally.ratio(
+            counter, rows, np.clip(values + dice.normal(0, 3, len(rows)), 0, 100) * span_s, 100.0 * span_s
+        )
     detected = np.minimum(dice.poisson(_OPPORTUNITIES * moment.nprach_load[rows] / 100.0), _OPPORTUNITIES)
     tally.ratio("preambles_detected/nprach_opportunities", rows, detected, float(_OPPORTUNITIES))
     tally.sample("ul_in_dbm_15k", rows, moment.ul_noise_dbm[rows] + dice.normal(0, 0.8, len(rows)))

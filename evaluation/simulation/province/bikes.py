@@ -56,7 +56,11 @@ def ride(
     start = 3600.0 * (rng.choice(24, len(bike), p=profile / profile.sum()) + rng.random(len(bike)))
     order = np.lexsort((start, bike))
     bike, start = bike[order], start[order]
-    lasts = 60.0 * traffic.trip.duration_min_median * np.exp(traffic.trip.duration_sigma * rng.standard_normal(len(bike)))
+    lasts = (
+        60.0
+        * traffic.trip.duration_min_median
+        * np.exp(traffic.trip.duration_sigma * rng.standard_normal(len(bike)))
+    )
     before_next = np.append(np.where(np.diff(bike) == 0, np.diff(start), DAY_S), DAY_S) - _PARKED_BETWEEN_S
     end_of_day = DAY_S - 61.0 - start
     lasts = np.minimum(np.clip(lasts, 120.0, _LONGEST_TRIP_S), np.minimum(before_next, end_of_day))
@@ -110,9 +114,27 @@ def live(
 ) -> Attempts:
     """Return the attempts of all bikes of an area on a day. parked: where they stood before it."""
     number = np.arange(len(trips.bike))
-    unlock = made(trips.bike, trips.start_s, "bk_unlock", trips.from_x, trips.from_y, extra_db=trips.from_db, event=number)
-    lock = made(trips.bike, trips.end_s, "bk_lock_settlement", trips.to_x, trips.to_y, extra_db=trips.to_db, event=number)
-    return joined([unlock, lock, _riding(trips, traffic), _standing(area, day, parked, trips, rng=rng, traffic=traffic)])
+    unlock = made(
+        trips.bike,
+        trips.start_s,
+        "bk_unlock",
+        trips.from_x,
+        trips.from_y,
+        extra_db=trips.from_db,
+        event=number,
+    )
+    lock = made(
+        trips.bike,
+        trips.end_s,
+        "bk_lock_settlement",
+        trips.to_x,
+        trips.to_y,
+        extra_db=trips.to_db,
+        event=number,
+    )
+    return joined(
+        [unlock, lock, _riding(trips, traffic), _standing(area, day, parked, trips, rng=rng, traffic=traffic)]
+    )
 
 
 def _riding(trips: Trips, traffic: BikeTraffic) -> Attempts:
@@ -123,7 +145,15 @@ def _riding(trips: Trips, traffic: BikeTraffic) -> Attempts:
     done = turn * period / (trips.end_s - trips.start_s)[trip]
     x = trips.from_x[trip] + done * (trips.to_x - trips.from_x)[trip]
     y = trips.from_y[trip] + done * (trips.to_y - trips.from_y)[trip]
-    return made(trips.bike[trip], trips.start_s[trip] + turn * period, "bk_ride_position", x, y, riding=True, event=trip)
+    return made(
+        trips.bike[trip],
+        trips.start_s[trip] + turn * period,
+        "bk_ride_position",
+        x,
+        y,
+        riding=True,
+        event=trip,
+    )
 
 
 def _standing(
@@ -131,17 +161,25 @@ def _standing(
 ) -> Attempts:
     own = np.flatnonzero(area.devices.service == 1)
     period = traffic.reports["parked_period_s"]
-    each = int(round(DAY_S / period))
+    each = round(DAY_S / period)
     bike = np.repeat(own, each)
     at = day * DAY_S + (area.devices.phase_s[bike] % period) + np.tile(np.arange(each), len(own)) * period
     extra = np.repeat(own, rng.poisson(_REGISTRATIONS_PER_DAY, len(own)))
     born = day * DAY_S + rng.random(len(extra)) * (DAY_S - 1)
-    report = made(bike, at, "bk_ride_position", *_where(bike, at, parked, trips)[:2], extra_db=_where(bike, at, parked, trips)[2])
+    report = made(
+        bike,
+        at,
+        "bk_ride_position",
+        *_where(bike, at, parked, trips)[:2],
+        extra_db=_where(bike, at, parked, trips)[2],
+    )
     online = made(extra, born, "bk_lock_online", *_where(extra, born, parked, trips)[:2])
     return joined([report, online])
 
 
-def _where(bike: np.ndarray, at_s: np.ndarray, parked: Parked, trips: Trips) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _where(
+    bike: np.ndarray, at_s: np.ndarray, parked: Parked, trips: Trips
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y and the parking's loss of bikes at some moments: where the last trip before led."""
     if not len(trips.bike):
         return parked.x_km[bike], parked.y_km[bike], parked.extra_db[bike]

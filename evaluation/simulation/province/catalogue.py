@@ -159,7 +159,9 @@ def _check_mechanism(fault: Fault) -> None:
         raise ValueError(f"{fault.id} must have a mechanism to be simulated, but has none")
     for act in fault.mechanism:
         if act.actuator not in BY_NAME:
-            raise ValueError(f"{fault.id}: actuator must be one of {', '.join(BY_NAME)}, but is {act.actuator}")
+            raise ValueError(
+                f"{fault.id}: actuator must be one of {', '.join(BY_NAME)}, but is {act.actuator}"
+            )
         allowed = _EFFECTS.get(BY_NAME[act.actuator].kind, ("add",))
         if act.effect not in allowed:
             raise ValueError(

@@ -35,7 +35,7 @@ _BELOW = {"tac": "cell", "fleet": "device", "province": "city"}
 
 @dataclass(frozen=True)
 class Moved:
-    """How one indicator moves under one fault. wanted: the value the signature asks for; verdict: right, wrong, still."""
+    """How one indicator moves. wanted: the value the signature asks for; verdict: right, wrong, still, no evidence."""
 
     fault: str
     indicator: str
@@ -79,8 +79,12 @@ def _scheduled(faults: Path, fault_id: str | None, folder: Path) -> Path:
     """Write a file of faults in which only this one happens, all day long."""
     content = yaml.safe_load(faults.read_text(encoding="utf-8"))
     found = [f for f in content["faults"] if f["id"] == fault_id]
-    places = range(_EACH) if found and found[0]["granularity"] == "device" else range(1 if found else 0)
-    plan = [{"fault": fault_id, "location": n, "severity": 1.0, "onset_h": -24.0, "duration_h": 72.0} for n in places]
+    several = {"device": range(_EACH), "fleet": (0, 4), "app": (0, 3)}  # one of sensors, one of locks
+    places = several.get(found[0]["granularity"], (0,)) if found else ()
+    plan = [
+        {"fault": fault_id, "location": n, "severity": 1.0, "onset_h": -300.0, "duration_h": 400.0}
+        for n in places
+    ]
     path = folder / f"{fault_id or 'healthy'}.yaml"
     path.write_text(yaml.safe_dump(content | {"draw": False, "schedule": plan}), encoding="utf-8")
     return path
@@ -129,6 +133,14 @@ def _devices(fault: Fault, places: list[str], province: Province) -> list[str]:
 def _scope(fault: Fault, indicator: Indicator) -> str:
     """Return the scope whose counters tell of a fault: its own, else that below it which is counted."""
     own = fault.granularity
+    if any(act.actuator == "cell_outage" for act in fault.mechanism) and "device" in indicator.granularity:
+        return "device"  # a dead cell counts nothing: its devices tell
+    if (
+        own in ("mme", "tac")
+        and own not in indicator.granularity
+        and "platform_node" in indicator.granularity
+    ):
+        return "platform_node"  # in this small province all of its devices belong to the one MME
     below = _BELOW.get(own)
     if own in indicator.granularity and below in indicator.granularity:
         return str(below)
@@ -143,6 +155,8 @@ def _value(
         ids = devices
     elif scope == fault.granularity:
         ids = places
+    elif scope == "platform_node":
+        ids = sorted(province.members[scope].dropna().unique())
     else:
         ids = sorted(province.members.loc[province.members[str(column)].isin(places), scope].unique())
     rows = measured.counters(province.folder, scope=scope, ids=ids)
@@ -192,7 +206,6 @@ def as_markdown(moves: list[Moved]) -> str:
 def main() -> None:
     """Print the table for the catalogue of the working folder."""
     sys.stdout.write(as_markdown(check(find_config("fault_catalogue.yaml"))) + "\n")
-
 
 
 if __name__ == "__main__":

@@ -19,7 +19,11 @@ _PAYLOAD = {  # bytes up, bytes down, packets up, packets down: payload_bytes of
     "bk_ride_position": (160, 92, 3, 2), "bk_lock_online": (480, 380, 8, 7),
 }  # fmt: skip
 _PLAIN = (150, 100, 3, 3)
-_PLATFORM = ("100.64.0.{}", "203.0.113.{}", "198.51.100.{}")  # platform, another server, CDN: documentation addresses
+_PLATFORM = (
+    "100.64.0.{}",
+    "203.0.113.{}",
+    "198.51.100.{}",
+)  # platform, another server, CDN: documentation addresses
 _WEB_FLOWS = 12  # of a SIM that sits in a phone, for each attempt it would have made
 
 
@@ -32,7 +36,9 @@ def flows(area: Area, day: Day) -> pa.Table:
 
 def _of_attempts(area: Area, walked: Walked, day: Day) -> pa.Table:
     moment, attempts = walked.moment, walked.moment.attempts
-    spoken = moment.own & ((walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0) & (walked.heard | walked.outcome.ok))
+    spoken = moment.own & (
+        (walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0) & (walked.heard | walked.outcome.ok)
+    )
     stray = moment.own & (moment.of("server_wrong", np.arange(len(attempts))) > 0)
     phone = moment.own & (moment.of("misused", np.arange(len(attempts))) > 0)
     rows = np.concatenate([np.flatnonzero(spoken | stray), np.repeat(np.flatnonzero(phone), _WEB_FLOWS)])
@@ -78,7 +84,9 @@ def _table(
     number = np.arange(size)
     source = hashlib.sha256(f"province {area.plan.seed} {area.number} {day.number}".encode()).hexdigest()[:16]
     addresses = np.array([place.format(n) for place in _PLATFORM for n in range(251)])
-    own = np.array([f"10.{area.number % 256}.{n // 250 % 256}.{1 + n % 250}" for n in range(len(area.devices))])
+    own = np.array(
+        [f"10.{area.number % 256}.{n // 250 % 256}.{1 + n % 250}" for n in range(len(area.devices))]
+    )
     given = {
         "device_id": names_at(area.devices.names, device),
         "source": pa.array([source]).take(pa.array(np.zeros(size, "int32"))),

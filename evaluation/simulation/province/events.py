@@ -28,14 +28,14 @@ def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> pa.Tabl
     return table.take(pa.array(np.argsort(table["at"].cast(pa.int64()).to_numpy(), kind="stable")))
 
 
-def logged(walked: Walked, processes: Mapping[str, Process]) -> np.ndarray:
+def logged(walked: Walked) -> np.ndarray:
     """Return the attempts that leave a trace in the log."""
     reached = walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0
     return np.flatnonzero(walked.moment.own & reached)
 
 
 def _events(area: Area, walked: Walked, processes: Mapping[str, Process]) -> pa.Table:
-    rows = logged(walked, processes)
+    rows = logged(walked)
     attempts, outcome = walked.moment.attempts, walked.outcome
     names, kind = np.unique(attempts.process[rows], return_inverse=True)
     lengths = np.array([min(len(processes[name].steps), MAX_STEPS) for name in names] or [0])[kind]
@@ -138,7 +138,9 @@ def terminal_records(
 ) -> pa.Table:
     """Return TERMINAL as it arrives: some devices' records never, some late, some by a wrong clock."""
     size = len(area.devices)
-    wrong = np.where(rng.random(size) < noise.skewed_share, rng.normal(0, noise.skew_s, size), area.devices.skew_s)
+    wrong = np.where(
+        rng.random(size) < noise.skewed_share, rng.normal(0, noise.skew_s, size), area.devices.skew_s
+    )
     wait = 30.0 + rng.exponential(120.0, size)
     late = rng.random(size) < noise.late_share
     wait = np.where(late, 3600.0 * rng.uniform(*noise.late_h, size), wait)

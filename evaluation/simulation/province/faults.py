@@ -124,13 +124,13 @@ def _drawn(
         return found
     days = fault.duration.median * _UNIT_S[fault.duration.unit] / DAY_S
     count = rng.poisson(faults.rate_factor * _per_element(fault, plan.days, days) * len(places))
-    at = rng.integers(0, len(places), count)
+    drawn = rng.integers(0, len(places), count)
     lasts = days * np.exp(fault.duration.sigma * rng.standard_normal(count)) * DAY_S
     onset = rng.uniform(-lasts, plan.days * DAY_S)
     severity = _severities(rng, faults.severities.get(fault.id, faults.severity), count)
     return found + [
         Happening("", fault, fault.granularity, int(places[a]), names[a], float(s), float(o), float(o + d))
-        for a, s, o, d in zip(at, severity, onset, lasts, strict=True)
+        for a, s, o, d in zip(drawn, severity, onset, lasts, strict=True)
     ]
 
 
@@ -174,7 +174,9 @@ def truth(plan: Plan, happenings: Iterable[Happening]) -> pd.DataFrame:
     names = ["fault_id", "cause", "fault_domain", "location_scope", "location_id", "severity", "onset", "end"]
     frame = pd.DataFrame(rows, columns=names)
     for name in ("onset", "end"):
-        frame[name] = pd.to_datetime((frame[name].astype("float64") + plan.start_s) * 1e6, unit="us", utc=True)
+        frame[name] = pd.to_datetime(
+            (frame[name].astype("float64") + plan.start_s) * 1e6, unit="us", utc=True
+        )
     return frame
 
 

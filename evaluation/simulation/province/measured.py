@@ -19,7 +19,10 @@ def counters(folder: Path, *, scope: str, ids: Sequence[str] | None = None) -> p
     wanted = pc.field("scope") == scope
     if ids is not None:
         wanted &= pc.field("scope_id").isin(list(ids))
-    return ds.dataset(folder / "counters").to_table(columns=_COLUMNS, filter=wanted).to_pandas()
+    found: pd.DataFrame = (
+        ds.dataset(folder / "counters").to_table(columns=_COLUMNS, filter=wanted).to_pandas()
+    )
+    return found
 
 
 def value(rows: pd.DataFrame, indicator: Indicator) -> float:

@@ -11,6 +11,8 @@ from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area
 
 _ALWAYS_ON = 0.12  # of the power of a cell: reference and synchronisation signals
+_STREET_DB = 4.0  # shadow of a riding device, towards each cell
+_SEARCHING = 0.4  # of the attempts when a cell is gone: the device has not found another yet
 _FADING_DB = 2.0  # from attempt to attempt
 _OWN_TONES_S = 900.0 * 12  # tone-seconds of NPUSCH in 15 minutes
 _TONE_S_PER_REPETITION = 0.3  # of one attempt: a few transport blocks
@@ -20,7 +22,8 @@ _TONE_S_PER_REPETITION = 0.3  # of one attempt: a few transport blocks
 class Moment:
     """One value an attempt, of attempts in the area's own NB-IoT cells. utilisation: %. own: has a device.
 
-    meant_cell: where an attempt would be if every cell served; gauges: counted there, tally: counted at `cell`.
+    meant_cell: where an attempt would be if every cell served. searching: it is not served, and has not found another
+    cell yet. gauges: counted at meant_cell; tally: counted at cell.
     dice: the random numbers of the steps. rach_ms, waited_ms: what earlier steps took. refused_s6a, refused_pdn:
     drawn at attach, told at the steps after it.
     """
@@ -47,12 +50,14 @@ class Moment:
     lwm2m: np.ndarray
     places: dict[str, np.ndarray]
     meant_cell: np.ndarray
+    searching: np.ndarray
     tally: Tally = field(default_factory=Tally)
     gauges: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         size = len(self.attempts)
         self.rach_ms, self.waited_ms = np.zeros(size), np.zeros(size)
+        self.stale = np.zeros(size, bool)  # a lock goes to an address of yesterday
         self.refused_s6a, self.refused_pdn = np.zeros(size, bool), np.zeros(size, bool)
 
     def __len__(self) -> int:
@@ -61,7 +66,7 @@ class Moment:
     @property
     def own(self) -> np.ndarray:
         """Whether an attempt is of a device of the province."""
-        return self.attempts.device != NOBODY
+        return np.asarray(self.attempts.device != NOBODY)
 
     def of(self, actuator: str, rows: np.ndarray) -> np.ndarray:
         """Return what faults make of an actuator at some rows."""
@@ -89,10 +94,14 @@ class Moment:
 def daily_profile(at_s: np.ndarray) -> np.ndarray:
     """Return the load of a moment over that of the mean one: low at 3 h, high at 15 to 20 h."""
     hour = at_s / 3600.0 % 24.0
-    return np.asarray(1.0 + 0.3 * np.sin((hour - 10.0) / 24.0 * 2 * np.pi) + 0.08 * np.sin((hour - 16.0) / 6.0 * np.pi))
+    return np.asarray(
+        1.0 + 0.3 * np.sin((hour - 10.0) / 24.0 * 2 * np.pi) + 0.08 * np.sin((hour - 16.0) / 6.0 * np.pi)
+    )
 
 
-def places_of(area: Area, attempts: Attempts, cell: np.ndarray, dice: np.random.Generator) -> dict[str, np.ndarray]:
+def places_of(
+    area: Area, attempts: Attempts, cell: np.ndarray, dice: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Return the element of each shared scope for each attempt; of the background, any."""
     size, names = len(attempts), area.plan.names
     known, device = attempts.device != NOBODY, np.maximum(attempts.device, 0)
@@ -119,12 +128,16 @@ def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.ra
     places = places_of(area, attempts, cell, dice)
     exposure = _expose(area, attempts, places, faults)
     down = dice.random(len(attempts)) < exposure.pressure.of("cell_outage")
-    if down.any():  # the devices fall back on the next best cell, and feel what is wrong there
-        power[rows[down], cell[down]] = -200.0
+    searching = down & (dice.random(len(attempts)) < _SEARCHING)
+    if down.any():  # the others have fallen back on the next best cell
+        moved = down & ~searching
+        power[rows[moved], cell[moved]] = -200.0
         cell = power.argmax(axis=1)
     pressure = exposure.pressure
     walls = pressure.of("attenuation_db")
-    nrsrp = power[rows, cell] - walls - pressure.of("antenna_loss_db") + dice.normal(0, _FADING_DB, len(attempts))
+    nrsrp = (
+        power[rows, cell] - walls - pressure.of("antenna_loss_db") + dice.normal(0, _FADING_DB, len(attempts))
+    )
     busy = daily_profile(attempts.at_s)
     usual = area.plan.settings.base_utilisation
     activity = np.minimum(_ALWAYS_ON + usual.dl / 100.0 * area.cells.load[None, :] * busy[:, None], 1.0)
@@ -153,6 +166,7 @@ def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.ra
         _speaks_lwm2m(area, attempts),
         places | {"cell": cell},
         meant,
+        searching,
     )  # fmt: skip
 
 
@@ -167,6 +181,8 @@ def _received(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.n
     )
     shadow = 6.0 * dice.standard_normal(len(strangers))[:, None] + 6.0 * dice.standard_normal(away.shape)
     power[strangers] = radio.nrsrp_dbm(radio.path_loss_db(away) + area.plan.settings.clutter_loss_db + shadow)
+    riding = np.flatnonzero(attempts.riding)  # streets differ: shadow changes along the way
+    power[riding] += _STREET_DB * dice.standard_normal((len(riding), power.shape[1]))
     return np.asarray(power - attempts.extra_db[:, None])
 
 
@@ -194,7 +210,9 @@ def _silent(exposure: Exposure, level: np.ndarray, dice: np.random.Generator) ->
     """Return at which attempts the device sends nothing: no SIM, in a phone, or the transmit pulse kills it."""
     pressure = exposure.pressure
     charge = pressure.of("battery_level")
-    brown_out = np.where(charge < 20, np.where(level >= 1, 0.7, 0.35) * np.clip((20 - charge) / 13, 0, 1), 0.0)
+    brown_out = np.where(
+        charge < 20, np.where(level >= 1, 0.7, 0.35) * np.clip((20 - charge) / 13, 0, 1), 0.0
+    )
     gone = pressure.of("sim_absent") + pressure.of("misused")
     return np.asarray((gone > 0) | (dice.random(pressure.size) < brown_out))
 

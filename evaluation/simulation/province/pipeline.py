@@ -97,7 +97,9 @@ def live(
     )
     first = _walked(area, attempts, faults, generator(area.plan, 6, area.number, day), processes)
     background.read_gauges(first.moment)
-    more = retries.follow_up(first.moment, first.outcome, alarm_every_s=patterns.smoke_sensor.alarm.repeat_every_s)
+    more = retries.follow_up(
+        first.moment, first.outcome, alarm_every_s=patterns.smoke_sensor.alarm.repeat_every_s
+    )
     again = _walked(area, more, faults, generator(area.plan, 7, area.number, day), processes)
     heard = _count_heartbeats(first, again)
     seen, known = _follow(area, day, state.known, first, again, facts)
@@ -109,7 +111,11 @@ def live(
 
 
 def _walked(
-    area: Area, attempts: Attempts, faults: list[Happening], dice: np.random.Generator, processes: Mapping[str, Process]
+    area: Area,
+    attempts: Attempts,
+    faults: list[Happening],
+    dice: np.random.Generator,
+    processes: Mapping[str, Process],
 ) -> Walked:
     found = moment.find(area, attempts, faults, dice=dice)
     outcome = walk(found, processes)
@@ -132,9 +138,7 @@ def facts_of(area: Area, faults: list[Happening], at_s: float) -> Exposure:
     return expose(faults, exposed, weekday=area.plan.settings.start.weekday())
 
 
-def _restarts(
-    area: Area, day: int, facts: Exposure, parked: Parked, rng: np.random.Generator
-) -> Attempts:
+def _restarts(area: Area, day: int, facts: Exposure, parked: Parked, rng: np.random.Generator) -> Attempts:
     """Return the registrations of devices that restart over and over: a firmware defect, an empty battery."""
     often = facts.pressure.of("firmware_loop") + 3.0 * (facts.pressure.of("battery_level") < 15)
     parts = []
@@ -142,7 +146,9 @@ def _restarts(
         own = np.flatnonzero((area.devices.service == service) & (often > 0))
         which = np.repeat(own, rng.poisson(often[own] * (1.0 if service == 0 else 4.0)))
         at = day * DAY_S + rng.random(len(which)) * (DAY_S - 1)
-        parts.append(made(which, at, process, parked.x_km[which], parked.y_km[which], extra_db=parked.extra_db[which]))
+        parts.append(
+            made(which, at, process, parked.x_km[which], parked.y_km[which], extra_db=parked.extra_db[which])
+        )
     return joined(parts)
 
 
@@ -182,7 +188,9 @@ def _follow(
 def _count_online(area: Area, seen: Presence, faults: list[Happening], rng: np.random.Generator) -> Tally:
     tally = Tally()
     online = seen.online & _reachable(area, seen, faults, rng)
-    tally.ratio("online_s/activated_s", np.arange(len(seen.device)), online * presence.GRID_S, presence.GRID_S)
+    tally.ratio(
+        "online_s/activated_s", np.arange(len(seen.device)), online * presence.GRID_S, presence.GRID_S
+    )
     return tally
 
 
@@ -203,7 +211,11 @@ def _reachable(area: Area, seen: Presence, faults: list[Happening], rng: np.rand
         acting, Exposed(seen.at_s, seen.device, nowhere, places), weekday=area.plan.settings.start.weekday()
     ).pressure
     lock = at.service[seen.device] == 1
-    lost = 0.75 * pressure.of("access_outage") + 0.45 * pressure.of("cell_outage") + 0.25 * pressure.of("auth_reject")
+    lost = (
+        0.75 * pressure.of("access_outage")
+        + 0.45 * pressure.of("cell_outage")
+        + 0.25 * pressure.of("auth_reject")
+    )
     lost = lost + lock * (0.3 * pressure.of("dns_reject") + 0.15 * (pressure.of("nat_timeout_s") < 900.0))
     lost = lost + 0.012 * pressure.of("firmware_loop")
     return np.asarray(rng.random(len(seen.device)) >= lost)
@@ -214,7 +226,9 @@ def _count_detached(area: Area, day: int, known: Known, facts: Exposure, rng: np
     tally, own = Tally(), np.flatnonzero(area.devices.service < 2)
     end = (day + 1) * DAY_S
     silent = end - known.last_s[own] > 1.25 * np.maximum(area.devices.heartbeat_s[own], DAY_S) + 0.5 * DAY_S
-    just = silent & (end - known.last_s[own] < 1.25 * np.maximum(area.devices.heartbeat_s[own], DAY_S) + 1.5 * DAY_S)
+    just = silent & (
+        end - known.last_s[own] < 1.25 * np.maximum(area.devices.heartbeat_s[own], DAY_S) + 1.5 * DAY_S
+    )
     chance = _DETACHED + 0.06 * facts.pressure.of("timer_mismatch", own)
     gone = just | (rng.random(len(own)) < chance)
     tally.ratio("implicit_detach/registered_device_days", np.arange(len(own)), gone)
@@ -253,7 +267,13 @@ def _places(
 ) -> list[Place]:
     elements = sizes(area)
     return [
-        Place(scope, element[scope], elements[scope], np.clip(since_s, 0, DAY_S - 1).astype("int64") // seconds, int(DAY_S // seconds))
+        Place(
+            scope,
+            element[scope],
+            elements[scope],
+            np.clip(since_s, 0, DAY_S - 1).astype("int64") // seconds,
+            int(DAY_S // seconds),
+        )
         for scope, seconds in windows.items()
         if scope in element
     ]

@@ -61,7 +61,9 @@ class Files:
     noise: Path
 
 
-def simulate(out: Path, *, files: Files, devices: int, days: int, seed: int, workers: int | None = None) -> Simulated:
+def simulate(
+    out: Path, *, files: Files, devices: int, days: int, seed: int, workers: int | None = None
+) -> Simulated:
     """Write a province: counters, terminal records, events, flows, membership and its truth; see docs/simulation.md.
 
     The same arguments give the same bytes, on any number of cores. `out` appears whole or not at all: work goes on
@@ -128,15 +130,22 @@ def write_shared_truth(job: Job) -> None:
 
 def _write_shared(job: Job, day: int) -> int:
     """Add up what all areas count at elements they share on a day; return the rows of counters written."""
-    recipe, tables = areas.read_recipe(job.faults), []
+    recipe, tables = areas.read_recipe(), []
     rng = generator(job.plan, 18, day)
     for scope, counted in _added_up(job, f"shared-{day:03d}").items():
         names = np.array(job.plan.names[scope])
         tables.append(
             counting.as_rows(
-                job.plan, recipe.book, scope, counted, names=names, vendors=np.zeros(len(names), "int64"), day=day,
-                noise=job.noise.counters, rng=rng,
-            )  # fmt: skip
+                job.plan,
+                recipe.book,
+                scope,
+                counted,
+                names=names,
+                vendors=np.zeros(len(names), "int64"),
+                day=day,
+                noise=job.noise.counters,
+                rng=rng,
+            )
         )
     whole = pa.concat_tables(tables)
     pq.write_table(whole, job.folder / "counters" / f"shared-day={day:03d}.parquet")
@@ -147,7 +156,7 @@ def _write_shared(job: Job, day: int) -> int:
         for (scope, length), counted in _added_up(job, f"kqis-{day:03d}").items()
     ]
     areas.write_table(job.scratch / f"kqi-{day:03d}-x.parquet", pd.concat(made), KQI)
-    return whole.num_rows
+    return int(whole.num_rows)
 
 
 def _added_up(job: Job, word: str) -> dict[Any, Counted]:  # Any: a scope, or a scope and a window length

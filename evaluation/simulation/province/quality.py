@@ -145,12 +145,22 @@ def _video(day: Day) -> Judged:
     counter = np.where(slow, "init_buffer_s", "stall_s/watch_s")
     places = {name: values[rows] for name, values in video.places.items()}
     return Judged(
-        tally, video.device[rows], video.at_s[rows], places, slow | stalls, counter, video.exposure.blame[rows]
+        tally,
+        video.device[rows],
+        video.at_s[rows],
+        places,
+        slow | stalls,
+        counter,
+        video.exposure.blame[rows],
     )
 
 
 def complaints(
-    area: Area, day: Day, judged: Sequence[Judged], happenings: Sequence[Happening], services: Sequence[ServiceModel]
+    area: Area,
+    day: Day,
+    judged: Sequence[Judged],
+    happenings: Sequence[Happening],
+    services: Sequence[ServiceModel],
 ) -> pd.DataFrame:
     """Return the cases of a day: of those with a bad experience some complain, once a day; a few do without any."""
     settings: ProvinceSettings = area.plan.settings
@@ -168,7 +178,9 @@ def complaints(
     first = {s.id: s.kqis[0].aggregate.counter for s in services}
     rows += [(int(d), day.number * DAY_S + float(rng.random()) * DAY_S, first[SERVICES[area.devices.service[d]]], -1)
              for d in idle]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["device", "at_s", "counter", "blame"]).sort_values("at_s", kind="stable")
+    frame = pd.DataFrame(rows, columns=["device", "at_s", "counter", "blame"]).sort_values(
+        "at_s", kind="stable"
+    )
     frame = frame.drop_duplicates("device").reset_index(drop=True)
     service = np.array(SERVICES)[area.devices.service[frame["device"].to_numpy("int64")]]
     return pd.DataFrame(
@@ -176,7 +188,9 @@ def complaints(
             "case_id": [f"C-{area.number}-{day.number}-{n}" for n in range(len(frame))],
             "device_id": area.devices.names[frame["device"].to_numpy("int64")],
             "service": service,
-            "at": pd.to_datetime((frame["at_s"].astype("float64") + area.plan.start_s) * 1e6, unit="us", utc=True),
+            "at": pd.to_datetime(
+                (frame["at_s"].astype("float64") + area.plan.start_s) * 1e6, unit="us", utc=True
+            ),
             "kqi": [kqi_of[key] for key in zip(service, frame["counter"], strict=True)],
             "fault_id": [names[b] for b in frame["blame"].astype("int64")],
         }

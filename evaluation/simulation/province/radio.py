@@ -19,7 +19,7 @@ _DL_TARGET_DB = 4.0  # NSINR at which one transmission of NPDSCH is enough
 _POWER_CONTROL_SNR_DB = 12.0  # the eNB steers uplink power to this
 _NPRACH_TONE_GAIN_DB = 6.0  # 3.75 kHz instead of 15 kHz
 _NPRACH_REPETITIONS = np.array([2.0, 8.0, 32.0])  # of the three coverage levels
-_LEAST_UL = np.array([1, 4, 16])  # configured least repetitions of the three levels
+LEAST_UL = np.array([1, 4, 16])  # configured least repetitions of the three levels
 _LEAST_DL = np.array([1, 8, 32])
 PREAMBLE_ATTEMPTS = 10
 _UNIT_MS = 80.0  # air time of one repetition up and its grant, measured at an idle cell
@@ -68,7 +68,7 @@ def _least_power_of_two(shortfall_db: np.ndarray) -> np.ndarray:
 def ul_repetitions(snr_db: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Return NPUSCH repetitions: the least power of two that makes up for the missing SNR, at most 128."""
     return np.asarray(
-        np.minimum(np.maximum(_least_power_of_two(-snr_db), _LEAST_UL[level]), MAX_UL_REPETITIONS)
+        np.minimum(np.maximum(_least_power_of_two(-snr_db), LEAST_UL[level]), MAX_UL_REPETITIONS)
     )
 
 
@@ -97,7 +97,9 @@ def at_full_power(nrsrp: np.ndarray, ul_noise_dbm: np.ndarray | float) -> np.nda
 def preamble_success(snr_db: np.ndarray, level: np.ndarray, nprach_load: np.ndarray | float) -> np.ndarray:
     """Return the chance of one preamble: nobody else chose it, and the eNB hears it. nprach_load: %."""
     heard = snr_db + _NPRACH_TONE_GAIN_DB + 10.0 * np.log10(_NPRACH_REPETITIONS[level]) - 1.0
-    return np.asarray(np.exp(-np.asarray(nprach_load) / 100.0) / (1.0 + np.exp(-np.clip(heard / 1.2, -30, 30))))
+    return np.asarray(
+        np.exp(-np.asarray(nprach_load) / 100.0) / (1.0 + np.exp(-np.clip(heard / 1.2, -30, 30)))
+    )
 
 
 def air_time_ms(dl_repetition: np.ndarray, ul_repetition: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ def follow_up(moment: Moment, outcome: Outcome, *, alarm_every_s: tuple[float, f
         rows = process == name
         wait[rows], chosen[rows] = dice.uniform(*after_s, int(rows.sum())), True
     out = (process == "ss_heartbeat") & (outcome.failed_step[failed] == _SERVICE_REQUEST)
+    out |= (process == "ss_heartbeat") & (moment.of("credentials_wrong", failed) > 0)
     process[out] = "ss_onboarding"
     report = (process == "bk_ride_position") & lost
     process[report], chosen[report] = "bk_lock_online", True

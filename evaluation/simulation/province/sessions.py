@@ -86,7 +86,9 @@ def live(area: Area, day: int, faults: list[Happening], *, traffic: VideoTraffic
     exposure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
     off = exposure.pressure.of("airplane_mode") + exposure.pressure.of("data_switch_off") > 0
     kept = np.flatnonzero(~off | ~known)
-    trimmed = Exposed(at[kept], device[kept], np.ones(len(kept), bool), {n: v[kept] for n, v in places.items()})
+    trimmed = Exposed(
+        at[kept], device[kept], np.ones(len(kept), bool), {n: v[kept] for n, v in places.items()}
+    )
     exposure = expose(faults, trimmed, weekday=area.plan.settings.start.weekday())
     return _played(area, trimmed, exposure, power[kept], rng, traffic)
 
@@ -103,18 +105,28 @@ def _received(area: Area, device: np.ndarray, near: np.ndarray, rng: np.random.G
     distance = np.hypot(x[:, None] - area.cells.x_km, y[:, None] - area.cells.y_km)
     shadow = 6.0 * rng.standard_normal((count, 1)) + 6.0 * rng.standard_normal(distance.shape)
     wall = np.where(rng.random(count) < 0.6, 10.0, 0.0)[:, None]
-    power[~known] = radio.nrsrp_dbm(radio.path_loss_db(distance) + area.plan.settings.clutter_loss_db + shadow + wall) + shift
+    power[~known] = (
+        radio.nrsrp_dbm(radio.path_loss_db(distance) + area.plan.settings.clutter_loss_db + shadow + wall)
+        + shift
+    )
     return power + rng.normal(0, 2.0, (len(device), 1))
 
 
 def _played(
-    area: Area, at: Exposed, exposure: Exposure, power: np.ndarray, rng: np.random.Generator, traffic: VideoTraffic
+    area: Area,
+    at: Exposed,
+    exposure: Exposure,
+    power: np.ndarray,
+    rng: np.random.Generator,
+    traffic: VideoTraffic,
 ) -> Sessions:
     pressure, size, cell = exposure.pressure, len(at.at_s), at.places["cell"]
     settings, tally, rows = area.plan.settings, Tally(), np.arange(len(at.at_s))
     use = utilisation(area, at, exposure)
     busy = daily_profile(at.at_s)
-    activity = np.minimum(0.1 + settings.base_utilisation.lte / 100 * area.cells.load[None, :] * busy[:, None], 1.0)
+    activity = np.minimum(
+        0.1 + settings.base_utilisation.lte / 100 * area.cells.load[None, :] * busy[:, None], 1.0
+    )
     others = radio.to_milliwatt(power) * activity
     others[rows, cell] = 0.0
     walls = pressure.of("attenuation_db")
@@ -134,7 +146,9 @@ def _played(
     origin = queues.skewed(rng, 165.0, 0.4, size) + pressure.of("origin_delay_ms")
     ttfb = queues.skewed(rng, 44.0 * queues.delay_factor(cdn) / queues.delay_factor(_CDN_USUAL), 0.35, size)
     ttfb = ttfb + missed * origin
-    rate = streaming.cell_throughput_mbps(sinr, use["lte"], settings.lte.capacity_mbps) * streaming.node_share(cdn)
+    rate = streaming.cell_throughput_mbps(
+        sinr, use["lte"], settings.lte.capacity_mbps
+    ) * streaming.node_share(cdn)
     rate = np.minimum(rate, streaming.transport_limit_mbps(client + server, lost + 0.05 * retx))
     rate = np.where(pressure.of("quota_used") > 0, np.minimum(rate, _QUOTA_MBPS), rate)
     rate = np.maximum(rate * np.exp(0.25 * rng.standard_normal(size)), 0.05)
@@ -189,12 +203,16 @@ def _watched(
     )
     first_frame = steps.sum(axis=1) / 1000.0
     bearer, opened, answered = reached
-    failed = np.where(~(bearer & opened), 1, np.where(~answered, 2, np.where(first_frame > _GIVEN_UP_S, 3, 0)))
+    failed = np.where(
+        ~(bearer & opened), 1, np.where(~answered, 2, np.where(first_frame > _GIVEN_UP_S, 3, 0))
+    )
     ok = failed == 0
     share = streaming.stall_share(rate, played)
     dropped = streaming.dropped_frames(cpu, saving)
     share = np.clip(share * (1 + 8 * np.maximum(dropped - 0.06, 0)), 0, 0.6)
-    play = 60.0 * np.minimum(traffic.session_min_median * np.exp(traffic.session_sigma * rng.standard_normal(size)), 180)
+    play = 60.0 * np.minimum(
+        traffic.session_min_median * np.exp(traffic.session_sigma * rng.standard_normal(size)), 180
+    )
     play = np.where(ok, play, 0.0)
     stall = play * share / (1 - share)
     switches = rng.poisson(play / 600.0 * (0.35 + 3.0 * np.exp(-1.3 * rate / played)))
@@ -246,5 +264,7 @@ def gauges(area: Area, day: int, faults: list[Happening]) -> Gauges:
         ("prb_used/prb_avail", "lte", np.flatnonzero(is_cell)),
         ("egress/egress_cap", "cdn", np.flatnonzero(~is_cell)),
     ):
-        tally.ratio(counter, rows, np.clip(use[kind][rows] + noise[rows], 0, 100) * _WINDOW_S, 100.0 * _WINDOW_S)
+        tally.ratio(
+            counter, rows, np.clip(use[kind][rows] + noise[rows], 0, 100) * _WINDOW_S, 100.0 * _WINDOW_S
+        )
     return Gauges(tally, at_s, places)

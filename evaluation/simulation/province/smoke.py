@@ -24,7 +24,13 @@ def heartbeat_times(area: Area, devices: np.ndarray, day: int) -> tuple[np.ndarr
 
 
 def live(
-    area: Area, day: int, *, rng: np.random.Generator, traffic: SmokeTraffic, faults: list[Happening], weekend: bool
+    area: Area,
+    day: int,
+    *,
+    rng: np.random.Generator,
+    traffic: SmokeTraffic,
+    faults: list[Happening],
+    weekend: bool,
 ) -> Attempts:
     """Return the attempts of all smoke sensors of an area on a day."""
     own = np.flatnonzero(area.devices.service == 0)

@@ -8,6 +8,7 @@ from evaluation.simulation.province.steps_radio import Ended, excess_bler
 
 _MME_USUAL = 30.0  # % at which the constants below were judged
 _DRX_MS = 2560.0
+_ASK_AGAIN_MS = 3000.0
 _PAGE_AGAIN_MS = 2500.0
 _PAGE_HEARD = np.array([0.955, 0.90, 0.80])  # at each coverage level
 _ROUND_TRIPS_OF_ATTACH = 4.0
@@ -36,7 +37,9 @@ def attach(moment: Moment, rows: np.ndarray) -> Ended:
     tally, s6a = moment.tally, moment.of("s6a_reject", rows)
     refused = congested(moment, rows)
     transport = moment.of("backhaul_loss", rows)
-    allowed = ~moment.happens(rows, moment.of("attach_reject", rows)) & (moment.of("account_inactive", rows) == 0)
+    allowed = ~moment.happens(rows, moment.of("attach_reject", rows)) & (
+        moment.of("account_inactive", rows) == 0
+    )
     locked = moment.happens(rows, moment.of("band_locked", rows))
     answered = moment.dice.binomial(2, 0.9996 * (1 - s6a), len(rows))
     tally.ratio("s6a_succ/s6a_req", rows, answered, 2.0)
@@ -46,7 +49,9 @@ def attach(moment: Moment, rows: np.ndarray) -> Ended:
     session &= moment.of("apn_wrong", rows) == 0
     reached = allowed & ~refused & ~locked & secure & (answered == 2)
     tally.ratio("pdn_succ/pdn_att", rows[reached], session[reached])
-    own = moment.happens(rows, 0.995 - 0.015 * (moment.level[rows] == 2) - transport - 0.1 * excess_bler(moment, rows))
+    own = moment.happens(
+        rows, 0.995 - 0.015 * (moment.level[rows] == 2) - transport - 0.1 * excess_bler(moment, rows)
+    )
     own &= ~refused & ~locked & allowed & secure
     moment.refused_s6a[rows], moment.refused_pdn[rows] = answered < 2, ~session
     done = own & (answered == 2) & session
@@ -63,7 +68,9 @@ def attach(moment: Moment, rows: np.ndarray) -> Ended:
 
 def granted(moment: Moment, rows: np.ndarray) -> None:
     """Count whether the power saving timers are granted as requested."""
-    moment.tally.ratio("psm_match/psm_req", rows, ~moment.happens(rows, 0.013 + moment.of("timer_mismatch", rows)))
+    moment.tally.ratio(
+        "psm_match/psm_req", rows, ~moment.happens(rows, 0.013 + moment.of("timer_mismatch", rows))
+    )
 
 
 def subscription(moment: Moment, rows: np.ndarray) -> Ended:
@@ -87,12 +94,21 @@ def service_request(moment: Moment, rows: np.ndarray) -> Ended:
     """Ask the MME for service; a riding lock that left its areas updates them first."""
     refused = congested(moment, rows)
     chance = 0.9935 * (1 - moment.of("backhaul_loss", rows)) * (1 - 0.05 * excess_bler(moment, rows))
-    accepted = _may_register(moment, rows) & ~refused & moment.happens(rows, chance)
-    moment.tally.ratio("sr_succ/sr_att", rows, accepted)
+    allowed = _may_register(moment, rows) & ~refused
+    first = allowed & moment.happens(rows, chance)
+    second = allowed & ~first & moment.happens(rows, chance)
+    moment.tally.ratio("sr_succ/sr_att", rows, first | second, 1.0 + (allowed & ~first))
+    accepted = first | second
     strangers = ~moment.own[rows]
-    update_area(moment, rows[moment.happens(rows, np.where(strangers, 0.25, 0.03)) & (moment.of("account_inactive", rows) == 0)])
+    update_area(
+        moment,
+        rows[
+            moment.happens(rows, np.where(strangers, 0.25, 0.03)) & (moment.of("account_inactive", rows) == 0)
+        ],
+    )
     took = queues.skewed(moment.dice, 60.0 + 0.25 * moment.air_ms(rows), 0.3, len(rows))
-    return accepted, took * mme_queue(moment, rows) + moment.of("backhaul_delay_ms", rows)
+    took = took * mme_queue(moment, rows) + _ASK_AGAIN_MS * second
+    return accepted, took + moment.of("backhaul_delay_ms", rows)
 
 
 def update_area(moment: Moment, rows: np.ndarray) -> None:
@@ -119,30 +135,35 @@ def core_path(moment: Moment, rows: np.ndarray) -> Ended:
 
 def notify_downlink(moment: Moment, rows: np.ndarray) -> Ended:
     """Tell the MME that data waits."""
-    return np.ones(len(rows), bool), queues.skewed(moment.dice, 25.0, 0.4, len(rows)) * mme_queue(moment, rows)
+    return np.ones(len(rows), bool), queues.skewed(moment.dice, 25.0, 0.4, len(rows)) * mme_queue(
+        moment, rows
+    )
 
 
 def page(moment: Moment, rows: np.ndarray) -> Ended:
     """Page the device; once more after it did not answer. Asleep is who keeps other timers than the MME thinks."""
-    asleep = moment.happens(rows, 0.008 + 0.33 * moment.of("timer_mismatch", rows))
+    asleep = moment.happens(rows, 0.004 + 0.33 * moment.of("timer_mismatch", rows))
     asleep |= moment.happens(rows, moment.of("power_saving_wrong", rows)) | moment.silent[rows]
+    gone = moment.searching[rows]
     asleep |= (moment.of("account_inactive", rows) + moment.of("apn_wrong", rows)) > 0
     deaf = 1.0 / (1.0 + np.exp(np.clip((moment.nsinr[rows] + 6.0) / 2.0, -30, 30)))
     lost = 1.0 / (1.0 + np.exp(np.clip((moment.nrsrp[rows] + 126.0) / 2.0, -30, 30)))
-    full = queues.overload_loss(moment.dl_utilisation[rows]) + 1.2 * queues.overload_loss(moment.mme_utilisation[rows])
+    full = queues.overload_loss(moment.dl_utilisation[rows]) + 1.2 * queues.overload_loss(
+        moment.mme_utilisation[rows]
+    )
     busy = 0.12 * np.maximum(moment.dl_utilisation[rows] - 60.0, 0.0) / 40.0  # the paging channel is shared
     astray = moment.happens(rows, moment.of("paging_loss", rows))
     heard = _PAGE_HEARD[moment.level[rows]] * (1 - 0.6 * deaf) * (1 - 0.7 * lost)
-    heard = np.clip(heard * (1 - full) * (1 - busy), 0.0, 1.0) * ~astray
+    heard = np.clip(heard * (1 - full) * (1 - busy), 0.0, 1.0) * ~astray * ~gone
     first, second = moment.happens(rows, heard), moment.happens(rows, heard)
     ok = ~asleep & (first | second)
     awake = rows[~asleep]
-    moment.tally.ratio(
-        "paging_succ/paging_att", awake, (first | second)[~asleep], 1.0 + (~first)[~asleep]
-    )
+    moment.tally.ratio("paging_succ/paging_att", awake, (first | second)[~asleep], 1.0 + (~first)[~asleep])
     unreachable = moment.happens(rows, 0.012) | ~ok
     moment.tally.ratio("ddn_unreach/ddn_att", rows, unreachable)
-    took = moment.dice.random(len(rows)) * _DRX_MS * 0.5 + 12.0 * moment.dl_repetition[rows] * moment.dl_queue(rows)
+    took = moment.dice.random(len(rows)) * _DRX_MS * 0.5 + 12.0 * moment.dl_repetition[
+        rows
+    ] * moment.dl_queue(rows)
     late = np.where(moment.of("power_saving_wrong", rows) > 0, 8000.0, 0.0) * moment.dice.random(len(rows))
     late = late + np.where(moment.of("timer_mismatch", rows) > 0, 1500.0, 0.0) * moment.dice.random(len(rows))
     return ok, took + late + _PAGE_AGAIN_MS * ~first

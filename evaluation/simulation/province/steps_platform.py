@@ -9,16 +9,26 @@ from evaluation.simulation.province.steps_radio import Ended, excess_bler
 _TRANSMISSIONS = 5  # CoAP: the first and four more
 _BACK_OFF = 1.5
 _KEEP_ALIVE_S = 900.0
+_OLD_ADDRESS = 0.7
 
 
 def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ended:
     """Send a message until it is acknowledged: what the air or the transport loses is sent again after a timeout."""
     tally = moment.tally
     seen = moment.of("server_wrong", rows) == 0
-    down = moment.happens(rows, moment.of("access_outage", rows)) | ~seen
+    outage = moment.of("access_outage", rows)
+    down = (
+        moment.happens(rows, outage) | ~seen | moment.happens(rows, 0.25 * moment.of("session_reject", rows))
+    )
     deaf = 1.0 / (1.0 + np.exp(np.clip((moment.nsinr[rows] + 5.0) / 2.0, -30, 30)))
     radio_loss = 0.008 + 0.35 * excess_bler(moment, rows) + 0.15 * deaf + 0.025 * (moment.level[rows] == 2)
-    kept = (1 - radio_loss) * (1 - 2 * moment.of("backhaul_loss", rows)) * (1 - 2 * moment.of("sgi_loss", rows))
+    kept = (
+        (1 - radio_loss) * (1 - 2 * moment.of("backhaul_loss", rows)) * (1 - 2 * moment.of("sgi_loss", rows))
+    )
+    down |= moment.happens(rows, _lasting(moment, rows, deaf))
+    weak = np.clip((20.0 - moment.of("battery_level", rows)) / 13.0, 0.0, 1.0)
+    down |= moment.happens(rows, 0.15 * weak)  # the transmit pulse takes the voltage down
+    kept = kept * (1 - 0.5 * outage)
     lost = 1.0 - np.clip(kept * (1 - 0.5 * queues.overload_loss(moment.ul_utilisation[rows])), 0.02, 0.998)
     mme = queues.overload_loss(moment.mme_utilisation[rows])
     losses = np.floor(np.log(moment.dice.random(len(rows))) / np.log(np.clip(lost + 0.5 * mme, 0.002, 0.98)))
@@ -26,16 +36,26 @@ def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ende
     ok = losses < _TRANSMISSIONS
     rtt = round_trip_ms(moment, rows)
     timeout = 1000.0 * moment.of("ack_timeout_s", rows) * np.where(moment.lwm2m[rows], 1.0, 0.5)
-    needless = np.floor(np.log1p(np.maximum(rtt - timeout, 0.0) * (_BACK_OFF - 1) / timeout) / np.log(_BACK_OFF))
+    needless = np.floor(
+        np.log1p(np.maximum(rtt - timeout, 0.0) * (_BACK_OFF - 1) / timeout) / np.log(_BACK_OFF)
+    )
     needless = np.where(ok & (rtt > timeout), np.clip(needless + 1, 0, _TRANSMISSIONS - 1), 0.0)
     coap = seen & moment.lwm2m[rows]
     again = np.minimum(losses, _TRANSMISSIONS - 1) + needless
     tally.ratio("coap_retx/coap_con", rows[coap], again[coap], messages)
     tally.sample("rtt_access_ms", rows[ok], rtt[ok])
-    server = queues.skewed(moment.dice, 14.0, 0.5, len(rows)) + moment.of("sgi_delay_ms", rows)
+    server = queues.skewed(moment.dice, 14.0, 0.5, len(rows)) / (1 - 0.9 * outage) + moment.of(
+        "sgi_delay_ms", rows
+    )
     tally.sample("rtt_server_ms", rows[seen], server[seen])
     waited = timeout * (_BACK_OFF**losses - 1.0) / (_BACK_OFF - 1.0)
     return ok, waited + rtt + server
+
+
+def _lasting(moment: Moment, rows: np.ndarray, deaf: np.ndarray) -> np.ndarray:
+    """Return the share of losses that last longer than all transmissions: a dead place, a full queue."""
+    radio = 0.05 * deaf + 0.08 * excess_bler(moment, rows) + 0.01 * (moment.level[rows] == 2)
+    return np.asarray(radio + 0.6 * (moment.of("backhaul_loss", rows) + moment.of("sgi_loss", rows)))
 
 
 def round_trip_ms(moment: Moment, rows: np.ndarray) -> np.ndarray:
@@ -48,14 +68,11 @@ def round_trip_ms(moment: Moment, rows: np.ndarray) -> np.ndarray:
 def authenticate(moment: Moment, rows: np.ndarray) -> np.ndarray:
     """Draw whose login the platform accepts, and count it."""
     known = moment.of("credentials_wrong", rows) == 0
-    accepted = known & moment.happens(rows, 0.9968 * (1 - np.where(known, moment.of("auth_reject", rows), 0.0)))
+    accepted = known & moment.happens(
+        rows, 0.9968 * (1 - np.where(known, moment.of("auth_reject", rows), 0.0))
+    )
     moment.tally.ratio("auth_ok/auth_req", rows, accepted)
-    return accepted
-
-
-def bootstrap(moment: Moment, rows: np.ndarray) -> Ended:
-    """Learn the server's address; devices that know it skip this."""
-    return np.ones(len(rows), bool), np.zeros(len(rows))
+    return np.asarray(accepted)
 
 
 def register(moment: Moment, rows: np.ndarray) -> Ended:
@@ -82,12 +99,14 @@ def observe(moment: Moment, rows: np.ndarray) -> Ended:
 
 
 def resolve(moment: Moment, rows: np.ndarray) -> Ended:
-    """Ask for the platform's address; twice."""
+    """Ask for the platform's address, twice; without an answer some locks try the one they knew."""
     each = 0.9982 * (1 - moment.of("dns_reject", rows)) * (1 - 0.5 * moment.of("backhaul_loss", rows))
     first, second = moment.happens(rows, each), moment.happens(rows, each)
     moment.tally.ratio("dns_succ/dns_query", rows, first + ~first * second, 1.0 + ~first)
     stuck = moment.happens(rows, 0.5 * moment.of("dns_reject", rows))  # the server that failed is asked again
-    return (first | second) & ~stuck, 0.6 * round_trip_ms(moment, rows) + 5000.0 * ~first
+    unanswered = ~(first | second) | stuck
+    moment.stale[rows] = unanswered & moment.happens(rows, _OLD_ADDRESS)
+    return ~unanswered | moment.stale[rows], 0.6 * round_trip_ms(moment, rows) + 5000.0 * ~first
 
 
 def log_in(moment: Moment, rows: np.ndarray) -> Ended:
@@ -101,16 +120,20 @@ def log_in(moment: Moment, rows: np.ndarray) -> Ended:
 
 def _open_mqtt(moment: Moment, rows: np.ndarray) -> Ended:
     tally, outage = moment.tally, moment.of("access_outage", rows)
-    abnormal = 0.014 + outage + 0.5 * moment.of("sgi_loss", rows) + 0.02 * (moment.of("firmware_loop", rows) * 1.2)
+    abnormal = (
+        0.014 + outage + 0.5 * moment.of("sgi_loss", rows) + 0.02 * (moment.of("firmware_loop", rows) * 1.2)
+    )
     abnormal = abnormal + np.where(moment.of("nat_timeout_s", rows) < _KEEP_ALIVE_S, 0.16, 0.0)
     tally.ratio("mqtt_abnormal/mqtt_ended", rows, moment.happens(rows, abnormal))
     transport = (1 - 0.6 * moment.of("session_reject", rows) * 0.45) * (1 - 1.5 * moment.of("sgi_loss", rows))
     opened = moment.happens(rows, 0.992 * (1 - 0.85 * outage) * transport)
     opened &= moment.of("server_wrong", rows) == 0
+    opened &= ~(moment.stale[rows] & moment.happens(rows, 0.2))
     tally.ratio("tcp_succ/tcp_syn", rows, opened)
     there = rows[opened]
     accepted = authenticate(moment, there)
     through, took = exchange(moment, there)
+    accepted &= ~(moment.stale[there] & moment.happens(there, 0.9))  # nobody knows it there
     accepted &= through & moment.happens(there, (1 - 0.5 * outage[opened]) * 0.9985)
     tally.ratio("mqtt_conn_ok/mqtt_conn_req", there, accepted)
     ok, whole = opened.copy(), round_trip_ms(moment, rows)
@@ -128,8 +151,8 @@ def first_status(moment: Moment, rows: np.ndarray) -> Ended:
 def report(moment: Moment, rows: np.ndarray) -> Ended:
     """Send a report that the platform is to store: Notify, or PUBLISH."""
     ok, took = exchange(moment, rows)
-    ok &= moment.happens(rows, 0.9965)
-    seen = moment.of("server_wrong", rows) == 0
+    seen = (moment.of("server_wrong", rows) == 0) & (moment.of("credentials_wrong", rows) == 0)
+    ok &= moment.happens(rows, 0.9975) & seen  # who is not registered is not listened to
     moment.tally.ratio("ntf_ok/ntf_expected", rows[seen], ok[seen])
     return ok, took
 
@@ -141,10 +164,14 @@ def update_or_notify(moment: Moment, rows: np.ndarray) -> Ended:
     ok[~updates], took[~updates] = report(moment, rows[~updates])
     who = rows[updates]
     through, took[updates] = exchange(moment, who)
-    lapsed = moment.happens(who, np.where(moment.of("lifetime_ratio", who) < 1.0, 0.55, 0.003))
+    lapsed = (moment.of("credentials_wrong", who) > 0) | moment.happens(
+        who, np.where(moment.of("lifetime_ratio", who) < 1.0, 0.55, 0.003)
+    )
     seen = moment.of("server_wrong", who) == 0
     moment.tally.ratio("upd_ok/upd_req", who[seen], (through & ~lapsed)[seen])
-    ok[updates] = through  # after 4.04 a device registers again and its heartbeat arrives
+    ok[updates] = through & (
+        moment.of("credentials_wrong", who) == 0
+    )  # after 4.04 a device registers again and its heartbeat arrives
     return ok, took
 
 

@@ -25,7 +25,7 @@ def synchronise(moment: Moment, rows: np.ndarray) -> Ended:
     """Find the cell: below the maximum coupling loss there is none."""
     found = 1.0 / (1.0 + np.exp(-np.clip((moment.nrsrp[rows] + 138.0) / 1.5, -30, 30)))
     took = queues.skewed(moment.dice, 220.0 + 12.0 * moment.dl_repetition[rows], 0.3, len(rows))
-    return moment.happens(rows, found), took
+    return moment.happens(rows, found) & ~moment.searching[rows], took
 
 
 def random_access(moment: Moment, rows: np.ndarray) -> Ended:
@@ -35,9 +35,13 @@ def random_access(moment: Moment, rows: np.ndarray) -> Ended:
     heard = 1.0 - (1.0 - heard_each) ** radio.PREAMBLE_ATTEMPTS
     resolved = np.exp(-0.2 * load / 100.0) * _RESOLVED[level] * (1.0 - 0.5 * excess_bler(moment, rows))
     above = np.minimum(level + 1, 2)
-    climbs = radio.preamble_success(moment.snr_db[rows], above, load) ** 0.2  # ten more tries, with more repetitions
+    climbs = (
+        radio.preamble_success(moment.snr_db[rows], above, load) ** 0.2
+    )  # ten more tries, with more repetitions
     success = heard * resolved
-    failures = np.floor(np.log(moment.dice.random(len(rows))) / np.log(np.clip(1.0 - success, 1e-9, 1 - 1e-9)))
+    failures = np.floor(
+        np.log(moment.dice.random(len(rows))) / np.log(np.clip(1.0 - success, 1e-9, 1 - 1e-9))
+    )
     ok = failures < _PROCEDURES
     saved = ~ok & moment.happens(rows, climbs * resolved * (level < 2))
     counted = np.minimum(failures, _PROCEDURES - 1) + 1.0
@@ -84,8 +88,15 @@ def _count_radio(moment: Moment, rows: np.ndarray, setup_ms: np.ndarray) -> None
     tally.ratio("npdsch_repetitions/npdsch_tb", rows, moment.dl_repetition[rows] * _BLOCKS, _BLOCKS)
     failed = moment.dice.binomial(_BLOCKS, moment.bler[rows])
     tally.ratio("npusch_crc_fail/npusch_first_tx", rows, failed, _BLOCKS)
-    tally.ratio("phr_lowest/phr_all", rows, radio.at_full_power(moment.nrsrp[rows], moment.ul_noise_dbm[rows]))
+    tally.ratio(
+        "phr_lowest/phr_all", rows, radio.at_full_power(moment.nrsrp[rows], moment.ul_noise_dbm[rows])
+    )
     deaf = 1.0 / (1.0 + np.exp(np.clip((nsinr + 3.0) / 1.5, -30, 30)))
-    drops = 0.0035 + np.array([0.0, 0.008, 0.02])[moment.level[rows]] + 0.12 * deaf + 0.08 * excess_bler(moment, rows)
+    drops = (
+        0.0035
+        + np.array([0.0, 0.008, 0.02])[moment.level[rows]]
+        + 0.12 * deaf
+        + 0.08 * excess_bler(moment, rows)
+    )
     drops += 0.004 * moment.attempts.riding[rows] + 0.3 * moment.of("backhaul_loss", rows)
     tally.ratio("ctx_rel_abnormal/ctx_rel_all", rows, moment.happens(rows, drops))

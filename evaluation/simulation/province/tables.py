@@ -16,7 +16,9 @@ EVENTS: tuple[Column, ...] = (
     Column("failed_step", "int64", "1", "seq of the step that failed; 0 for none", low=0),
     Column("delay_ms", "float64", "ms", "of all steps together, waiting for a repeat included", low=0),
     Column("repeated", "bool", "-", "whether it follows a failed attempt"),
-    Column("step_ms", "int32[]", "ms", "of each step of the process in order; -1 where it was not walked", low=-1),
+    Column(
+        "step_ms", "int32[]", "ms", "of each step of the process in order; -1 where it was not walked", low=-1
+    ),
 )
 TRUTH: tuple[Column, ...] = (
     Column("fault_id", "string", "-", "one fault that happened"),

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from features import sketch
-from features.indicators import Indicator, Mean, Scope
+from features.indicators import Aggregate, Mean, Scope
 
 _BIN_SHIFT = 1 << 20  # bins of a sketch lie within +-140,000
 
@@ -19,15 +20,30 @@ class Tally:
     samples: dict[str, list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=dict)
 
     def ratio(
-        self, counter: str, rows: np.ndarray, numerator: np.ndarray | float, denominator: np.ndarray | float = 1.0
+        self,
+        counter: str,
+        rows: np.ndarray,
+        numerator: np.ndarray | float,
+        denominator: np.ndarray | float = 1.0,
     ) -> None:
         """Count: numerator and denominator, each one a row or one for all."""
-        top, bottom = (np.broadcast_to(np.asarray(v, "float64"), rows.shape) for v in (numerator, denominator))
+        top, bottom = (
+            np.broadcast_to(np.asarray(v, "float64"), rows.shape) for v in (numerator, denominator)
+        )
         self.ratios.setdefault(counter, []).append((rows, top, bottom))
 
     def sample(self, counter: str, rows: np.ndarray, values: np.ndarray) -> None:
         """Note one sample a row."""
         self.samples.setdefault(counter, []).append((rows, values))
+
+
+class Countable(Protocol):
+    """What must be known of a counter: how it adds up, and at which scopes it is counted."""
+
+    @property
+    def aggregate(self) -> Aggregate: ...
+    @property
+    def granularity(self) -> tuple[Scope, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class Place:
     windows: int
 
 
-def count(tally: Tally, indicators: Mapping[str, Indicator], order: tuple[str, ...], place: Place) -> Counted:
+def count(tally: Tally, indicators: Mapping[str, Countable], order: tuple[str, ...], place: Place) -> Counted:
     """Return what is counted at one scope: counters of indicators that exist there.
 
     indicators: by counter, any one of it. order: of the counters, whose place is their index.
@@ -71,7 +87,10 @@ def count(tally: Tally, indicators: Mapping[str, Indicator], order: tuple[str, .
         if counter in tally.ratios:
             parts.append(_summed(tally.ratios[counter], place, slots=slots, index=index))
         elif counter in tally.samples and isinstance(aggregate, Mean):
-            made = [(rows, _averaged(values, aggregate), np.ones(len(rows))) for rows, values in tally.samples[counter]]
+            made = [
+                (rows, _averaged(values, aggregate), np.ones(len(rows)))
+                for rows, values in tally.samples[counter]
+            ]
             parts.append(_summed(made, place, slots=slots, index=index))
         elif counter in tally.samples:
             parts.append(_binned(tally.samples[counter], place, index=index))
@@ -102,7 +121,9 @@ def _summed(
     )  # fmt: skip
 
 
-def _binned(chunks: list[tuple[np.ndarray, np.ndarray]], place: Place, *, index: int) -> tuple[np.ndarray, ...]:
+def _binned(
+    chunks: list[tuple[np.ndarray, np.ndarray]], place: Place, *, index: int
+) -> tuple[np.ndarray, ...]:
     rows = np.concatenate([rows for rows, _ in chunks])
     values = np.concatenate([values for _, values in chunks])
     inside = place.element[rows] >= 0

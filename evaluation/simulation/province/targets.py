@@ -49,7 +49,9 @@ def open_book(services: Sequence[ServiceModel]) -> KqiBook:
     )
 
 
-def count_kqis(book: KqiBook, area: Area, day: int, judged: Sequence[Judged]) -> dict[tuple[Scope, int], Counted]:
+def count_kqis(
+    book: KqiBook, area: Area, day: int, judged: Sequence[Judged]
+) -> dict[tuple[Scope, int], Counted]:
     """Return what is counted of KQIs by scope and window length."""
     parts: dict[tuple[Scope, int], list[Counted]] = {}
     elements = sizes(area)
@@ -61,7 +63,9 @@ def count_kqis(book: KqiBook, area: Area, day: int, judged: Sequence[Judged]) ->
             length = _LONG_S if scope in _LONG_SCOPES else max(book.window_s[used[0]], _SHORTEST_S)
             since = np.clip(one.at_s - day * DAY_S, 0, DAY_S - 1).astype("int64") // length
             place = Place(scope, element, elements[scope], since, int(DAY_S // length))  # type: ignore[arg-type]
-            parts.setdefault((place.scope, length), []).append(count(one.tally, book.countable, book.counters, place))
+            parts.setdefault((place.scope, length), []).append(
+                count(one.tally, book.countable, book.counters, place)
+            )
     return {key: merged(some) for key, some in parts.items()}
 
 
@@ -79,8 +83,9 @@ def as_values(
         scale = aggregate.scale if isinstance(aggregate, Ratio) else 1.0
         values = scale * counted.numerator[rows] / counted.denominator[rows]
         made.append(
-            pd.DataFrame({"scope_id": counted.scope_id[rows], "window": counted.window[rows], "value": values})
-            .assign(counter=index)
+            pd.DataFrame(
+                {"scope_id": counted.scope_id[rows], "window": counted.window[rows], "value": values}
+            ).assign(counter=index)
         )
     whole = pd.concat(made) if made else pd.DataFrame(columns=["scope_id", "window", "value", "counter"])
     ends = day * DAY_S + (whole["window"].to_numpy("float64") + 1) * length_s + plan.start_s

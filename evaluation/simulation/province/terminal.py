@@ -6,6 +6,7 @@ from evaluation.simulation.province.actuators import Pressure
 from evaluation.simulation.province.catalogue import Battery, TrafficPatterns
 from evaluation.simulation.province.faults import DAY_S
 from evaluation.simulation.province.pipeline import Day
+from evaluation.simulation.province.radio import LEAST_UL
 from evaluation.simulation.province.topology import Area
 
 _REPORT_S = 23.4 * 3600.0
@@ -25,7 +26,8 @@ _PHONE_FLAGS = {
     "term_power_saving": ("power_saving", 0),
 }  # fmt: skip
 PERCENT = (
-    "term_battery_level", "term_gnss_fix_success", "term_lock_actuator_success", "term_quota_remaining", "term_cpu_load",
+    "term_battery_level", "term_gnss_fix_success", "term_lock_actuator_success", "term_quota_remaining",
+    "term_cpu_load",
 )  # fmt: skip
 Told = list[tuple[str, np.ndarray, np.ndarray]]
 
@@ -52,6 +54,8 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
     age = (end - day.presence_known.last_s) / area.devices.heartbeat_s
     reboots = rng.poisson(0.02 + pressure.of("firmware_loop") + 3.0 * (level < 15), len(service))
     quota = np.where(pressure.of("quota_used") > 0, 0.0, np.clip(rng.normal(60, 15, len(service)), 5, 100))
+    fixes = _share(rng, 6 + activity["count"][locks], 0.93 * (1 - pressure.of("gnss_loss", locks)))
+    opened = _share(rng, 1 + activity["unlocks"][locks], 0.9965 * (1 - pressure.of("motor_jam", locks)))
     told += [
         ("term_battery_level", heard, level[heard]),
         ("term_battery_drain", heard, drain[heard]),
@@ -60,8 +64,8 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
         ("term_ce_level", heard, activity["ce_level"][heard]),
         ("term_cell_change_rate", iot, _cell_changes(area, activity, pressure, rng)[iot]),
         ("term_clock_skew", heard, np.abs(area.devices.skew_s[heard])),
-        ("term_gnss_fix_success", locks, _share(rng, 6 + activity["count"][locks], 0.93 * (1 - pressure.of("gnss_loss", locks)))),
-        ("term_lock_actuator_success", locks, _share(rng, 1 + activity["unlocks"][locks], 0.9965 * (1 - pressure.of("motor_jam", locks)))),
+        ("term_gnss_fix_success", locks, fixes),
+        ("term_lock_actuator_success", locks, opened),
         ("term_message_rate_ratio", iot, _rate(area, activity, pressure)[iot]),
         ("term_traffic_ratio", iot, _traffic(area, activity, pressure, rng)[iot]),
         ("term_lifetime_heartbeat_ratio", sensors, pressure.of("lifetime_ratio", sensors)),
@@ -75,7 +79,10 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
 def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
     """Return counts of each device on a day: attempts, alarms, unlocks, mean CE level, sum of report energy."""
     size = len(area.devices)
-    found = {name: np.zeros(size) for name in ("count", "heard", "level", "unlocks", "alarms", "ce0", "ce1", "ce2")}
+    found = {
+        name: np.zeros(size)
+        for name in ("count", "heard", "level", "unlocks", "alarms", "ce0", "ce1", "ce2", "strain")
+    }
     cells = np.zeros(size)
     for walked in (day.first, day.again):
         moment = walked.moment
@@ -88,6 +95,8 @@ def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
             found[name] += np.bincount(device, moment.attempts.process[rows] == wanted, size)
         for number, name in enumerate(_LEVELS):
             found[name] += np.bincount(device, level == number, size)
+        strain = moment.ul_repetition[rows] / LEAST_UL[level]
+        found["strain"] += np.bincount(device, strain, size)
         order = np.lexsort((moment.attempts.at_s[rows], device))
         moved = np.append(False, (np.diff(moment.cell[rows][order]) != 0) & (np.diff(device[order]) == 0))
         cells += np.bincount(device[order], moved, size)
@@ -108,8 +117,15 @@ def _battery(
     sensor_mah = sensor_mah + activity["alarms"] * 60.0 * small.alarm_sound_ma / 3600.0
     sensor_mah = sensor_mah * (1 + 1.2 * (pressure.of("timer_mismatch") > 0))  # awake when it should sleep
     fixes, trips = activity["count"], activity["unlocks"]
-    lock_mah = 24 * large.idle_ma + _reports_mah(large, activity) + trips * large.unlock_motor_mah + fixes * large.gnss_fix_mah
-    charge = trips * _KM_PER_TRIP * large.dynamo_mah_per_km + large.solar_mah_per_sunny_day * (rng.random(len(before)) < _SUN)
+    lock_mah = (
+        24 * large.idle_ma
+        + _reports_mah(large, activity)
+        + trips * large.unlock_motor_mah
+        + fixes * large.gnss_fix_mah
+    )
+    charge = trips * _KM_PER_TRIP * large.dynamo_mah_per_km + large.solar_mah_per_sunny_day * (
+        rng.random(len(before)) < _SUN
+    )
     used = np.where(sensor, sensor_mah, lock_mah - charge)
     whole = np.where(sensor, small.capacity_mah * small.usable_share, large.capacity_mah)
     drain = 100.0 * np.where(sensor | lock, used, 0.0) / whole
@@ -118,7 +134,12 @@ def _battery(
 
 
 def _reports_mah(battery: Battery, activity: dict[str, np.ndarray]) -> np.ndarray:
-    return np.asarray(sum(activity[name] * battery.energy_per_report_mah[name] for name in _LEVELS))
+    """Return the energy of all reports: that of their level, more where interference asks for more repetitions."""
+    strain = activity["strain"] / np.maximum(activity["count"], 1)
+    return np.asarray(
+        (0.6 + 0.4 * np.maximum(strain, 1))
+        * sum(activity[name] * battery.energy_per_report_mah[name] for name in _LEVELS)
+    )
 
 
 def _share(rng: np.random.Generator, tries: np.ndarray, chance: np.ndarray) -> np.ndarray:
@@ -143,7 +164,9 @@ def _rate(area: Area, activity: dict[str, np.ndarray], pressure: Pressure) -> np
     return np.asarray(activity["count"] / usual + 60.0 * (pressure.of("misused") > 0))
 
 
-def _traffic(area: Area, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator) -> np.ndarray:
+def _traffic(
+    area: Area, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator
+) -> np.ndarray:
     """Return bytes over the median: of a phone, of a heavy user, or as messages go."""
     appetite = np.where(area.devices.heavy, rng.uniform(3, 8, len(area.devices)), 1.0)
     phone = 800.0 * rng.lognormal(0, 0.5, len(area.devices)) * (pressure.of("misused") > 0)

@@ -145,13 +145,20 @@ class Area:
         """Return the cell that each device serves itself from at home."""
         return np.asarray(self.nrsrp(np.arange(len(self.devices))).argmax(axis=1))
 
-    def nrsrp(self, device: np.ndarray, x_km: np.ndarray | None = None, y_km: np.ndarray | None = None) -> np.ndarray:
+    def nrsrp(
+        self, device: np.ndarray, x_km: np.ndarray | None = None, y_km: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the NRSRP of every cell at devices, (n, c), at home or where they are now."""
         at = self.devices
         x = at.x_km[device] if x_km is None else x_km
         y = at.y_km[device] if y_km is None else y_km
         away = np.hypot(x[:, None] - self.cells.x_km, y[:, None] - self.cells.y_km)
-        loss = radio.path_loss_db(away) + self.plan.settings.clutter_loss_db + at.wall_db[device, None] + at.shadow_db[device]
+        loss = (
+            radio.path_loss_db(away)
+            + self.plan.settings.clutter_loss_db
+            + at.wall_db[device, None]
+            + at.shadow_db[device]
+        )
         return radio.nrsrp_dbm(loss)
 
 
@@ -166,7 +173,9 @@ def build(plan: Plan, number: int) -> Area:
     cells, radius = _cells(plan, number, rng)
     count = plan.devices // plan.tacs + (number < plan.devices % plan.tacs)
     first = number * (plan.devices // plan.tacs) + min(number, plan.devices % plan.tacs)
-    return Area(plan, number, cells, _devices(plan, rng, first=first, count=count, radius=radius, cells=cells), radius)
+    return Area(
+        plan, number, cells, _devices(plan, rng, first=first, count=count, radius=radius, cells=cells), radius
+    )
 
 
 def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, float]:
@@ -187,7 +196,9 @@ def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, fl
     return cells, float(0.62 * distance)
 
 
-def _devices(plan: Plan, rng: np.random.Generator, *, first: int, count: int, radius: float, cells: Cells) -> Devices:
+def _devices(
+    plan: Plan, rng: np.random.Generator, *, first: int, count: int, radius: float, cells: Cells
+) -> Devices:
     settings = plan.settings
     share = np.array([settings.share.of(s) for s in SERVICES])
     service = _dealt(rng, share / share.sum(), count)
@@ -199,7 +210,9 @@ def _devices(plan: Plan, rng: np.random.Generator, *, first: int, count: int, ra
     common = 0.6 * rng.standard_normal((count, 1)) + 0.8 * rng.standard_normal((count, len(cells)))
     of_own = [plan.first("app", s) for s in SERVICES], [plan.first("fleet", s) for s in SERVICES]
     apps, fleets = (np.array([kind.of(s) for s in SERVICES]) for kind in (settings.apps, settings.fleets))
-    periods = np.where(service == 0, rng.choice([86400.0, 43200.0, 14400.0], count, p=[0.75, 0.15, 0.1]), 14400.0)
+    periods = np.where(
+        service == 0, rng.choice([86400.0, 43200.0, 14400.0], count, p=[0.75, 0.15, 0.1]), 14400.0
+    )
     return Devices(
         np.array([f"dev-{first + n:07d}" for n in range(count)]),
         service,

@@ -53,6 +53,7 @@ STEPS: Mapping[str, Callable[[Moment, np.ndarray], Ended]] = {
     "position to application": steps_platform.rules_and_push,
     "settlement": steps_platform.rules_and_push,
 }
+_REPORTS = ("alarm notify", "lock report", "data path", "update or notify")
 _OPTIONAL_BUT_WALKED = ("name resolution", "cell change")
 
 
@@ -66,7 +67,7 @@ def _data_path(moment: Moment, rows: np.ndarray) -> Ended:
     return ok, took
 
 
-_WHOLE: Mapping[str, Callable[[Moment, np.ndarray], Ended]] = STEPS | {"data path": _data_path}
+_WHOLE: Mapping[str, Callable[[Moment, np.ndarray], Ended]] = {**STEPS, "data path": _data_path}
 
 
 @dataclass
@@ -105,11 +106,15 @@ def _walk_process(moment: Moment, process: Process, rows: np.ndarray, outcome: O
         rows = rows[~moment.silent[rows]]
     everyone = rows
     accepted_ms = np.zeros(len(outcome.ok))
+    reported, gaps = not any(step.name in _REPORTS for step in process.steps), []
     for place, step in enumerate(process.steps[:MAX_STEPS]):
         if step.optional and step.name not in _OPTIONAL_BUT_WALKED:
             continue
         ok, took = _one_step(moment, step, rows)
         outcome.step_ms[rows, place] = took
+        if not reported and step.name not in _REPORTS:
+            gaps.append(rows[~ok])
+        reported |= step.name in _REPORTS
         outcome.failed_step[rows[~ok]] = step.seq
         if step.name == "command accepted":
             accepted_ms[rows] = outcome.took_ms[rows]
@@ -119,6 +124,8 @@ def _walk_process(moment: Moment, process: Process, rows: np.ndarray, outcome: O
         if step.name.startswith("deliver"):
             outcome.delivered_ms[rows] = outcome.took_ms[rows] - accepted_ms[rows]
             _count_commands(moment, asked, outcome.delivered_ms)
+    for lost in gaps:  # a gap in the sequence of reports tells that one was lost on the way
+        moment.tally.ratio("ntf_ok/ntf_expected", lost, 0.0)
     outcome.ok[rows] = True
     outcome.ok[np.setdiff1d(everyone, rows)] = False
 
