@@ -17,6 +17,7 @@ from features.indicators import Indicator, all_indicators
 SCOPES = ("cell", "tac", "mme", "platform_node", "app", "fleet")  # of faults that many devices share
 SHORTEST, AROUND = pd.Timedelta("2h"), pd.Timedelta("12h")
 INDICATORS = 2  # shown below the KQI
+LEAST_NOISE = 0.01  # of excellent to unacceptable: what never moves outside a fault is not infinitely clear
 LEAST_VALUES = 3  # in a fault and outside it; below, nothing is shown by them
 
 
@@ -62,17 +63,19 @@ def draw(directory: Path, workspace: Path) -> str:
 
 
 def worse(values: "pd.Series[float]", fault: Happened, scale: Kqi | Indicator) -> float:
-    """Return how much worse values are in a fault than outside it, as a share of excellent to unacceptable.
+    """Return how much worse values are in a fault than outside it, in standard deviations outside it.
 
-    values: by the end of their window. 0 where too few of them tell.
+    values: by the end of their window. 0 where too few of them tell; below 0 for the better.
     """
     known = values.dropna()
     ends = cast(pd.DatetimeIndex, known.index)
     during = np.asarray((ends > fault.onset) & (ends <= fault.end))
     if min(during.sum(), (~during).sum()) < LEAST_VALUES:
         return 0.0
-    shift = float(known[during].median() - known[~during].median())
-    return shift / (scale.unacceptable - scale.excellent)
+    outside = known[~during]
+    shift = float(known[during].median() - outside.median())
+    whole = scale.unacceptable - scale.excellent
+    return float(shift * np.sign(whole) / max(outside.std(), LEAST_NOISE * abs(whole)))
 
 
 def _faults(directory: Path) -> list[Happened]:

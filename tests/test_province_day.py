@@ -11,10 +11,12 @@ FAULT = Happened("f_backhaul_ring", "tac", "tac-003", ENDS[11], ENDS[17])
 (DELAY,) = [kqi for service in read_services() for kqi in service.kqis if kqi.id == "bk_unlock_delay"]
 
 
-def test_a_delay_that_grows_in_a_fault_is_worse_by_a_share_of_its_scale() -> None:
+def test_a_delay_that_grows_in_a_fault_is_worse_by_as_many_times_what_it_varies_otherwise() -> None:
     values = pd.Series(DELAY.excellent, ENDS)
     values[(FAULT.onset < ENDS) & (FAULT.end >= ENDS)] = DELAY.unacceptable
-    assert worse(values, FAULT, DELAY) == pytest.approx(1.0)
+    assert worse(values, FAULT, DELAY) == pytest.approx(100.0)  # it never varied: 1 % of its scale counts
+    values[ENDS[0]] = DELAY.unacceptable
+    assert 1 < worse(values, FAULT, DELAY) < 10
 
 
 def test_a_delay_that_shrinks_in_a_fault_is_not_its_doing() -> None:
