@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from serving import cli_counters, cli_data, cli_indicators, demo
+from serving import cli_counters, cli_data, cli_indicators, cli_province, demo
 from serving.log import configure
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ app.add_typer(cli_indicators.app, name="indicators")
 cli_indicators.app.command("build")(cli_counters.build_indicators)
 app.add_typer(cli_counters.counters_app, name="counters")
 app.add_typer(province_app, name="province")
+simulate_app.command("province")(cli_province.simulate_province)
 province_app.command("load")(cli_counters.load_province)
 app.add_typer(cli_data.app, name="data")
 app.add_typer(keys_app, name="keys")

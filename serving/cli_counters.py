@@ -65,10 +65,11 @@ def build_indicators(
     ] = None,
 ) -> None:
     """Compute the indicators of every scope and window that new counters touched."""
-    from features import indicator_windows
+    from features import indicator_windows, store
 
     moment = window_end.replace(tzinfo=UTC) if window_end and window_end.tzinfo is None else window_end
     typer.echo(indicator_windows.build(workspace, window_end=moment).text())
+    store.open(workspace).apply()
 
 
 def load_province(

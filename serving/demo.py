@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import typer
 
+from serving import demo_province
+
 EXPERIMENT = "experiments/device_type.yaml"
 WINDOW = "session"  # one capture, here a day of one site: enough to tell most types apart
 SEED, DEVICES_PER_TYPE, DAYS = 7, 5, 9
@@ -41,6 +43,7 @@ def walk(fleet: Fleet, out: Path, *, port: int | None) -> None:
     directory = _train(workspace)
     _say("report", f"{(directory / 'report.html').resolve()}")
     _ask(workspace, directory, device, port=port)
+    demo_province.walk(out, say=_say)
     _say(
         "done",
         f"in {time.monotonic() - began:.0f} s; serve it: .venv/bin/iotlens serve --workspace {workspace}",
