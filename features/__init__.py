@@ -39,4 +39,15 @@ expert weight   what an expert thinks a driver contributes to a KQI, of 1
 CE level, ECL   coverage enhancement level 0, 1, 2 of NB-IoT: how often a message is repeated
 fault           one way to break: domain (who owns it), signature (what it moves), mechanism (what it does to a cause)
 rule, atom      a demarcation rule; its smallest condition: metric at scope, operator, value. A missing metric: unknown
+
+The words of counters.
+
+delivery        one file of counters, membership or terminal records, known by its content, with its commit record
+quarantine      where bad rows lie, each with the rule that it breaks: they are never numbers
+superseded      a row that counted until the same window was delivered again with other numbers
+sketch, bin     samples as counts in numbered bins of 1 % width: sums of sketches are sketches
+membership      which cell, TAC, MME, platform node, app, fleet, city and province a device hangs on, and since when
+roll-up         counters of a device or cell counted in what they belonged to at that time
+tick            the longest time that all windows are multiples of
+vendor          who made a network element; a mapping says which column of its tables is which counter
 """

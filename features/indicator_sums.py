@@ -155,11 +155,11 @@ def values(
     keys = ["scope_id", "end_s", "counter"]
     plain = sums.filter(sums["bin"].isnull()).select(*keys, "n", "d")
     binned = sums.filter(sums["bin"].notnull())
-    line = {"group_by": keys, "order_by": "bin"}
-    placed = binned.mutate(
-        up_to=binned["n"].sum().over(ibis.cumulative_window(**line)),
-        samples=binned["n"].sum().over(ibis.window(group_by=keys)),
-    )
+    totals = binned.group_by(keys).agg(
+        samples=binned["n"].sum()
+    )  # a second window would sort everything again
+    up_to = binned["n"].sum().over(ibis.cumulative_window(group_by=keys, order_by="bin"))
+    placed = binned.mutate(up_to=up_to).join(totals, keys)
     ranks = sorted({one.aggregate.q for one in indicators if isinstance(one.aggregate, Quantile)})
     quantiles = placed.group_by(keys).agg(
         samples=placed["samples"].max(),

@@ -222,23 +222,24 @@ def _rows_sql(plan: _Plan, days: Iterable[date]) -> str:
     return f"SELECT {columns} FROM ({counters.visible_sql(plan.workspace, files)}) JOIN codes USING (counter)"
 
 
-def _open_day(connection: duckdb.DuckDBPyConnection, plan: _Plan, day: date) -> list[str]:
-    """Make `ticked`, the rows of a day that no device counted, and `placed`, the others; return the scopes of both."""
+def _open_day(connection: duckdb.DuckDBPyConnection, plan: _Plan, day: date) -> dict[str, frozenset[int]]:
+    """Make `ticked`, the rows of a day that no device counted, and `placed`, the others; return the codes by scope."""
     tick = indicator_sums.tick_s(plan.windows)
     scopes = [scope for scope in plan.windows if scope != "device"]
     connection.execute(f"CREATE OR REPLACE TEMP VIEW counted AS {_rows_sql(plan, [day])}")
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT scope, scope_id, counter, bin,"
-        f" (end_s + {tick - 1}) // {tick} * {tick} AS tick, sum(n) AS n, sum(d) AS d"
-        " FROM counted WHERE scope <> 'device' GROUP BY ALL"
+        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT scope, scope_id, counter, bin, n, d,"
+        f" (end_s + {tick - 1}) // {tick} * {tick} AS tick FROM counted WHERE scope <> 'device'"
     )
     held = [scope for scope in scopes if scope in membership.PLACES]
     placed = indicator_sums.place_sql(tuple(held), tick)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS {placed}")
     _open_topology(connection, day)
-    told = connection.execute("SELECT DISTINCT scope FROM ticked").fetchall()
-    devices = connection.execute("SELECT 'device' FROM placed LIMIT 1").fetchall()
-    return [str(scope) for (scope,) in told + devices]
+    told = connection.execute(
+        "SELECT scope, list(DISTINCT counter) FROM ticked GROUP BY scope"
+        " UNION ALL SELECT 'device', list(DISTINCT counter) FROM placed HAVING count(*) > 0"
+    ).fetchall()
+    return {str(scope): frozenset(found) for scope, found in told}
 
 
 def _open_topology(connection: duckdb.DuckDBPyConnection, day: date) -> None:
@@ -283,7 +284,11 @@ def _leaf_sql(scope: str, present: Iterable[str]) -> str:
 
 
 def _one_scope(
-    connection: duckdb.DuckDBPyConnection, plan: _Plan, scope: str, present: Sequence[str], day: date
+    connection: duckdb.DuckDBPyConnection,
+    plan: _Plan,
+    scope: str,
+    present: Mapping[str, frozenset[int]],
+    day: date,
 ) -> tuple[int, int]:
     """Compute a scope's windows of a day; return the number of rows computed, and written."""
     wanted = indicator_sums.indicators_of(scope, plan.indicators)
@@ -294,9 +299,19 @@ def _one_scope(
     if not feeding:
         return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed="")
     connection.execute(f"CREATE OR REPLACE TEMP VIEW leaf AS {_leaf_sql(scope, feeding)}")
-    windows, codes = tuple(plan.windows.items()), tuple(indicator_sums.codes_of(plan.indicators).items())
-    rows = indicator_sums.scope_sql(scope, wanted, windows, codes, frozenset(feeding))
+    windows, codes = tuple(plan.windows.items()), indicator_sums.codes_of(plan.indicators)
+    counted = frozenset[int]().union(*(present[one] for one in feeding))
+    made = tuple(one for one in wanted if codes[one.counter] in counted)
+    if not made:
+        return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed="")
+    sql = indicator_sums.scope_sql(scope, made, windows, tuple(codes.items()), frozenset(feeding))
+    rows = f"SELECT *{_absent(one for one in wanted if one not in made)} FROM ({sql})"
     return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed=rows)
+
+
+def _absent(indicators: Iterable[Indicator]) -> str:
+    """Return the SQL of the cells of indicators that nothing was counted for: no evidence, of no samples."""
+    return "".join(f", CAST(NULL AS DOUBLE) AS {one.id}, 0.0 AS {one.id}__samples" for one in indicators)
 
 
 def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tuple[int, int]]:
@@ -313,7 +328,8 @@ def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tup
     connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {_touched(plan)}")
     start = datetime(first.year, first.month, first.day, tzinfo=UTC)
     batches = max(1, -(-total // _DEVICE_ROWS))
-    step = indicator_sums.DEVICE_STEP_S
+    step, least = indicator_sums.DEVICE_STEP_S, plan.settings.min_samples_at_device_scope
+    codes = indicator_sums.codes_of(plan.indicators)
     for batch in tqdm(range(batches), desc="indicators of devices", delay=2, disable=None):
         part = f"hash(scope_id) % {batches} = {batch} AND scope_id IN (SELECT scope_id FROM touched)"
         connection.execute(
@@ -321,12 +337,12 @@ def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tup
             f" SELECT scope_id AS device, (end_s + {step - 1}) // {step} * {step} AS tick, counter, bin,"
             f" sum(n) AS n, sum(d) AS d FROM ({rows}) WHERE {part} GROUP BY ALL"
         )
-        sql = indicator_sums.device_sql(
-            wanted,
-            window,
-            tuple(indicator_sums.codes_of(plan.indicators).items()),
-            plan.settings.min_samples_at_device_scope,
-        )
+        counted = {code for (code,) in connection.execute("SELECT DISTINCT counter FROM ticked").fetchall()}
+        made = tuple(one for one in wanted if codes[one.counter] in counted)
+        if not made:
+            continue
+        sql = indicator_sums.device_sql(made, window, tuple(codes.items()), least)
+        sql = f"SELECT *{_absent(one for one in wanted if one not in made)} FROM ({sql})"
         end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY
         yield _write(connection, plan, "device", wanted, span=(start, end), computed=sql, only=part)
 

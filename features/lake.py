@@ -112,7 +112,8 @@ def is_simulated(workspace: Path) -> bool:
 def _sweep(lake: Path) -> None:
     """Remove what no commit record names, and folders left empty by that."""
     shutil.rmtree(lake / _WRITING, ignore_errors=True)
-    named = {lake / file for record in [*_records(lake), *_deliveries(lake)] for file in record.files}
+    records: list[Source | Delivery] = [*_records(lake), *_deliveries(lake)]
+    named = {lake / file for record in records for file in record.files}
     for folder in _FOLDERS:
         for file in (lake / folder).rglob("*.parquet"):
             if file not in named:
