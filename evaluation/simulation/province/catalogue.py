@@ -22,7 +22,10 @@ class Severity(BaseModel, frozen=True, extra="forbid"):
 
 
 class Planned(BaseModel, frozen=True, extra="forbid"):
-    """One fault that is not drawn: where, when, how strong. location: an id, or its place in the order of ids."""
+    """One fault that is not drawn: where, when, how strong.
+
+    location: an id, or its place in the order of ids; of cells and devices, those of the first tracking area.
+    """
 
     fault: str
     location: str | int = 0

@@ -8,7 +8,7 @@ import pandas as pd
 
 from evaluation.faults import Burst, DutyBurst, Fault, Ramp
 from evaluation.simulation.province.actuators import Pressure
-from evaluation.simulation.province.catalogue import ProvinceFaults, Severity
+from evaluation.simulation.province.catalogue import Planned, ProvinceFaults, Severity
 from evaluation.simulation.province.settings import SERVICES
 from evaluation.simulation.province.topology import Area, Plan, generator
 
@@ -64,7 +64,7 @@ def shared_happenings(plan: Plan, faults: ProvinceFaults) -> list[Happening]:
         names = names_of(plan, fault)
         known = plan.names.get(fault.granularity, names)
         places = np.array([known.index(name) for name in names])
-        drawn += _drawn(plan, faults, fault, rng=rng, places=places, names=names)
+        drawn += _drawn(plan, faults, fault, rng=rng, places=places, names=names, schedule=faults.schedule)
     return _numbered(drawn, "F-x")
 
 
@@ -76,7 +76,8 @@ def local_happenings(area: Area, faults: ProvinceFaults) -> list[Happening]:
             continue
         rng = generator(plan, 4, area.number, number)
         places, names = _places(area, fault)
-        drawn += _drawn(plan, faults, fault, rng=rng, places=places, names=names)
+        schedule = [p for p in faults.schedule if isinstance(p.location, str) or area.number == 0]
+        drawn += _drawn(plan, faults, fault, rng=rng, places=places, names=names, schedule=schedule)
     return _numbered(drawn, f"F-{area.number}")
 
 
@@ -113,11 +114,12 @@ def _drawn(
     rng: np.random.Generator,
     places: np.ndarray,
     names: Sequence[str],
+    schedule: Sequence[Planned],
 ) -> list[Happening]:
     found = [
         Happening("", fault, fault.granularity, int(places[at]), names[at], p.severity, 3600 * p.onset_h,
                   3600 * (p.onset_h + p.duration_h))
-        for p in faults.schedule
+        for p in schedule
         if p.fault == fault.id and (at := _placed(p.location, names)) is not None
     ]  # fmt: skip
     if not faults.draw or not len(places):

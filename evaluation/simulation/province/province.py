@@ -30,6 +30,7 @@ from features.lake import SIMULATED
 
 logger = logging.getLogger(__name__)
 _FOLDERS = ("counters", "terminal", "events", "flows")
+_AT_ONCE = 8  # areas whose counters are in memory together
 _ONE_FILE = ("truth", "device_truth", "membership", "cases", "kqi")
 
 
@@ -164,7 +165,11 @@ def _added_up(job: Job, word: str) -> dict[Any, Counted]:  # Any: a scope, or a 
     parts: dict[Any, list[Counted]] = {}
     for file in sorted(job.scratch.glob(f"{word}-*.pickle")):
         for key, counted in pickle.loads(file.read_bytes()).items():  # noqa: S301  # our own, of this run
-            parts.setdefault(key, []).append(counted)
+            waiting = parts.setdefault(key, [])
+            waiting.append(counted)
+            if len(waiting) == _AT_ONCE:
+                parts[key] = [merged(waiting)]
+        file.unlink()
     return {key: merged(some) for key, some in parts.items()}
 
 
