@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 setup: $(VENV)/.installed ## Make .venv with everything pinned by constraints.txt.
 
-demo: setup ## Simulate a fleet, train on it, report, serve, and ask one question (about four minutes).
+demo: setup ## Walk both roads on simulated traffic: identification to a REST answer, counters to indicators (about three minutes).
 	$(BIN)/iotlens demo --out $(DEMO)
 
 test: setup ## Run the tests that need no server and no minutes.
