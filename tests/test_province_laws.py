@@ -1,5 +1,7 @@
 """Facts about radio, queues and faults that a simulated province stands on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,11 @@ def test_an_unknown_actuator_is_told_with_those_that_exist(catalogue: ProvinceFa
     content["faults"][0]["mechanism"][0]["actuator"] = "bad_luck"
     with pytest.raises(ValueError, match=r"actuator must be one of attenuation_db.*but is bad_luck"):
         ProvinceFaults.model_validate(content)
+
+
+def test_the_list_of_actuators_in_the_docs_is_the_closed_one() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "simulation.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 6]
+    assert rows == [
+        f"| `{a.name}` | {a.kind} | {a.unit} | {a.neutral:g} | {a.description} |" for a in ACTUATORS
+    ]

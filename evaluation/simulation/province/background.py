@@ -65,7 +65,8 @@ def read_gauges(moment: Moment) -> None:
     detected = np.minimum(dice.poisson(_OPPORTUNITIES * moment.nprach_load[rows] / 100.0), _OPPORTUNITIES)
     tally.ratio("preambles_detected/nprach_opportunities", rows, detected, float(_OPPORTUNITIES))
     tally.sample("ul_in_dbm_15k", rows, moment.ul_noise_dbm[rows] + dice.normal(0, 0.8, len(rows)))
-    tally.ratio("cell_available_s/window_s", rows, span_s * (1 - moment.of("cell_outage", rows)), span_s)
+    seconds = _shares_of_a_window(moment, rows)
+    tally.ratio("cell_available_s/window_s", rows, seconds * (1 - moment.of("cell_outage", rows)), seconds)
     lost = dice.binomial(_PACKETS, 0.00018 + moment.of("backhaul_loss", rows))
     tally.ratio("gtpu_lost/gtpu_expected", rows, lost, float(_PACKETS))
     echo = 6.0 * np.exp(0.38 * dice.standard_normal(len(rows)))
@@ -74,3 +75,11 @@ def read_gauges(moment: Moment) -> None:
     probes = max(1, round(span_s / _PROBE_EVERY_S))
     good = dice.binomial(probes, 0.99998 * (1 - moment.of("access_outage", rows)))
     tally.ratio("probe_ok/probe_all", rows, good, float(probes))
+
+
+def _shares_of_a_window(moment: Moment, rows: np.ndarray) -> np.ndarray:
+    """Return the seconds that each reading stands for, so that those of one cell and window are the whole window."""
+    slot = (moment.attempts.at_s[rows] // WINDOW_S).astype("int64")
+    window = slot * len(moment.area.cells) + moment.meant_cell[rows]
+    _, place, readings = np.unique(window, return_inverse=True, return_counts=True)
+    return np.asarray(WINDOW_S / readings[place])

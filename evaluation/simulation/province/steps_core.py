@@ -9,6 +9,7 @@ from evaluation.simulation.province.steps_radio import Ended, excess_bler
 _MME_USUAL = 30.0  # % at which the constants below were judged
 _DRX_MS = 2560.0
 _ASK_AGAIN_MS = 3000.0
+_ASTRAY_AGAIN = 0.75  # of the second pages, which a wider area gets, when the first was sent astray
 _PAGE_AGAIN_MS = 2500.0
 _PAGE_HEARD = np.array([0.955, 0.90, 0.80])  # at each coverage level
 _ROUND_TRIPS_OF_ATTACH = 4.0
@@ -154,8 +155,9 @@ def page(moment: Moment, rows: np.ndarray) -> Ended:
     busy = 0.12 * np.maximum(moment.dl_utilisation[rows] - 60.0, 0.0) / 40.0  # the paging channel is shared
     astray = moment.happens(rows, moment.of("paging_loss", rows))
     heard = _PAGE_HEARD[moment.level[rows]] * (1 - 0.6 * deaf) * (1 - 0.7 * lost)
-    heard = np.clip(heard * (1 - full) * (1 - busy), 0.0, 1.0) * ~astray * ~gone
-    first, second = moment.happens(rows, heard), moment.happens(rows, heard)
+    heard = np.clip(heard * (1 - full) * (1 - busy), 0.0, 1.0) * ~gone
+    first = moment.happens(rows, heard) & ~astray
+    second = moment.happens(rows, heard) & ~(astray & moment.happens(rows, _ASTRAY_AGAIN))
     ok = ~asleep & (first | second)
     awake = rows[~asleep]
     moment.tally.ratio("paging_succ/paging_att", awake, (first | second)[~asleep], 1.0 + (~first)[~asleep])

@@ -1,0 +1,74 @@
+"""Simulated and measured NB-IoT over each other: what the laws of the province say where a real modem was measured.
+
+python benchmarks/simulation_reality.py DIR PICTURE.png, DIR being the logs that docs/nbiot.md tells of. The laws get
+NRSRP and NSINR of each logged row; their coverage level and the time of one exchange are held against the logged ones.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from scipy.stats import ks_2samp
+
+from evaluation import nbiot
+from evaluation.simulation.province import queues, radio
+
+SEED = 1
+CE1_DBM, CE2_DBM = -108.0, -118.0
+UL_NOISE_DBM = -125.0
+
+
+def simulated(table: pd.DataFrame) -> pd.DataFrame:
+    """Return level and ms of one exchange by the laws, for the radio of each row."""
+    rng = np.random.default_rng(SEED)
+    power, nsinr = table["rsrp_dbm"].to_numpy(), table["snr_db"].to_numpy()
+    level = radio.coverage_level(power, CE1_DBM, CE2_DBM)
+    up = radio.ul_repetitions(radio.uplink_snr_db(power, UL_NOISE_DBM), level)
+    air = radio.air_time_ms(radio.dl_repetitions(nsinr, level), up)
+    took = queues.skewed(rng, 330.0 + air, 0.42, len(table)) + queues.skewed(
+        rng, 110.0 + air, 0.3, len(table)
+    )
+    return pd.DataFrame(
+        {"level": level, "ms": took, "real_level": table["ecl"], "real_ms": table["tx_time_ms"]}
+    )
+
+
+def main() -> None:
+    """Print a line for each test and level, and draw the distributions."""
+    table = nbiot.read_logs(Path(sys.argv[1])).table
+    known = table.dropna(subset=["rsrp_dbm", "snr_db", "ecl"])
+    both = simulated(known).assign(
+        test=known["test"].str.split("/").str[0].to_numpy(), vendor=known["vendor"].to_numpy()
+    )
+    right = (both["level"] == both["real_level"]).mean()
+    print(f"coverage level by -108/-118 dBm: accuracy {right:.3f} of {len(both):,} rows")
+    timed = both.dropna(subset=["real_ms"]).query("real_ms > 0")
+    for (test, level), rows in timed.groupby(["test", "real_level"]):
+        apart = ks_2samp(rows["ms"], rows["real_ms"]).statistic
+        print(f"{test:8s} level {level:.0f}: {len(rows):5d} rows, median {rows['ms'].median():7.0f} ms simulated,"
+              f" {rows['real_ms'].median():7.0f} ms real, Kolmogorov-Smirnov {apart:.2f}")  # fmt: skip
+    if len(sys.argv) > 2:
+        draw(timed[timed["test"].isin(("echo", "release"))], Path(sys.argv[2]))
+
+
+def draw(rows: pd.DataFrame, out: Path) -> None:
+    """Draw the cumulative distributions of one datagram and its answer, one panel a level."""
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+    for level, panel in enumerate(axes):
+        here = rows[rows["real_level"] == level]
+        for name, told in (("ms", "simulated"), ("real_ms", "real")):
+            values = np.sort(here[name].to_numpy())
+            panel.step(values / 1000.0, np.arange(1, len(values) + 1) / max(len(values), 1), label=told)
+        panel.set(title=f"coverage level {level}", xlabel="s", xscale="log")
+    axes[0].set_ylabel("share of exchanges")
+    axes[0].legend()
+    figure.savefig(out, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
