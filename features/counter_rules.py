@@ -98,7 +98,7 @@ ASKED: tuple[Rule, ...] = (
          f"abs(numerator) > {_EXACT} OR denominator > {_EXACT}"),
     Rule("ratio_above_one", "a share is at most 1", "known_share AND numerator > denominator"),
     Rule("longer_than_window", "a denominator in seconds of the window is at most the window",
-         "ends_with(counter, '/window_s') AND denominator > window_s"),
+         "ends_with(counter, '/window_s') AND denominator > window_s * (1 + 1e-9)"),  # sums of parts round
     Rule("power_out_of_range", "a mean power is -160 to -20 dBm: numerator is the sum of milliwatts",
          "known_kind = 'power' AND denominator > 0 AND (numerator <= 0 OR NOT"
          f" (10 * log10(numerator / denominator) BETWEEN {_POWER_DBM[0]} AND {_POWER_DBM[1]}))"),
