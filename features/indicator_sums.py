@@ -155,11 +155,10 @@ def values(
     keys = ["scope_id", "end_s", "counter"]
     plain = sums.filter(sums["bin"].isnull()).select(*keys, "n", "d")
     binned = sums.filter(sums["bin"].notnull())
-    totals = binned.group_by(keys).agg(
-        samples=binned["n"].sum()
-    )  # a second window would sort everything again
-    up_to = binned["n"].sum().over(ibis.cumulative_window(group_by=keys, order_by="bin"))
-    placed = binned.mutate(up_to=up_to).join(totals, keys)
+    totals = binned.group_by(keys).agg(samples=binned["n"].sum()).mutate(number=ibis.row_number())
+    joined = binned.join(totals, keys)  # a whole number is sorted by faster than keys are
+    up_to = joined["n"].sum().over(ibis.cumulative_window(group_by="number", order_by="bin"))
+    placed = joined.mutate(up_to=up_to)
     ranks = sorted({one.aggregate.q for one in indicators if isinstance(one.aggregate, Quantile)})
     quantiles = placed.group_by(keys).agg(
         samples=placed["samples"].max(),
@@ -221,29 +220,31 @@ def chain_of(scope: str) -> tuple[str, ...]:
 
 
 @cache
-def scope_sql(
-    scope: str,
-    indicators: tuple[Indicator, ...],
-    windows: tuple[tuple[str, ScopeWindow], ...],
-    codes: tuple[tuple[str, int], ...],
-    present: frozenset[str],
+def target_sql(
+    scope: str, wanted: frozenset[int], windows: tuple[tuple[str, ScopeWindow], ...], present: frozenset[str]
 ) -> str:
-    """Return the SQL of `values` of the `target` of a scope over a relation `leaf`; Ibis takes half a second for it."""
+    """Return the SQL of the `target` of a scope over a relation `leaf`. wanted: codes of the counters that matter."""
     places = [name for name in chain_of(scope) if name != "device"]
     leaf = ibis.table({"scope": "string", **_ROW, **dict.fromkeys(places, "string")}, name="leaf")
-    own = leaf.filter(leaf["counter"].isin(sorted({dict(codes)[one.counter] for one in indicators})))
-    sums = target(own, scope, dict(windows), sorted(present))
-    return str(ibis.to_sql(values(sums, indicators, dict(codes)), dialect="duckdb"))
+    own = leaf.filter(leaf["counter"].isin(sorted(wanted)))
+    return str(ibis.to_sql(target(own, scope, dict(windows), sorted(present)), dialect="duckdb"))
 
 
 @cache
-def device_sql(
-    indicators: tuple[Indicator, ...], window: ScopeWindow, codes: tuple[tuple[str, int], ...], at_least: int
-) -> str:
-    """Return the SQL of `values` of the `recent` rows of devices in a relation `ticked`."""
+def recent_sql(window: ScopeWindow) -> str:
+    """Return the SQL of the `recent` rows of devices in a relation `ticked`."""
     rows = ibis.table({"device": "string", **_ROW}, name="ticked")
-    found = values(recent(rows, window), indicators, dict(codes), at_least=at_least)
-    return str(ibis.to_sql(found, dialect="duckdb"))
+    return str(ibis.to_sql(recent(rows, window), dialect="duckdb"))
+
+
+@cache
+def values_sql(
+    indicators: tuple[Indicator, ...], codes: tuple[tuple[str, int], ...], at_least: int | None = None
+) -> str:
+    """Return the SQL of `values` over a relation `sums`; Ibis takes half a second for it."""
+    keys = {"scope_id": "string", "end_s": "int64"}
+    sums = ibis.table({**keys, **{name: kind for name, kind in _ROW.items() if name != "tick"}}, name="sums")
+    return str(ibis.to_sql(values(sums, indicators, dict(codes), at_least=at_least), dialect="duckdb"))
 
 
 @cache

@@ -304,7 +304,10 @@ def _one_scope(
     made = tuple(one for one in wanted if codes[one.counter] in counted)
     if not made:
         return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed="")
-    sql = indicator_sums.scope_sql(scope, made, windows, tuple(codes.items()), frozenset(feeding))
+    mattering = frozenset(codes[one.counter] for one in made)
+    sums = indicator_sums.target_sql(scope, mattering, windows, frozenset(feeding))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE sums AS {sums}")  # read three times
+    sql = indicator_sums.values_sql(made, tuple(codes.items()))
     rows = f"SELECT *{_absent(one for one in wanted if one not in made)} FROM ({sql})"
     return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed=rows)
 
@@ -341,7 +344,8 @@ def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tup
         made = tuple(one for one in wanted if codes[one.counter] in counted)
         if not made:
             continue
-        sql = indicator_sums.device_sql(made, window, tuple(codes.items()), least)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE sums AS {indicator_sums.recent_sql(window)}")
+        sql = indicator_sums.values_sql(made, tuple(codes.items()), least)
         sql = f"SELECT *{_absent(one for one in wanted if one not in made)} FROM ({sql})"
         end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY
         yield _write(connection, plan, "device", wanted, span=(start, end), computed=sql, only=part)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_counters import GOOD
@@ -183,13 +184,8 @@ def compare(workspace: Path, rows: list[dict[str, object]]) -> None:
         assert seen == due
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-@given(st.lists(told(), min_size=1, max_size=40).map(unique).filter(bool), st.integers(0, 40))
-def test_what_is_built_equals_the_account_also_when_a_part_comes_late(
-    rows: list[dict[str, object]], split: int
-) -> None:
+def build_and_compare(rows: list[dict[str, object]], split: int) -> None:
+    """Deliver the rows in two parts, the first of them late, and compare all scopes with the account."""
     noon = "2026-03-01T12:00:00Z"
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "ws"
@@ -208,6 +204,25 @@ def test_what_is_built_equals_the_account_also_when_a_part_comes_late(
         compare(workspace, rows)
 
 
+TABLES = st.lists(told(), min_size=1, max_size=40).map(unique).filter(bool)
+PATIENT = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=PATIENT, derandomize=True)
+@given(TABLES, st.integers(0, 40))
+def test_what_is_built_equals_the_account_also_when_a_part_comes_late(
+    rows: list[dict[str, object]], split: int
+) -> None:
+    build_and_compare(rows, split)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=PATIENT)
+@given(TABLES, st.integers(0, 40))
+def test_what_is_built_equals_the_account_of_many_tables(rows: list[dict[str, object]], split: int) -> None:
+    build_and_compare(rows, split)
+
+
 ANY = {
     "scope": st.sampled_from(["cell", "device", "galaxy", ""]),
     "scope_id": st.sampled_from(["c1", "c2", "", " c"]),
@@ -223,7 +238,7 @@ ANY = {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(st.fixed_dictionaries(ANY), min_size=1, max_size=12), min_size=1, max_size=3))
 def test_every_row_is_used_or_quarantined(files: list[list[dict[str, str]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
