@@ -13,6 +13,7 @@ UE_NOISE_DBM = -125.0  # thermal -132.2 dBm in 15 kHz plus 7 dB noise figure
 ENB_NOISE_DBM = -128.2  # thermal plus 4 dB noise figure
 MAX_UL_REPETITIONS = 128
 MAX_DL_REPETITIONS = 2048
+MEASURED_NRSRP_DBM = (-156.0, -44.0)  # range of a report, 3GPP TS 36.133
 MEASURED_NSINR_DB = (-15.0, 30.0)  # what a module reports at most
 _REPETITION_GAIN = 0.85  # of the ideal 10*log10(n): channel estimation gets worse
 _DL_TARGET_DB = 4.0  # NSINR at which one transmission of NPDSCH is enough

@@ -79,7 +79,8 @@ def connect_at_once(moment: Moment, rows: np.ndarray) -> Ended:
 
 
 def _count_radio(moment: Moment, rows: np.ndarray, setup_ms: np.ndarray) -> None:
-    tally, nrsrp, nsinr = moment.tally, moment.nrsrp[rows], moment.nsinr[rows]
+    tally, nsinr = moment.tally, moment.nsinr[rows]
+    nrsrp = np.clip(moment.nrsrp[rows], *radio.MEASURED_NRSRP_DBM)
     tally.sample("rrc_setup_ms", rows, setup_ms)
     tally.sample("nrsrp_dbm", rows, nrsrp)
     tally.sample("nsinr_db", rows, nsinr)
