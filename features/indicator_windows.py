@@ -43,7 +43,9 @@ LONG: tuple[Column, ...] = (
 _MAKING = 1  # raised when the code makes other rows of the same counters
 _DAY = timedelta(days=1)
 _DEVICE_ROWS = 4_000_000  # rows of COUNTERS in the windows of devices computed at a time
-_MEMORY = "3GB"
+_SLICE_ROWS = 2_000_000  # rows of a day that windows are computed of at a time
+_MEMORY = "2GB"
+_Span = tuple[datetime, datetime]  # windows end after the first, up to the last
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,8 @@ def _compute(plan: _Plan) -> tuple[dict[str, int], dict[str, int]]:
         for day in tqdm(plan.dates, desc="indicators", delay=2, disable=None):
             present = _open_day(connection, plan, day)
             for scope in plan.windows:
-                if scope != "device":
-                    add(scope, _one_scope(connection, plan, scope, present, day))
+                for span in _slices(connection, plan, scope, day):
+                    add(scope, _one_scope(connection, plan, scope, present, span))
         for counts in _devices(connection, plan):
             add("device", counts)
     return {scope: n for scope, n in computed.items() if n}, written
@@ -288,28 +290,48 @@ def _one_scope(
     plan: _Plan,
     scope: str,
     present: Mapping[str, frozenset[int]],
-    day: date,
+    span: _Span,
 ) -> tuple[int, int]:
     """Compute a scope's windows of a day; return the number of rows computed, and written."""
     wanted = indicator_sums.indicators_of(scope, plan.indicators)
     feeding = [one for one in (scope, *indicator_sums.BELOW.get(scope, ())) if one in present]
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     if not wanted:
         return 0, 0
     if not feeding:
-        return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed="")
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW leaf AS {_leaf_sql(scope, feeding)}")
+        return _write(connection, plan, scope, wanted, span=span, computed="")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW leaf AS SELECT * FROM ({_leaf_sql(scope, feeding)}){_within(span)}"
+    )
     windows, codes = tuple(plan.windows.items()), indicator_sums.codes_of(plan.indicators)
     counted = frozenset[int]().union(*(present[one] for one in feeding))
     made = tuple(one for one in wanted if codes[one.counter] in counted)
     if not made:
-        return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed="")
+        return _write(connection, plan, scope, wanted, span=span, computed="")
     mattering = frozenset(codes[one.counter] for one in made)
     sums = indicator_sums.target_sql(scope, mattering, windows, frozenset(feeding))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE sums AS {sums}")  # read three times
     sql = indicator_sums.values_sql(made, tuple(codes.items()))
     rows = f"SELECT *{_absent(one for one in wanted if one not in made)} FROM ({sql})"
-    return _write(connection, plan, scope, wanted, span=(start, start + _DAY), computed=rows)
+    return _write(connection, plan, scope, wanted, span=span, computed=rows)
+
+
+def _slices(connection: duckdb.DuckDBPyConnection, plan: _Plan, scope: str, day: date) -> Iterable[_Span]:
+    """Yield the parts of a day that a scope's windows are computed in: few rows at a time need little memory."""
+    if scope == "device":
+        return
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    rows = sum(
+        connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in ("ticked", "placed")
+    )
+    parts = [n for n in (1, 2, 3, 4, 6, 8, 12, 24) if 86_400 // n % plan.windows[scope].length_s == 0]
+    count = next((n for n in parts if rows <= n * _SLICE_ROWS), parts[-1])
+    for number in range(count):
+        yield start + _DAY / count * number, start + _DAY / count * (number + 1)
+
+
+def _within(span: _Span) -> str:
+    first, last = (int(moment.timestamp()) for moment in span)
+    return f" WHERE tick > {first} AND tick <= {last}"
 
 
 def _absent(indicators: Iterable[Indicator]) -> str:
@@ -405,7 +427,7 @@ def _write(
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE computed AS SELECT * FROM ({made}) WHERE {within}")
     count = connection.execute("SELECT count(*) FROM computed").fetchall()[0][0]
-    days = [(span[0] + _DAY * n).date() for n in range((span[1] - span[0]).days + 1)]
+    days = [span[0].date() + _DAY * n for n in range((span[1].date() - span[0].date()).days + 1)]
     files = [file for day in days for file in sorted((place / f"date={day}").glob("*.parquet"))]
     stored = f"SELECT * EXCLUDE (created) FROM ({_newest(files, columns)}) WHERE {within} AND {only}"
     empties = ", ".join(
