@@ -1,6 +1,5 @@
 """One tracking area through all days: its files, and what it adds to elements that areas share."""
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from evaluation.simulation.province import (
     events,
     pipeline,
     quality,
+    scratch,
     targets,
     terminal,
 )
@@ -135,7 +135,7 @@ def _write_quality(
     ]
     write_table(job.scratch / f"kqi-{day.number:03d}-{area.number:03d}.parquet", pd.concat(made), KQI)
     shared = {key: some for key, some in counted.items() if key[0] not in counting.LOCAL}
-    (job.scratch / f"kqis-{day.number:03d}-{area.number:03d}.pickle").write_bytes(pickle.dumps(shared))
+    scratch.leave(job.scratch / f"kqis-{day.number:03d}-{area.number:03d}.npz", shared)
     return quality.complaints(area, day, judged, acting, recipe.services)
 
 
@@ -163,8 +163,8 @@ def _write_counters(job: Job, area: Area, book: Book, day: pipeline.Day) -> int:
                     rng=rng,
                 )
             )
-    shared: dict[Scope, Counted] = {s: c for s, c in counted.items() if s not in counting.LOCAL}
-    (job.scratch / f"shared-{day.number:03d}-{area.number:03d}.pickle").write_bytes(pickle.dumps(shared))
+    shared: dict[scratch.Key, Counted] = {(s, 0): c for s, c in counted.items() if s not in counting.LOCAL}
+    scratch.leave(job.scratch / f"shared-{day.number:03d}-{area.number:03d}.npz", shared)
     whole = pa.concat_tables(tables)
     pq.write_table(whole, job.folder / "counters" / f"area={area.number:03d}-day={day.number:03d}.parquet")
     return int(whole.num_rows)

@@ -3,7 +3,6 @@
 import logging
 import multiprocessing
 import os
-import pickle
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from evaluation.simulation.province import area as areas
-from evaluation.simulation.province import counting, targets
+from evaluation.simulation.province import counting, scratch, targets
 from evaluation.simulation.province.area import AreaDone, Job
 from evaluation.simulation.province.catalogue import read_faults
 from evaluation.simulation.province.faults import shared_happenings, truth
@@ -80,10 +79,10 @@ def simulate(
     faults, noise = read_faults(files.faults), read_noise(files.noise)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as hidden:
-        folder, scratch = Path(hidden) / out.name, Path(hidden) / "scratch"
-        for made in (folder, scratch, *(folder / name for name in _FOLDERS)):
+        folder, left = Path(hidden) / out.name, Path(hidden) / "scratch"
+        for made in (folder, left, *(folder / name for name in _FOLDERS)):
             made.mkdir()
-        job = Job(plan, faults, tuple(shared_happenings(plan, faults)), noise, folder, scratch)
+        job = Job(plan, faults, tuple(shared_happenings(plan, faults)), noise, folder, left)
         done = _write(job, workers or os.cpu_count() or 1)
         folder.replace(out)
     logger.info("%s in %s", done.text(), out)
@@ -133,7 +132,7 @@ def _write_shared(job: Job, day: int) -> int:
     """Add up what all areas count at elements they share on a day; return the rows of counters written."""
     recipe, tables = areas.read_recipe(), []
     rng = generator(job.plan, 18, day)
-    for scope, counted in _added_up(job, f"shared-{day:03d}").items():
+    for (scope, _), counted in _added_up(job, f"shared-{day:03d}").items():
         names = np.array(job.plan.names[scope])
         tables.append(
             counting.as_rows(
@@ -160,11 +159,11 @@ def _write_shared(job: Job, day: int) -> int:
     return int(whole.num_rows)
 
 
-def _added_up(job: Job, word: str) -> dict[Any, Counted]:  # Any: a scope, or a scope and a window length
+def _added_up(job: Job, word: str) -> dict[scratch.Key, Counted]:
     """Return what all areas left under a name, summed."""
-    parts: dict[Any, list[Counted]] = {}
-    for file in sorted(job.scratch.glob(f"{word}-*.pickle")):
-        for key, counted in pickle.loads(file.read_bytes()).items():  # noqa: S301  # our own, of this run
+    parts: dict[scratch.Key, list[Counted]] = {}
+    for file in sorted(job.scratch.glob(f"{word}-*.npz")):
+        for key, counted in scratch.take(file).items():
             waiting = parts.setdefault(key, [])
             waiting.append(counted)
             if len(waiting) == _AT_ONCE:
