@@ -160,6 +160,12 @@ def catalogue_broken(catalogue: FaultCatalogue) -> Iterator[str]:
         for move in fault.signature:
             if move.effect == "mul" and move.value <= 0:
                 yield f"{fault.id}: mul of {move.indicator} must be above 0, but is {move.value:g}"
+        for act in fault.mechanism:
+            if act.scope != fault.granularity:
+                yield (
+                    f"{fault.id}: a mechanism acts on all of the fault's {fault.granularity}, but the scope of"
+                    f" {act.actuator} is {act.scope}; give what acts elsewhere a fault of its own"
+                )
 
 
 def signature_broken(

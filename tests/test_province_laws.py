@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.faults import Burst, Fault
+from evaluation.faults import Burst, Fault, catalogue_broken
 from evaluation.simulation.province import queues, radio, streaming
 from evaluation.simulation.province.actuators import ACTUATORS, BY_NAME, Pressure, combined
 from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
@@ -128,6 +128,15 @@ def test_an_unknown_actuator_is_told_with_those_that_exist(catalogue: ProvinceFa
     content["faults"][0]["mechanism"][0]["actuator"] = "bad_luck"
     with pytest.raises(ValueError, match=r"actuator must be one of attenuation_db.*but is bad_luck"):
         ProvinceFaults.model_validate(content)
+
+
+def test_a_mechanism_that_would_act_on_less_than_its_place_is_refused(catalogue: ProvinceFaults) -> None:
+    content = catalogue.model_dump(by_alias=True)
+    ring = next(fault for fault in content["faults"] if fault["id"] == "f_backhaul_ring")
+    ring["mechanism"][0]["scope"] = "cell"
+    told = list(catalogue_broken(ProvinceFaults.model_validate(content)))
+    assert len(told) == 1
+    assert told[0].startswith("f_backhaul_ring: a mechanism acts on all of the fault's tac, but the scope of")
 
 
 def test_the_list_of_actuators_in_the_docs_is_the_closed_one() -> None:
