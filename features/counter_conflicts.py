@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from features import lake
-from features.records import listed
+from features.duck import listed
 
 _KEY = "scope, scope_id, window_start, window_s, counter, element"
 _NUMBERS = "coalesce(bin, -1000000), numerator, coalesce(denominator, -1)"

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from features.records import listed
+from features.duck import listed
 
 TEXTS = ("scope", "scope_id", "counter", "element", "vendor")
 TIMES = ("window_start", "received")

@@ -26,11 +26,11 @@ from features.counter_mapping import VendorMapping, read_mapping
 from features.counter_reading import open_long
 from features.counter_rules import RULES, first_broken, known_counters
 from features.counter_wide import open_wide
+from features.duck import connect, listed
 from features.indicators import Indicator, all_indicators, read_indicators
-from features.records import contents, find_files, listed
+from features.records import contents, find_files
 from features.sources import Content, is_simulated
 from features.table import Column
-from features.windowing import connect
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from features.duck import connect
 from features.indicators import Indicator
 from features.table import Column
-from features.windowing import connect
 
 LOOK_BACK = timedelta(days=7)  # older values are no evidence; also the days of history of `delta`
 SAME_HOUR = timedelta(minutes=30)  # a window of an earlier day is of the same hour if it ends this near

@@ -20,11 +20,10 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from features import counters, indicator_sums, lake, membership
+from features.duck import as_frame, connect, files_stay, listed
 from features.indicators import Indicator, IndicatorSet, ScopeWindow, all_indicators, read_indicators
-from features.point_in_time import files_stay
-from features.records import listed
 from features.table import Column, arrow_schema, empty_table
-from features.windowing import CREATED, as_frame, connect
+from features.windowing import CREATED
 
 log = logging.getLogger(__name__)
 

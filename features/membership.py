@@ -13,10 +13,8 @@ import numpy as np
 import pandas as pd
 
 from features import lake, records
-from features.point_in_time import files_stay
-from features.records import listed
+from features.duck import as_frame, connect, files_stay, listed
 from features.table import Column, empty_table
-from features.windowing import as_frame, connect
 
 PLACES = ("cell", "tac", "mme", "platform_node", "app", "fleet", "city", "province")
 MEMBERSHIP: tuple[Column, ...] = (

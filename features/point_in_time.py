@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from features.duck import files_stay
 from features.table import Column
 
 # Of one device the later window_end wins, then the later created; `tie` only makes equal rows a fixed choice.
@@ -190,15 +191,3 @@ def _reading() -> Iterator[Any]:  # Any: duckdb's connection; it is imported whe
 
     with files_stay(), duckdb.connect() as connection:
         yield connection
-
-
-@contextmanager
-def files_stay() -> Iterator[None]:
-    """Raise OSError that says what to do where a file of a query is gone that was there a moment ago."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.IOException as error:
-        fact = str(error).partition("\n")[0]
-        raise OSError(f"the lake must not lose files while it is read, but {fact}; try again") from error

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import counters, lake, membership, records, terminal
+from features.duck import as_frame
 from features.indicators import all_indicators
 from features.table import Column, empty_table
-from features.windowing import as_frame
 
 TARGETS: tuple[Column, ...] = (
     Column("service", "string", "-", "id of the service (configs/services)"),

@@ -2,7 +2,7 @@
 
 import glob
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,8 +159,3 @@ def _commit(workspace: Path, scratch: Path, loaded: _Loaded, columns: Sequence[C
 
 def _iso(moment: pd.Timestamp) -> str:
     return "" if pd.isna(moment) else moment.isoformat()
-
-
-def listed(paths: Iterable[Path]) -> str:
-    """Return paths as SQL literals in a list."""
-    return ", ".join("'{}'".format(str(path).replace("'", "''")) for path in paths)

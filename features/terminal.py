@@ -7,11 +7,9 @@ import numpy as np
 import pandas as pd
 
 from features import lake, records
+from features.duck import connect, files_stay, listed
 from features.indicators import TerminalFlag, TerminalIndicator, read_terminal
-from features.point_in_time import files_stay
-from features.records import listed
 from features.table import Column
-from features.windowing import connect
 
 TERMINAL: tuple[Column, ...] = (
     Column("device_id", "string", "-", "the device"),

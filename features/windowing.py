@@ -1,11 +1,9 @@
 """WINDOWS: what is told of a device over a stretch of time, computed from its flows by one function for every road."""
 
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Self
 
 import duckdb
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
+from features.duck import as_frame, connect
 from features.feature import FLOW, KEY, Group
 from features.flow_features import FLOW_GROUP, described
 from features.flows import FLOWS, FlowSettings
@@ -133,29 +132,6 @@ def device_windows(flows: pd.DataFrame, window: Window) -> pd.DataFrame:
         return as_frame(compute(connection, window), WINDOWS)
     finally:
         connection.unregister("flows")
-
-
-def as_frame(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
-    """Return an Arrow table of ours as a frame with the dtypes of its contract."""
-    ours = table.select([column.name for column in columns])
-    frame: pd.DataFrame = ours.to_pandas(types_mapper={pa.string(): pd.StringDtype()}.get)
-    return frame
-
-
-def connect(*, threads: int, scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB of its own that knows no time zone but UTC and loads nothing from outside.
-
-    scratch: where it may put what does not fit in memory; nowhere if None.
-    """
-    spill = "" if scratch is None else str(scratch / "spilled")
-    connection = duckdb.connect(
-        config={"autoinstall_known_extensions": False, "threads": threads, "temp_directory": spill}
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET preserve_insertion_order = false")
-    shown = "true" if sys.stdout.isatty() else "false"  # DuckDB draws on stdout, which others may read
-    connection.execute(f"SET enable_progress_bar = {shown}")
-    return connection
 
 
 def compute(connection: duckdb.DuckDBPyConnection, window: Window, *, touched: str | None = None) -> pa.Table:

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from features import lake
 from features.configuration import find_config, read_config
+from features.duck import as_frame, connect, files_stay, listed
 from features.flows import FLOWS
-from features.point_in_time import files_stay
 from features.table import arrow_schema, empty_table
 from features.windowing import (
     CREATED,
@@ -37,9 +37,7 @@ from features.windowing import (
     WINDOWS,
     Window,
     WindowSettings,
-    as_frame,
     compute,
-    connect,
     device_windows,
     placing,
     steps,
@@ -204,7 +202,7 @@ def _newest(files: Iterable[Path]) -> str:
 
 
 def _parquet(files: Iterable[Path]) -> str:
-    return f"read_parquet([{_listed(map(str, files))}], union_by_name = true, hive_partitioning = false)"
+    return f"read_parquet([{listed(files)}], union_by_name = true, hive_partitioning = false)"
 
 
 def _change(built: _Built, wanted: dict[str, str]) -> _Change:
@@ -400,7 +398,3 @@ def _devices(workspace: Path) -> dict[str, list[str]]:
     """Return whom each source speaks of."""
     told = lake.devices(workspace)[["source", "device_id"]].drop_duplicates()
     return {str(source): sorted(ids) for source, ids in told.groupby("source")["device_id"]}
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join("'{}'".format(name.replace("'", "''")) for name in names)

@@ -9,7 +9,7 @@ import pytest
 
 from features import counters, lake
 from features.counter_rules import ASKED, COMPARED, FOUND
-from features.windowing import connect
+from features.duck import connect
 
 START = "2026-03-01T08:00:00Z"
 RRC = "rrc_setup_succ/rrc_setup_att"
