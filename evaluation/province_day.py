@@ -11,7 +11,7 @@ from evaluation import day
 from evaluation.day import Panel
 from evaluation.faults import find_catalogue, read_catalogue
 from evaluation.process import Kqi, read_services
-from features import indicator_windows, province
+from features import indicator_tables, province
 from features.indicators import Indicator, all_indicators
 
 SCOPES = ("cell", "tac", "mme", "platform_node", "app", "fleet")  # of faults that many devices share
@@ -96,7 +96,7 @@ def _kqi_panel(targets: pd.DataFrame, fault: Happened, kqi: Kqi) -> Panel:
 
 def _indicator_panels(workspace: Path, fault: Happened) -> list[Panel]:
     """Return the indicators of the element that the fault makes worse most."""
-    wide = indicator_windows.rows(workspace, fault.location_scope)
+    wide = indicator_tables.rows(workspace, fault.location_scope)
     mine = wide[wide["scope_id"] == fault.location_id].set_index("window_end")
     there = [one for one in all_indicators(workspace) if one.id in mine]
     ranked = sorted(there, key=lambda one: -worse(mine[one.id], fault, one))

@@ -1,45 +1,29 @@
-"""INDICATORS: the values of every scope and window, built from the counters of the lake, kept version by version.
+"""The values of every scope and window, built from the counters of the lake, kept version by version.
 
-The rows lie wide in lake/indicators/scope=SCOPE/date=DATE (of window_end). A row whose counters changed is written
-again with a new `created`, and its old version stays: what was known when, can be told. `long` is the long view.
+A row whose counters changed is written again with a new `created`, and its old version stays: what was known when,
+can be told.
 """
 
-import hashlib
-import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
 from features import counters, indicator_sums, lake, membership
-from features.duck import as_frame, connect, files_stay, listed
+from features.built import now_after, recall, remember
+from features.duck import connect, listed
+from features.indicator_changes import Built, Change, present, since
+from features.indicator_tables import folder, newest_sql, root, wide_columns
 from features.indicators import Indicator, IndicatorSet, ScopeWindow, all_indicators, read_indicators
-from features.table import Column, arrow_schema, empty_table
+from features.table import arrow_schema
 from features.windowing import CREATED
 
-log = logging.getLogger(__name__)
-
-KEYS: tuple[Column, ...] = (
-    Column("scope_id", "string", "-", "which one"),
-    Column("window_end", "timestamp", "UTC", "first instant after the window"),
-    CREATED,
-)
-LONG: tuple[Column, ...] = (
-    Column("scope", "string", "-", "device, cell, tac, ..."),
-    *KEYS[:2],
-    Column("indicator", "string", "-", "id of the indicator"),
-    Column("value", "float64", "-", "in the unit of the indicator; empty is no evidence", empty=True),
-    Column("samples", "float64", "1", "what the value was made of", low=0),
-)
-_MAKING = 1  # raised when the code makes other rows of the same counters
 _DAY = timedelta(days=1)
 _DEVICE_ROWS = 4_000_000  # rows of COUNTERS in the windows of devices computed at a time
 _SLICE_ROWS = 2_000_000  # rows of a day that windows are computed of at a time
@@ -63,39 +47,21 @@ class BuildSummary:
 
 
 @dataclass(frozen=True)
-class _Built:
-    """lake/indicators/built.json: what the rows were made from.
-
-    recipe: a hash of all that decides a row but data. created: of the newest rows, ISO 8601. until: the last
-    window_end that was asked for, "" for all. sources: the fingerprint of each delivery of counters. dates: those of
-    its counters. members: the fingerprints of the membership.
-    """
-
-    recipe: str
-    created: str
-    until: str
-    sources: dict[str, str]
-    dates: dict[str, list[str]]
-    members: list[str]
-
-
-@dataclass(frozen=True)
 class _Plan:
-    """One build. dates: whose counters changed. until: no window ends later. sources: new, replaced or gone ones.
-
-    everything: every row is computed anew, not only what new sources touch.
-    """
+    """One build. until: no window ends later."""
 
     workspace: Path
     scratch: Path
     settings: IndicatorSet
-    windows: Mapping[str, ScopeWindow]
     indicators: tuple[Indicator, ...]
     created: datetime
     until: datetime | None
-    dates: tuple[date, ...]
-    sources: tuple[str, ...]
-    everything: bool
+    change: Change
+
+    @property
+    def windows(self) -> Mapping[str, ScopeWindow]:
+        """The window of each scope."""
+        return {str(scope): window for scope, window in self.settings.windows.items()}
 
 
 def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummary:
@@ -110,71 +76,19 @@ def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummar
     settings, indicators = read_indicators(workspace), all_indicators(workspace)
     _check(settings)
     with lake.writing(workspace) as scratch:
-        records = lake.deliveries(workspace, counters.KIND)
-        if not records:
-            raise LookupError(f"no counters in the lake of {workspace}; run iotlens counters ingest first")
-        built, now = (
-            _built(workspace),
-            _Built(
-                recipe=_recipe(settings, indicators),
-                created=datetime.now(UTC).isoformat(),
-                until=window_end.astimezone(UTC).isoformat() if window_end else "",
-                sources={source: record.fingerprint for source, record in records.items()},
-                dates={source: _dates(record) for source, record in records.items()},
-                members=[
-                    one.fingerprint + source
-                    for source, one in lake.deliveries(workspace, membership.KIND).items()
-                ],
-            ),
-        )
-        created = datetime.fromisoformat(now.created)
-        if built:  # the clock may have been set back, and the newest version is the one created last
-            created = max(created, datetime.fromisoformat(built.created) + timedelta(microseconds=1))
-        everything = built is None or built.recipe != now.recipe or built.members != now.members
-        dates, sources = _changed(built, now, everything=everything)
-        plan = _Plan(
-            workspace,
-            scratch,
-            settings,
-            _windows(settings),
-            indicators,
-            created,
-            window_end,
-            dates,
-            sources,
-            everything,
-        )
+        built = recall(root(workspace), Built)
+        created = now_after(built.created if built else None)
+        now = present(workspace, settings, indicators, until=window_end, created=created)
+        plan = _Plan(workspace, scratch, settings, indicators, created, window_end, since(built, now))
         computed, written = _compute(plan)
-        _remember(workspace, now, created)
+        remember(root(workspace), now)
     return BuildSummary(computed, written)
-
-
-def _windows(settings: IndicatorSet) -> Mapping[str, ScopeWindow]:
-    return {str(scope): window for scope, window in settings.windows.items()}
 
 
 def _check(settings: IndicatorSet) -> None:
     for scope, window in settings.windows.items():
         if scope != "device" and 86_400 % window.length_s:
             raise ValueError(f"windows.{scope}.length_s must divide a day, but is {window.length_s}")
-
-
-def _changed(
-    built: _Built | None, now: _Built, *, everything: bool
-) -> tuple[tuple[date, ...], tuple[str, ...]]:
-    """Return the dates whose windows may have changed, and the deliveries that did it."""
-    before = built.sources if built else {}
-    sources = [one for one in {**before, **now.sources} if before.get(one) != now.sources.get(one)]
-    told = {day for one in sources for day in now.dates.get(one, [])}
-    if built:
-        told |= {day for one in sources for day in built.dates.get(one, [])}
-        if built.until and built.until != now.until:  # what lay beyond it then
-            told |= {day for days in now.dates.values() for day in days if day >= built.until[:10]}
-            told |= {str(date.fromisoformat(built.until[:10]) - _DAY)}
-    if everything:
-        told |= {day for days in now.dates.values() for day in days}
-    there = {day for days in now.dates.values() for day in days} | told
-    return tuple(date.fromisoformat(day) for day in sorted(told & there)), tuple(sources)
 
 
 def _compute(plan: _Plan) -> tuple[dict[str, int], dict[str, int]]:
@@ -190,7 +104,7 @@ def _compute(plan: _Plan) -> tuple[dict[str, int], dict[str, int]]:
         codes = indicator_sums.codes_of(plan.indicators)
         connection.register("codes", pa.table({"counter": list(codes), "code": list(codes.values())}))
         _open_membership(connection, plan)
-        for day in tqdm(plan.dates, desc="indicators", delay=2, disable=None):
+        for day in tqdm(plan.change.dates, desc="indicators", delay=2, disable=None):
             present = _open_day(connection, plan, day)
             for scope in plan.windows:
                 for span in _slices(connection, plan, scope, day):
@@ -342,10 +256,10 @@ def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tup
     """Compute the windows of devices that changed counters can matter to, batch by batch; yield the counts."""
     window = plan.windows.get("device")
     wanted = indicator_sums.indicators_of("device", plan.indicators)
-    if window is None or not plan.dates or not wanted:
+    if window is None or not plan.change.dates or not wanted:
         return
     back = timedelta(seconds=window.length_s)
-    first, last = plan.dates[0], plan.dates[-1] + back
+    first, last = plan.change.dates[0], plan.change.dates[-1] + back
     days = [first - back + _DAY * n for n in range((last - first + back).days + 1)]
     rows = f"SELECT * FROM ({_rows_sql(plan, days)}) WHERE scope = 'device'"
     total = connection.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0]
@@ -375,16 +289,18 @@ def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tup
 def _touched(plan: _Plan) -> str:
     """Return the SQL of the devices whose windows may have changed."""
     records = lake.deliveries(plan.workspace, counters.KIND)
-    changed = [source for source in plan.sources if source in records]
-    replaced = len(changed) < len(plan.sources) or any(records[source].superseded for source in changed)
-    everyone = f"SELECT DISTINCT scope_id FROM ({_rows_sql(plan, plan.dates)}) WHERE scope = 'device'"
+    changed = [source for source in plan.change.sources if source in records]
+    replaced = len(changed) < len(plan.change.sources) or any(
+        records[source].superseded for source in changed
+    )
+    everyone = f"SELECT DISTINCT scope_id FROM ({_rows_sql(plan, plan.change.dates)}) WHERE scope = 'device'"
     files = [
         plan.workspace / "lake" / file
         for source in changed
         for file in records[source].files
         if file.startswith("counters/")
     ]
-    if plan.everything or replaced or not files or plan.until:
+    if plan.change.everything or replaced or not files or plan.until:
         stored = sorted(folder(plan.workspace, "device").rglob("*.parquet"))
         before = f" UNION SELECT scope_id FROM read_parquet([{listed(stored)}], union_by_name = true)"
         return everyone + (before if stored else "")
@@ -428,7 +344,7 @@ def _write(
     count = connection.execute("SELECT count(*) FROM computed").fetchall()[0][0]
     days = [span[0].date() + _DAY * n for n in range((span[1].date() - span[0].date()).days + 1)]
     files = [file for day in days for file in sorted((place / f"date={day}").glob("*.parquet"))]
-    stored = f"SELECT * EXCLUDE (created) FROM ({_newest(files, columns)}) WHERE {within} AND {only}"
+    stored = f"SELECT * EXCLUDE (created) FROM ({newest_sql(files, columns)}) WHERE {within} AND {only}"
     empties = ", ".join(
         f'0.0 AS "{name}"' if name.endswith("__samples") else f'NULL AS "{name}"' for name in names
     )
@@ -455,101 +371,3 @@ def _append(table: pa.Table, place: Path, created: datetime) -> None:
             [("scope_id", "ascending"), ("window_end", "ascending")]
         )
         lake.write_parquet(place / f"date={day}" / name, rows)
-
-
-def wide_columns(indicators: Sequence[Indicator]) -> tuple[Column, ...]:
-    """Return the columns of the wide rows of a scope: keys, then a value and its samples for each indicator."""
-    return (
-        *KEYS,
-        *(
-            column
-            for one in indicators
-            for column in (
-                Column(one.id, "float64", one.unit, one.name, empty=True),
-                Column(f"{one.id}__samples", "float64", "1", f"samples of {one.id}", low=0),
-            )
-        ),
-    )
-
-
-def columns(workspace: Path, scope: str) -> tuple[Column, ...]:
-    """Return the columns of the wide rows of a scope, as the configuration of a workspace has them."""
-    return wide_columns(indicator_sums.indicators_of(scope, all_indicators(workspace)))
-
-
-def folder(workspace: Path, scope: str) -> Path:
-    """Return where the wide rows of a scope lie, one folder a date of window_end."""
-    return workspace / "lake" / "indicators" / f"scope={scope}"
-
-
-def _newest(files: Sequence[Path], wanted: Sequence[Column]) -> str:
-    """Return the SQL of the newest version of each row, under the wanted columns."""
-    names = ", ".join(f'"{column.name}"' for column in wanted)
-    newest = "row_number() OVER (PARTITION BY scope_id, window_end ORDER BY created DESC) = 1"
-    read = f"SELECT * FROM read_parquet([{listed(files)}], union_by_name = true, hive_partitioning = false)"
-    return f"SELECT {names} FROM ({read} UNION ALL BY NAME SELECT * FROM template) QUALIFY {newest}"
-
-
-def rows(workspace: Path, scope: str) -> pd.DataFrame:
-    """Return the newest version of each wide row of a scope, ordered by its keys; LookupError for a strange scope.
-
-    Raises OSError where a file goes meanwhile; asked again, it answers.
-    """
-    known = read_indicators(workspace).windows
-    if scope not in known:
-        raise LookupError(f"no scope {scope!r}; there are {', '.join(known)}")
-    wanted, files = columns(workspace, scope), sorted(folder(workspace, scope).rglob("*.parquet"))
-    if not files:
-        return empty_table(wanted)
-    with files_stay(), connect(threads=2) as connection:
-        connection.register("template", arrow_schema(wanted).empty_table())
-        found = connection.execute(f"{_newest(files, wanted)} ORDER BY scope_id, window_end").to_arrow_table()
-    return as_frame(found.cast(arrow_schema(wanted)), wanted)
-
-
-def long(workspace: Path, scope: str) -> pd.DataFrame:
-    """Return INDICATORS of a scope in the long view: a row per scope_id, window_end and indicator."""
-    wide = rows(workspace, scope)
-    ids = [name for name in wide.columns[len(KEYS) :] if not name.endswith("__samples")]
-    keys = wide[["scope_id", "window_end"]]
-    parts = [
-        keys.assign(scope=scope, indicator=one, value=wide[one], samples=wide[f"{one}__samples"])
-        for one in ids
-    ]
-    if not parts or wide.empty:
-        return empty_table(LONG)
-    told = pd.concat(parts).sort_values(["scope_id", "window_end"], kind="stable", ignore_index=True)
-    typed: pd.DataFrame = told.astype({"scope": "string", "indicator": "string"})
-    return typed[[column.name for column in LONG]]
-
-
-def _recipe(settings: IndicatorSet, indicators: Sequence[Indicator]) -> str:
-    """Return a hash of all that decides a row besides counters and membership."""
-    made = [(one.id, one.aggregate.model_dump(), one.granularity, one.min_samples) for one in indicators]
-    lengths = {scope: window.model_dump() for scope, window in settings.windows.items()}
-    told = [_MAKING, made, lengths, settings.min_samples_at_device_scope]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _dates(record: lake.Delivery) -> list[str]:
-    folders = {Path(file).parent.name for file in record.files if file.startswith("counters/")}
-    return sorted(name.removeprefix("date=") for name in folders)
-
-
-def _built(workspace: Path) -> _Built | None:
-    path = _state(workspace)
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return _Built(**told) if set(told) == {field.name for field in fields(_Built)} else None  # else of old
-
-
-def _remember(workspace: Path, built: _Built, created: datetime) -> None:
-    path = _state(workspace)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_suffix(".new")
-    told = {**asdict(built), "created": created.isoformat()}
-    written.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    written.replace(path)
-
-
-def _state(workspace: Path) -> Path:
-    return workspace / "lake" / "indicators" / "built.json"

@@ -7,10 +7,9 @@ A window that is now made in another way is computed anew beside its old rows, w
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from features import lake
+from features.built import now_after, recall, remember
 from features.configuration import find_config, read_config
 from features.duck import as_frame, connect, files_stay, listed
 from features.flows import FLOWS
@@ -81,7 +81,7 @@ class BuildSummary:
 
 @dataclass(frozen=True)
 class _Built:
-    """lake/windows/built.json: what the rows were made from.
+    """lake/windows/built.json: what the rows were made from (features/built.py).
 
     recipes: of each window, a hash of all that decides a row. created: of the newest rows, ISO 8601. sources: the
     fingerprint of each. devices: whom each spoke of.
@@ -151,16 +151,17 @@ def build(workspace: Path) -> BuildSummary:
         if flow_settings := lake.flow_settings(workspace):
             settings.check_against(flow_settings)
         wanted = {source: record.fingerprint for source, record in records.items()}
-        recipes, built = {window.name: _recipe(window) for window in settings.windows}, _built(workspace)
+        recipes = {window.name: _recipe(window) for window in settings.windows}
+        built = recall(_root(workspace), _Built)
         kept = {
             name: recipe for name, recipe in recipes.items() if built and built.recipes.get(name) == recipe
         }
-        change, created = None, datetime.now(UTC)
+        change, created = None, now_after(built.created if built else None)
         if built:
             change = _change(built, wanted)
-            # the clock may have been set back, and the newest version is the one created last
-            created = max(created, datetime.fromisoformat(built.created) + timedelta(microseconds=1))
-            _remember(workspace, replace(built, recipes=kept))  # should this build be killed after a swap
+            remember(
+                _root(workspace), replace(built, recipes=kept)
+            )  # should this build be killed after a swap
         files = {source: _flow_files(workspace, record) for source, record in records.items()}
         jobs = [
             _Job(
@@ -175,7 +176,7 @@ def build(workspace: Path) -> BuildSummary:
         ]
         counts = {job.window.name: _build_window(job) for job in jobs}
         _remove_others(workspace, [job.place for job in jobs], scratch)
-        _remember(workspace, _Built(recipes, created.isoformat(), wanted, _devices(workspace)))
+        remember(_root(workspace), _Built(recipes, created.isoformat(), wanted, _devices(workspace)))
     computed, written, removed = ({name: each[i] for name, each in counts.items()} for i in range(3))
     return BuildSummary(computed, written, removed)
 
@@ -356,7 +357,7 @@ def _swap(job: _Job) -> None:
 
 def _remove_others(workspace: Path, places: Sequence[Path], scratch: Path) -> None:
     """Take away the windows that windows.yaml no longer has."""
-    for folder in (workspace / "lake" / "windows").glob("window=*"):
+    for folder in _root(workspace).glob("window=*"):
         if folder not in places:
             folder.rename(scratch / f"former {folder.name}")
 
@@ -372,26 +373,12 @@ def _flow_files(workspace: Path, record: lake.Source) -> list[Path]:
     return [workspace / "lake" / file for file in record.files if file.startswith("flows/")]
 
 
+def _root(workspace: Path) -> Path:
+    return workspace / "lake" / "windows"
+
+
 def _folder(workspace: Path, window: str) -> Path:
-    return workspace / "lake" / "windows" / f"window={window}"
-
-
-def _state(workspace: Path) -> Path:
-    return workspace / "lake" / "windows" / "built.json"
-
-
-def _built(workspace: Path) -> _Built | None:
-    path = _state(workspace)
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return _Built(**told) if set(told) == {field.name for field in fields(_Built)} else None  # else of old
-
-
-def _remember(workspace: Path, built: _Built) -> None:
-    path = _state(workspace)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_suffix(".new")
-    written.write_text(json.dumps(asdict(built), indent=1) + "\n", encoding="utf-8")
-    written.replace(path)
+    return _root(workspace) / f"window={window}"
 
 
 def _devices(workspace: Path) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_counters import GOOD
 from test_indicator_windows import deliver, members
 
-from features import counters, indicator_windows, sketch
+from features import counters, indicator_tables, indicator_windows, sketch
 from features.indicators import Mean, Quantile, Ratio, all_indicators, read_indicators
 
 DAY = pd.Timestamp("2026-03-01T00:00:00Z")
@@ -158,7 +158,7 @@ def expected(rows: list[dict[str, object]], aggregate: Ratio | Quantile | Mean) 
 def compare(workspace: Path, rows: list[dict[str, object]]) -> None:
     found = account(rows)
     for scope in LEVELS:
-        long = indicator_windows.long(workspace, scope)
+        long = indicator_tables.long(workspace, scope)
         answers = {(i, e, k): (v, s) for _, i, e, k, v, s in long.itertuples(index=False)}
         seen = {(i, e) for (i, e, _), (_, s) in answers.items() if s > 0}
         due = set()

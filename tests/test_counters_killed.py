@@ -12,12 +12,12 @@ from test_counters import visible
 from test_indicator_windows import RRC, TABLE, count, members
 from test_membership import member
 
-from features import counters, indicator_windows
+from features import counters, indicator_tables
 
 WORK = """
 import sys
 from pathlib import Path
-from features import counters, indicator_windows
+from features import counters, indicator_tables, indicator_windows
 counters.ingest([sys.argv[1]], Path(sys.argv[2]))
 indicator_windows.build(Path(sys.argv[2]))
 """
@@ -64,6 +64,6 @@ def test_a_killed_ingest_and_build_go_on_as_if_nothing_had_happened(tmp_path: Pa
     assert told.rows == told.used + told.quarantined == 80
     for scope in ("device", "cell", "tac", "fleet", "city"):
         found, wanted = (
-            indicator_windows.rows(one, scope).drop(columns="created") for one in (disturbed, undisturbed)
+            indicator_tables.rows(one, scope).drop(columns="created") for one in (disturbed, undisturbed)
         )
         pd.testing.assert_frame_equal(found, wanted)

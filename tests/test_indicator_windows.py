@@ -11,7 +11,7 @@ import pytest
 from test_counters import GOOD
 from test_membership import HEAD, member
 
-from features import counters, indicator_windows, membership, sketch
+from features import counters, indicator_tables, indicator_windows, membership, sketch
 
 NOON = "2026-03-01T12:00:00Z"
 TABLE = list(GOOD)
@@ -49,7 +49,7 @@ def members(workspace: Path, *rows: str) -> None:
 
 
 def value(workspace: Path, scope: str, scope_id: str, end: str, indicator: str) -> tuple[float, float]:
-    found = indicator_windows.long(workspace, scope)
+    found = indicator_tables.long(workspace, scope)
     at = (
         (found["scope_id"] == scope_id)
         & (found["window_end"] == pd.Timestamp(end))
@@ -108,9 +108,9 @@ def test_a_bike_that_moved_at_noon_counts_in_the_right_cell_in_each_window(works
     before = value(workspace, "cell", "c1", "2026-03-01T12:00:00Z", "rrc_setup_success_rate")
     after = value(workspace, "cell", "c2", "2026-03-01T12:15:00Z", "rrc_setup_success_rate")
     assert (before, after) == ((80, 50), (50, 60))
-    assert set(indicator_windows.rows(workspace, "cell")["scope_id"]) == {"c1", "c2"}
-    assert len(indicator_windows.rows(workspace, "cell")) == 2
-    assert len(indicator_windows.rows(workspace, "tac")) == 2
+    assert set(indicator_tables.rows(workspace, "cell")["scope_id"]) == {"c1", "c2"}
+    assert len(indicator_tables.rows(workspace, "cell")) == 2
+    assert len(indicator_tables.rows(workspace, "tac")) == 2
 
 
 def test_a_scope_with_its_own_counters_needs_none_from_below(workspace: Path) -> None:
@@ -178,7 +178,7 @@ def test_late_counters_write_only_their_windows_anew(workspace: Path) -> None:
     again = indicator_windows.build(workspace)
     assert (again.written["cell"], again.written["tac"]) == (1, 1)
     assert value(workspace, "cell", "c1", "2026-03-01T12:30:00Z", "rrc_setup_success_rate") == (90, 100)
-    assert indicator_windows.rows(workspace, "cell")["created"].nunique() == 2
+    assert indicator_tables.rows(workspace, "cell")["created"].nunique() == 2
 
 
 def test_windows_after_the_end_asked_for_wait_for_a_later_build(workspace: Path) -> None:
@@ -200,7 +200,7 @@ def test_counters_that_were_superseded_leave_no_trace(workspace: Path) -> None:
 def test_a_membership_told_later_rolls_up_what_lies_there(workspace: Path) -> None:
     deliver(workspace, [count("device", "b1", NOON, RRC, 40, 50)])
     indicator_windows.build(workspace)
-    assert indicator_windows.rows(workspace, "cell").empty
+    assert indicator_tables.rows(workspace, "cell").empty
     members(workspace, member("b1", "c1", "2026-03-01T00:00:00Z"))
     indicator_windows.build(workspace)
     assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
