@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.duck import connect
+from features.indicator_sums import indicators_of
 from features.indicators import Indicator
 from features.table import Column
 
@@ -54,7 +55,7 @@ def evidence(
     moment = pd.Timestamp(at).tz_convert("UTC")
     parts = []
     for scope, scope_id in places.items():
-        mine = [one for one in indicators if scope in one.granularity]
+        mine = indicators_of(scope, indicators)
         rows = _rows(files.get(scope, ()), scope_id, moment, [one.id for one in mine])
         told = [_told(rows, one.id, moment) for one in mine]
         named = {"scope": scope, "scope_id": scope_id, "indicator": [one.id for one in mine]}

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from features import feast_views
 from features.configuration import find_config, read_config
-from features.evidence import evidence
 from features.feast_import import load as _feast
 from features.indicators import Indicator, all_indicators, read_indicators
 from features.one_writer import changed_whole, one_writer
@@ -170,13 +169,16 @@ class Store:
 
         Raises LookupError for a device that MEMBERSHIP does not know then, ValueError unless `at` is aware.
         """
-        from features.membership import places as places_of
+        from features import evidence, indicator_tables, membership
 
         if at.tzinfo is None:
             raise ValueError(f"at must be an aware datetime, however: {at!r}")
-        places = places_of(self.workspace, device_id, at)
-        files = {scope: sorted(self._scope_folder(scope).rglob("*.parquet")) for scope in places}
-        return evidence(files, places, at=at, indicators=self.indicators)
+        places = membership.places(self.workspace, device_id, at)
+        files = {
+            scope: sorted(indicator_tables.folder(self.workspace, scope).rglob("*.parquet"))
+            for scope in places
+        }
+        return evidence.evidence(files, places, at=at, indicators=self.indicators)
 
     def publish(self) -> int:
         """Write the newest window row of each device online where it is new since last time; return how many.
@@ -307,21 +309,13 @@ class Store:
 
     def _of_scope(self, scope: str) -> list[Any]:
         """Return the entity of a scope and the view of its indicators."""
-        owner, name = feast_views.entity(f"scope_{scope}", "scope_id"), f"indicators_{scope}"
-        columns = [
-            column
-            for one in self.indicators
-            if scope in one.granularity
-            for column in (
-                Column(one.id, "float64", one.unit, one.name, empty=True),
-                Column(f"{one.id}__samples", "float64", "1", f"samples of {one.id}"),
-            )
-        ]
-        read = feast_views.source(name, self._scope_folder(scope))
-        return [owner, feast_views.past(name, owner, columns, ttl=self.scopes[scope], read=read)]
+        from features.indicator_sums import indicators_of
+        from features.indicator_tables import KEYS, folder, wide_columns
 
-    def _scope_folder(self, scope: str) -> Path:
-        return self.workspace.resolve() / "lake" / "indicators" / f"scope={scope}"
+        owner, name = feast_views.entity(f"scope_{scope}", "scope_id"), f"indicators_{scope}"
+        columns = wide_columns(indicators_of(scope, self.indicators))[len(KEYS) :]
+        read = feast_views.source(name, folder(self.workspace.resolve(), scope))
+        return [owner, feast_views.past(name, owner, columns, ttl=self.scopes[scope], read=read)]
 
 
 def _online(window: str) -> str:

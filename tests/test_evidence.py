@@ -135,7 +135,7 @@ def test_the_store_tells_the_evidence_of_all_that_a_device_hung_on_at_the_moment
     levels = [told.set_index(["scope", "indicator"]).loc[("cell", LEVEL)] for told in (before, after)]
     assert [level["scope_id"] for level in levels] == ["c1", "c2"]
     assert [level["value"] for level in levels] == [-117.0, -90.0]
-    assert set(before["scope"]) >= {"device", "cell", "tac", "mme", "platform_node", "app", "fleet"}
+    assert set(before["scope"]) == {"device", *membership.PLACES}
     with pytest.raises(LookupError, match="no membership of device 'bike-9'"):
         kept.evidence("bike-9", NOON)
     with pytest.raises(ValueError, match="must be an aware datetime"):
