@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import indicator_windows, lake, sketch
-from features.counters import COUNTERS, KIND, ROW
+from features.counter_tables import COUNTERS, KIND, ROW
 from features.indicators import read_indicators
 from features.membership import MEMBERSHIP
 from features.table import arrow_schema

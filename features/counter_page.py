@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from features.counter_rules import RULES
-from features.counters import COUNTERS
+from features.counter_tables import COUNTERS
 from features.membership import MEMBERSHIP
 from features.table import Column
 from features.terminal import TERMINAL

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from features import counters, lake, membership
+from features import counter_tables, lake, membership
 from features.indicators import Indicator, IndicatorSet
 
 _MAKING = 1  # raised when the code makes other rows of the same counters
@@ -52,7 +52,7 @@ def present(
     created: datetime,
 ) -> Built:
     """Return what rows would be made from now. Raises LookupError where the lake holds no counters."""
-    records = lake.deliveries(workspace, counters.KIND)
+    records = lake.deliveries(workspace, counter_tables.KIND)
     if not records:
         raise LookupError(f"no counters in the lake of {workspace}; run iotlens counters ingest first")
     held = lake.deliveries(workspace, membership.KIND)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from features import counters, indicator_sums, lake, membership
+from features import counter_tables, indicator_sums, lake, membership
 from features.built import now_after, recall, remember
 from features.duck import connect, listed
 from features.indicator_changes import Built, Change, present, since
@@ -128,13 +128,13 @@ def _open_membership(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> None
 def _rows_sql(plan: _Plan, days: Iterable[date]) -> str:
     """Return the SQL of the rows of counters of some days: scope, scope_id, end_s, counter, bin, n, d."""
     folders = {f"date={day}" for day in days}
-    files = [file for file in counters.files(plan.workspace) if file.parent.name in folders]
+    files = [file for file in counter_tables.files(plan.workspace) if file.parent.name in folders]
     end = "epoch(window_start)::BIGINT + window_s AS end_s"
     columns = f"scope, scope_id, {end}, code AS counter, bin, numerator AS n, denominator AS d"
     if not files:
         texts = "'' AS scope, '' AS scope_id, 0::BIGINT AS end_s, 0::BIGINT AS counter, 0::BIGINT AS bin"
         return f"SELECT {texts}, 0.0::DOUBLE AS n, 0.0::DOUBLE AS d WHERE false"
-    return f"SELECT {columns} FROM ({counters.visible_sql(plan.workspace, files)}) JOIN codes USING (counter)"
+    return f"SELECT {columns} FROM ({counter_tables.visible_sql(plan.workspace, files)}) JOIN codes USING (counter)"
 
 
 def _open_day(connection: duckdb.DuckDBPyConnection, plan: _Plan, day: date) -> dict[str, frozenset[int]]:
@@ -288,7 +288,7 @@ def _devices(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> Iterable[tup
 
 def _touched(plan: _Plan) -> str:
     """Return the SQL of the devices whose windows may have changed."""
-    records = lake.deliveries(plan.workspace, counters.KIND)
+    records = lake.deliveries(plan.workspace, counter_tables.KIND)
     changed = [source for source in plan.change.sources if source in records]
     replaced = len(changed) < len(plan.change.sources) or any(
         records[source].superseded for source in changed

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_counters import GOOD
 from test_indicator_windows import deliver, members
 
-from features import counters, indicator_tables, indicator_windows, sketch
+from features import counter_tables, indicator_tables, indicator_windows, sketch
 from features.indicators import Mean, Quantile, Ratio, all_indicators, read_indicators
 
 DAY = pd.Timestamp("2026-03-01T00:00:00Z")
@@ -247,10 +247,10 @@ def test_every_row_is_used_or_quarantined(files: list[list[dict[str, str]]]) -> 
         for number, rows in enumerate(files):
             deliver(workspace, [{**GOOD, **row} for row in rows], f"{number}.csv")
             delivered.add(tuple(tuple(sorted(row.items())) for row in rows))
-        told = counters.tally(workspace)
+        told = counter_tables.tally(workspace)
         assert told.rows == sum(map(len, delivered))
         assert told.rows == told.used + told.quarantined
-        assert len(counters.quarantined(workspace)) == told.quarantined
+        assert len(counter_tables.quarantined(workspace)) == told.quarantined
         from test_counters import visible
 
-        assert (len(visible(workspace)) if counters.files(workspace) else 0) == told.used
+        assert (len(visible(workspace)) if counter_tables.files(workspace) else 0) == told.used

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_counters import visible
 
-from features import counters
+from features import counter_tables, counters
 from features.counter_mapping import read_mapping
 
 HEAD = (
@@ -30,7 +30,7 @@ def read(tmp_path: Path, *lines: str, name: str = "a.csv", head: str = HEAD) -> 
 
 
 def rises(tmp_path: Path) -> list[tuple[float, float]]:
-    if not counters.files(tmp_path / "ws"):
+    if not counter_tables.files(tmp_path / "ws"):
         return []
     found = visible(tmp_path / "ws")
     found = found[found["counter"] == "rrc_setup_succ/rrc_setup_att"].sort_values("window_start")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import counters, lake
+from features import counter_tables, counters, lake
 from features.counter_rules import ASKED, COMPARED, FOUND
 from features.duck import connect
 
@@ -41,7 +41,7 @@ def write(path: Path, *rows: dict[str, str]) -> str:
 
 def visible(workspace: Path) -> pd.DataFrame:
     with connect(threads=1) as connection:
-        sql = counters.visible_sql(workspace, counters.files(workspace))
+        sql = counter_tables.visible_sql(workspace, counter_tables.files(workspace))
         return connection.execute(f"FROM ({sql}) ORDER BY ALL").df()
 
 
@@ -103,7 +103,7 @@ def test_a_bad_row_is_quarantined_with_its_rule_and_itself(
     source = write(tmp_path / "a.csv", row(), row(scope_id="c2") | changes)
     done = counters.ingest([source], tmp_path / "ws")
     assert (done.rows, done.used, done.quarantined) == (2, 1, {rule: 1})
-    (bad,) = counters.quarantined(tmp_path / "ws").to_dict("records")
+    (bad,) = counter_tables.quarantined(tmp_path / "ws").to_dict("records")
     assert (bad["file"], bad["row"], bad["rule"]) == (source, 1, rule)
     changed = next(iter(changes.values()))
     assert changed == "" or changed.strip().replace("\t", "\\t") in bad["told"]
@@ -134,7 +134,7 @@ def test_a_ragged_row_is_told_as_it_stands(tmp_path: Path) -> None:
     source.write_text("\n".join([*lines[:2], "cell,c9", *lines[2:]]) + "\n")
     done = counters.ingest([str(source)], tmp_path / "ws")
     assert (done.rows, done.used) == (3, 2)
-    (bad,) = counters.quarantined(tmp_path / "ws").to_dict("records")
+    (bad,) = counter_tables.quarantined(tmp_path / "ws").to_dict("records")
     assert (bad["row"], bad["rule"], bad["told"]) == (1, "ragged_row", "cell,c9")
 
 
@@ -164,7 +164,7 @@ def test_an_element_that_membership_does_not_know_is_quarantined_until_it_does(t
     members(member("b1", "c2", "2026-03-02T00:00:00Z"))
     done = counters.ingest([source], tmp_path / "ws")
     assert (done.replaced, done.used, done.quarantined) == (1, 2, {})
-    assert counters.quarantined(tmp_path / "ws").empty
+    assert counter_tables.quarantined(tmp_path / "ws").empty
 
 
 def test_a_row_told_twice_counts_once(tmp_path: Path) -> None:
@@ -189,11 +189,11 @@ def test_of_two_deliveries_of_a_window_the_one_received_last_counts(
         counters.ingest([named[name]], tmp_path / "ws")
     found = visible(tmp_path / "ws")
     assert sorted(found["numerator"]) == [9, 95]
-    bad = counters.quarantined(tmp_path / "ws")
+    bad = counter_tables.quarantined(tmp_path / "ws")
     assert set(bad["rule"]) == {"superseded"}
     assert set(bad["file"]) == {early}
     assert len(bad) == 3
-    told = counters.tally(tmp_path / "ws")
+    told = counter_tables.tally(tmp_path / "ws")
     assert (told.rows, told.used, told.quarantined) == (5, 2, 3)
 
 
@@ -236,6 +236,8 @@ def test_files_lie_by_the_date_of_their_window_under_the_contract(tmp_path: Path
     (record,) = lake.deliveries(tmp_path / "ws", "counters").values()
     dates = [file.split("/")[1] for file in record.files]
     assert dates == ["date=2026-03-01", "date=2026-03-02"]
-    stored = pq.read_table(counters.files(tmp_path / "ws")[0], partitioning=None)
-    assert stored.column_names == [column.name for column in (*counters.COUNTERS, counters.ROW)]
-    assert [field.type for field in stored.schema][:-1] == [column.arrow for column in counters.COUNTERS]
+    stored = pq.read_table(counter_tables.files(tmp_path / "ws")[0], partitioning=None)
+    assert stored.column_names == [column.name for column in (*counter_tables.COUNTERS, counter_tables.ROW)]
+    assert [field.type for field in stored.schema][:-1] == [
+        column.arrow for column in counter_tables.COUNTERS
+    ]

@@ -12,12 +12,12 @@ from test_counters import visible
 from test_indicator_windows import RRC, TABLE, count, members
 from test_membership import member
 
-from features import counters, indicator_tables
+from features import counter_tables, indicator_tables
 
 WORK = """
 import sys
 from pathlib import Path
-from features import counters, indicator_tables, indicator_windows
+from features import counter_tables, counters, indicator_tables, indicator_windows
 counters.ingest([sys.argv[1]], Path(sys.argv[2]))
 indicator_windows.build(Path(sys.argv[2]))
 """
@@ -58,9 +58,11 @@ def test_a_killed_ingest_and_build_go_on_as_if_nothing_had_happened(tmp_path: Pa
             process.kill()
     assert start(source, disturbed).wait() == 0
     pd.testing.assert_frame_equal(visible(disturbed), visible(undisturbed))
-    pd.testing.assert_frame_equal(counters.quarantined(disturbed), counters.quarantined(undisturbed))
-    told = counters.tally(disturbed)
-    assert told == counters.tally(undisturbed)
+    pd.testing.assert_frame_equal(
+        counter_tables.quarantined(disturbed), counter_tables.quarantined(undisturbed)
+    )
+    told = counter_tables.tally(disturbed)
+    assert told == counter_tables.tally(undisturbed)
     assert told.rows == told.used + told.quarantined == 80
     for scope in ("device", "cell", "tac", "fleet", "city"):
         found, wanted = (

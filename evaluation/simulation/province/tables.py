@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from features.counters import COUNTERS
+from features.counter_tables import COUNTERS
 from features.table import Column
 
 EVENTS: tuple[Column, ...] = (
