@@ -19,7 +19,13 @@ TARGETS: tuple[Column, ...] = (
     Column("scope", "string", "-", "device, cell, ..."),
     Column("scope_id", "string", "-", "which one"),
     Column("window_end", "timestamp", "UTC", "first instant after the window"),
-    Column("value", "float64", "-", "in the unit of the KQI; empty where nothing happened", empty=True),
+    Column(
+        "value",
+        "float64",
+        "-",
+        "in the unit of the KQI, from the event log; empty: nothing happened",
+        empty=True,
+    ),
 )
 TARGETS_KIND = "targets"
 

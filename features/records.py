@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from features import lake
-from features.sources import Content, is_simulated, read_content
+from features.sources import Content, is_simulated, read_content, walked
 from features.table import Column, arrow_schema, check_table
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -45,7 +45,7 @@ def find_files(sources: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for source in sources:
         places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))  # noqa: PTH207
-        tables = [path for place in places for path in _tables(Path(place))]
+        tables = [Path(name) for place in places for name in walked(place, _is_table)]
         if not tables:
             raise FileNotFoundError(f"no table ({', '.join(SUFFIXES)}) at {source}")
         for path in tables:
@@ -53,11 +53,8 @@ def find_files(sources: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def _tables(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return [place]
-    inside = (path for path in place.rglob("*") if path.name.lower().endswith(SUFFIXES) and path.is_file())
-    return sorted(inside)
+def _is_table(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
 def contents(paths: Sequence[Path]) -> dict[Path, Content | str]:

@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def named_captures(sources: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for source in sources:
         places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))  # noqa: PTH207
-        captures = {name: Path(name) for place in places for name in _captures(place)}
+        captures = {name: Path(name) for place in places for name in walked(place, _is_capture)}
         if not captures:
             raise FileNotFoundError(
                 f"no capture ({', '.join(SUFFIXES)}, packed with gzip or not) at {source}"
@@ -54,7 +54,11 @@ def named_captures(sources: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _captures(place: str) -> Iterator[str]:
+def walked(place: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the files of a folder, and of those below, whose name is wanted; a file that is named itself is.
+
+    A folder that cannot be searched stands for itself, so that reading it tells so.
+    """
     if not Path(place).is_dir():
         yield place
         return
@@ -65,7 +69,7 @@ def _captures(place: str) -> Iterator[str]:
     ):
         entered.add(Path(folder).resolve())
         below[:] = sorted(name for name in below if Path(folder, name).resolve() not in entered)
-        yield from (os.path.join(folder, name) for name in sorted(files) if _is_capture(name))  # noqa: PTH118
+        yield from (os.path.join(folder, name) for name in sorted(files) if is_wanted(name))  # noqa: PTH118
     yield from closed
 
 

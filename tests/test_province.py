@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from evaluation.simulation.province import check, measured
 from evaluation.simulation.province.province import Files, simulate
-from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, EVENTS, GIVEN_COUNTERS, KQI, TRUTH
+from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, EVENTS, GIVEN_COUNTERS, TRUTH
 from features.configuration import find_config
 from features.flows import FLOWS
 from features.indicators import Indicator, all_indicators
 from features.membership import MEMBERSHIP
+from features.province import TARGETS
 from features.table import arrow_schema, check_table
 from features.terminal import TERMINAL
 from serving.cli_province import app
@@ -25,7 +26,7 @@ from serving.cli_province import app
 CONTRACTS = {
     "truth": TRUTH,
     "cases": CASES,
-    "kqi": KQI,
+    "kqi": TARGETS,
     "membership": MEMBERSHIP,
     "device_truth": DEVICE_TRUTH,
 }

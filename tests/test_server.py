@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tiny_fleet import free_port
 
 from serving import keys, server
 
@@ -20,12 +21,6 @@ from pathlib import Path
 from serving import server
 server.serve(server.prepare(Path(sys.argv[1]), sys.argv[2], port=int(sys.argv[3]), workers=2))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(

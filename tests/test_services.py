@@ -1,7 +1,6 @@
 """With the servers that a user has: Redis as the online store, a browser for the pages. Run by `make test-services`."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_fleet import LAST_HOUR, commit, tiny_flows
+from tiny_fleet import LAST_HOUR, commit, free_port, tiny_flows
 
 from evaluation import report
 from features import store, windows
@@ -25,12 +24,6 @@ CHROMIUM = (
     *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Flows of a tiny fleet, written by hand, and the way into a lake: what the tests of many doors share."""
 
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,3 +101,10 @@ def commit(
             check_table(flows, FLOWS, table="flows"),
             check_table(devices, DEVICES, table="devices"),
         )
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ import datetime as dt
 import logging
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from evaluation.simulation import camera, phone, reporter, side, strangers
 from evaluation.simulation.capture import in_order, merged, write_days
 from evaluation.simulation.fleet import Device, population, write_map
 from evaluation.simulation.profiles import FlowProfiles, Site, read_profiles
+from evaluation.simulation.whole import check_counts, check_free, made_whole
 from evaluation.simulation.wire.tap import Packet
 from features.lake import SIMULATED
 
@@ -60,18 +60,11 @@ def simulate(out: Path, *, profiles: Path, seed: int, devices_per_type: int, day
     goes on in a hidden folder beside it. Raises FileExistsError when `out` holds something, ValueError on a bad
     argument or profile.
     """
-    for name, value in (("devices_per_type", devices_per_type), ("days", days)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, but is {value}")
-    if out.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} must be new or empty, but holds files; remove it or name another")
+    check_counts(devices_per_type=devices_per_type, days=days)
+    check_free(out)
     plan = _Plan(read_profiles(profiles), seed, devices_per_type, days)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as hidden:
-        folder = Path(hidden) / out.name
-        folder.mkdir()
+    with made_whole(out) as folder:
         captures, packets, count = _write(plan, folder)
-        folder.replace(out)
     logger.info("simulated %d devices, %d packets, %d captures in %s", count, packets, len(captures), out)
     return Simulated(tuple(out / name for name in captures), out / "devices.csv", count, packets)
 

@@ -25,11 +25,12 @@ from evaluation.simulation.province.catalogue import ProvinceFaults
 from evaluation.simulation.province.counting import Book
 from evaluation.simulation.province.faults import DAY_S, Happening, cell_name, local_happenings, truth
 from evaluation.simulation.province.noise import Noise
-from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, KQI, TRUTH
+from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, TRUTH
 from evaluation.simulation.province.tally import Counted
 from evaluation.simulation.province.targets import KqiBook
 from evaluation.simulation.province.topology import Area, Plan, build, generator
 from features.indicators import Scope, all_indicators
+from features.province import TARGETS
 from features.table import Column, arrow_schema, check_table
 
 IOT = ("smoke_sensor", "bike_sharing")
@@ -133,7 +134,7 @@ def _write_quality(
         for (scope, length), some in counted.items()
         if scope in counting.LOCAL
     ]
-    write_table(job.scratch / f"kqi-{day.number:03d}-{area.number:03d}.parquet", pd.concat(made), KQI)
+    write_table(job.scratch / f"kqi-{day.number:03d}-{area.number:03d}.parquet", pd.concat(made), TARGETS)
     shared = {key: some for key, some in counted.items() if key[0] not in counting.LOCAL}
     scratch.leave(job.scratch / f"kqis-{day.number:03d}-{area.number:03d}.npz", shared)
     return quality.complaints(area, day, judged, acting, recipe.services)

@@ -3,7 +3,6 @@
 import logging
 import multiprocessing
 import os
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,12 @@ from evaluation.simulation.province.catalogue import read_faults
 from evaluation.simulation.province.faults import shared_happenings, truth
 from evaluation.simulation.province.noise import read_noise
 from evaluation.simulation.province.settings import read_settings
-from evaluation.simulation.province.tables import KQI, TRUTH
+from evaluation.simulation.province.tables import TRUTH
 from evaluation.simulation.province.tally import Counted, merged
 from evaluation.simulation.province.topology import Plan, generator
+from evaluation.simulation.whole import check_counts, check_free, made_whole
 from features.lake import SIMULATED
+from features.province import TARGETS
 
 logger = logging.getLogger(__name__)
 _FOLDERS = ("counters", "terminal", "events", "flows")
@@ -70,21 +71,16 @@ def simulate(
     in a hidden folder beside it. Raises FileExistsError when `out` holds something, ValueError on a bad argument or
     file.
     """
-    for name, value in (("devices", devices), ("days", days)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, but is {value}")
-    if out.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} must be new or empty, but holds files; remove it or name another")
+    check_counts(devices=devices, days=days)
+    check_free(out)
     plan = Plan(read_settings(files.settings), devices, days, seed)
     faults, noise = read_faults(files.faults), read_noise(files.noise)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as hidden:
-        folder, left = Path(hidden) / out.name, Path(hidden) / "scratch"
-        for made in (folder, left, *(folder / name for name in _FOLDERS)):
+    with made_whole(out) as folder:
+        left = folder.parent / "scratch"
+        for made in (left, *(folder / name for name in _FOLDERS)):
             made.mkdir()
         job = Job(plan, faults, tuple(shared_happenings(plan, faults)), noise, folder, left)
         done = _write(job, workers or os.cpu_count() or 1)
-        folder.replace(out)
     logger.info("%s in %s", done.text(), out)
     return done
 
@@ -155,7 +151,7 @@ def _write_shared(job: Job, day: int) -> int:
         )
         for (scope, length), counted in _added_up(job, f"kqis-{day:03d}").items()
     ]
-    areas.write_table(job.scratch / f"kqi-{day:03d}-x.parquet", pd.concat(made), KQI)
+    areas.write_table(job.scratch / f"kqi-{day:03d}-x.parquet", pd.concat(made), TARGETS)
     return int(whole.num_rows)
 
 

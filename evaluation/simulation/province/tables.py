@@ -1,4 +1,4 @@
-"""The tables of a province directory, as contracts."""
+"""The tables of a province directory that only a simulation has, as contracts; of the others the reader has them."""
 
 import numpy as np
 import pyarrow as pa
@@ -37,14 +37,6 @@ CASES: tuple[Column, ...] = (
     Column("at", "timestamp", "UTC", "when it was made"),
     Column("kqi", "string", "-", "what was bad"),
     Column("fault_id", "string", "-", "the strongest fault on the failed attempt, or none"),
-)
-KQI: tuple[Column, ...] = (
-    Column("service", "string", "-", "the service"),
-    Column("kqi", "string", "-", "its KQI"),
-    Column("scope", "string", "-", "what kind of element"),
-    Column("scope_id", "string", "-", "which one"),
-    Column("window_end", "timestamp", "UTC", "first instant after the window"),
-    Column("value", "float64", "1", "in the unit of the KQI, from the event log"),
 )
 DEVICE_TRUTH: tuple[Column, ...] = (
     Column("device_id", "string", "-", "the device"),
