@@ -1,13 +1,11 @@
 """The REST service, asked as a client asks it: a real application over a real workspace."""
 
-import asyncio
 import json
 import logging
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serving import examples, keys
-from serving.answering import MAX_WAITING, ROUND_DEVICES, Answering, AnsweringThread, load
-from serving.problems import KINDS, MEDIA_TYPE, Problem, type_uri
+from serving.problems import KINDS, MEDIA_TYPE, type_uri
 from serving.rest import create_app
-from serving.schema import Answer, Missing
 from serving.settings import Settings
 from training import artifact
 
@@ -235,72 +231,6 @@ def test_a_failure_of_ours_shows_its_instance_and_not_its_words(
     assert problem(answer) == "internal"
     assert "secret" not in answer.text
     assert answer.json()["instance"] in caplog.text
-
-
-def test_who_waits_is_answered_together_and_more_than_the_line_takes_is_turned_away(fleet: Any) -> None:
-    go_on, rounds = threading.Event(), list[int]()
-
-    class Slow(Answering):
-        def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
-            go_on.wait()
-            rounds.append(len(device_ids))
-            return super().devices(device_ids)
-
-    def load_slow() -> Slow:
-        loaded = load(fleet.workspace, fleet.session_run)
-        return Slow(loaded.model, loaded.store, loaded.service, loaded.judgement)
-
-    async def ask_all(thread: AnsweringThread) -> list[Any]:
-        await thread.settled()
-        first = asyncio.create_task(thread.devices(["tracker-0"]))
-        await asyncio.sleep(0)
-        asked = [asyncio.create_task(thread.devices([f"tracker-{i % 9}"])) for i in range(MAX_WAITING + 2)]
-        while not asked[-1].done():
-            await asyncio.sleep(0)
-        asked[3].cancel()
-        go_on.set()
-        return await asyncio.gather(first, *asked, return_exceptions=True)
-
-    thread = AnsweringThread(load_slow)
-    first, *answered = asyncio.run(ask_all(thread))
-    thread.close()
-    assert rounds == [1, ROUND_DEVICES, MAX_WAITING - ROUND_DEVICES]
-    assert first[0].device_id == "tracker-0"
-    for i, answer in enumerate(answered[:MAX_WAITING]):
-        status = "missing" if i % 9 == 8 else "known"
-        assert i == 3 or [(one.device_id, one.status) for one in answer] == [(f"tracker-{i % 9}", status)]
-    assert isinstance(answered[3], asyncio.CancelledError)
-    for turned_away in answered[MAX_WAITING:]:
-        assert isinstance(turned_away, Problem)
-        assert (turned_away.kind, turned_away.headers) == ("overloaded", {"Retry-After": "1"})
-
-
-def test_a_batch_that_was_admitted_is_not_turned_away_half_answered(fleet: Any) -> None:
-    go_on = threading.Event()
-
-    class Slow(Answering):
-        def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
-            go_on.wait()
-            return super().devices(device_ids)
-
-    def load_slow() -> Slow:
-        loaded = load(fleet.workspace, fleet.session_run)
-        return Slow(loaded.model, loaded.store, loaded.service, loaded.judgement)
-
-    async def ask_all(thread: AnsweringThread) -> list[Answer | Missing]:
-        await thread.settled()
-        batch = asyncio.create_task(thread.devices(["tracker-0"] * (ROUND_DEVICES + 1)))
-        await asyncio.sleep(0)
-        others = [asyncio.create_task(thread.devices(["tracker-1"])) for _ in range(MAX_WAITING)]
-        await asyncio.sleep(0)
-        go_on.set()
-        await asyncio.gather(*others)
-        return await batch
-
-    thread = AnsweringThread(load_slow)
-    answered = asyncio.run(ask_all(thread))
-    thread.close()
-    assert [one.device_id for one in answered] == ["tracker-0"] * (ROUND_DEVICES + 1)
 
 
 # Readiness
