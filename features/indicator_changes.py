@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from features import counter_tables, lake, membership
 from features.indicators import Indicator, IndicatorSet
 
-_MAKING = 1  # raised when the code makes other rows of the same counters
+_MAKING = 2  # raised when the code makes other rows of the same counters
 _DAY = timedelta(days=1)
 
 
@@ -20,7 +20,7 @@ class Built:
 
     recipe: a hash of all that decides a row but data. created: of the newest rows, ISO 8601. until: the last
     window_end that was asked for, "" for all. sources: the fingerprint of each delivery of counters. dates: those of
-    its counters. members: the fingerprints of the membership.
+    its counters. stays: of each delivery of MEMBERSHIP its fingerprint and first valid_from.
     """
 
     recipe: str
@@ -28,19 +28,28 @@ class Built:
     until: str
     sources: dict[str, str]
     dates: dict[str, list[str]]
-    members: list[str]
+    stays: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a build must look at. dates: whose counters changed. sources: deliveries that are new, replaced or gone.
+    """What a build must look at.
 
-    everything: every row is computed anew, not only what these touch.
+    counted: dates of counters that are new, other or gone. added: the deliveries that brought new ones. whole: dates
+    of which every window of a place is computed anew, not only those that `added` touches. every_device: so for
+    devices. beyond: windows that end later were not asked for before, None where all were.
     """
 
-    dates: tuple[date, ...]
-    sources: tuple[str, ...]
-    everything: bool
+    counted: tuple[date, ...]
+    added: tuple[str, ...]
+    whole: frozenset[date]
+    every_device: bool
+    beyond: datetime | None = None
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """The dates whose windows of places may change."""
+        return tuple(sorted({*self.counted, *self.whole}))
 
 
 def present(
@@ -62,24 +71,50 @@ def present(
         until=until.astimezone(UTC).isoformat() if until else "",
         sources={source: record.fingerprint for source, record in records.items()},
         dates={source: _dates(record) for source, record in records.items()},
-        members=[record.fingerprint + source for source, record in held.items()],
+        stays={source: [record.fingerprint, record.first] for source, record in held.items()},
     )
 
 
 def since(built: Built | None, now: Built) -> Change:
     """Return what changed since the rows were built."""
-    everything = built is None or built.recipe != now.recipe or built.members != now.members
-    before = built.sources if built else {}
-    sources = [one for one in {**before, **now.sources} if before.get(one) != now.sources.get(one)]
-    told = {day for one in sources for day in now.dates.get(one, [])}
-    if built:
-        told |= {day for one in sources for day in built.dates.get(one, [])}
-        if built.until and built.until != now.until:  # what lay beyond it then
-            told |= {day for days in now.dates.values() for day in days if day >= built.until[:10]}
-            told |= {str(date.fromisoformat(built.until[:10]) - _DAY)}
-    if everything:
-        told |= {day for days in now.dates.values() for day in days}
-    return Change(tuple(map(date.fromisoformat, sorted(told))), tuple(sources), everything)
+    everything = {day for days in now.dates.values() for day in days}
+    if built is None or built.recipe != now.recipe:
+        before = {day for days in built.dates.values() for day in days} if built else set()
+        told = _as_dates(everything | before)
+        return Change(tuple(sorted(told)), (), told, every_device=True)
+    sources = [
+        one for one in {**built.sources, **now.sources} if built.sources.get(one) != now.sources.get(one)
+    ]
+    added = tuple(one for one in sources if one not in built.sources)
+    other = {
+        day
+        for one in sources
+        if one in built.sources
+        for day in [*built.dates.get(one, []), *now.dates.get(one, [])]
+    }
+    opened = set()
+    if built.until and built.until != now.until:
+        last = str(date.fromisoformat(built.until[:10]) - _DAY)  # its last window may end at midnight
+        opened = {day for day in everything if day >= last}
+    counted = _as_dates(other | opened | {day for one in added for day in now.dates[one]})
+    return Change(
+        counted=tuple(sorted(counted)),
+        added=added,
+        whole=_as_dates(other | _moved(built, now, everything)),
+        every_device=bool(other),
+        beyond=datetime.fromisoformat(built.until) if opened else None,
+    )
+
+
+def _moved(built: Built, now: Built, days: Iterable[str]) -> set[str]:
+    """Return the days on which a changed membership may place a device elsewhere: those from its first row on."""
+    changed = [one for one in {**built.stays, **now.stays} if built.stays.get(one) != now.stays.get(one)]
+    told = [held[one][1] for held in (built.stays, now.stays) for one in changed if one in held]
+    return {day for day in days if told and day >= min(told)[:10]}
+
+
+def _as_dates(days: Iterable[str]) -> frozenset[date]:
+    return frozenset(map(date.fromisoformat, days))
 
 
 def _recipe(settings: IndicatorSet, indicators: Sequence[Indicator]) -> str:

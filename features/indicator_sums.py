@@ -7,6 +7,7 @@ own rows of a counter in a window, they win: nothing below adds to them.
 """
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from functools import cache, reduce
 
@@ -16,16 +17,17 @@ import ibis.expr.types as ir
 from features import sketch
 from features.indicators import Indicator, Mean, Quantile, Ratio, ScopeWindow
 
-BELOW: Mapping[str, tuple[str, ...]] = {  # nearest first
-    "cell": ("device",),
-    "tac": ("cell", "device"),
-    "mme": ("tac", "cell", "device"),
-    "city": ("cell", "device"),
-    "province": ("city", "cell", "device"),
-    "platform_node": ("device",),
-    "app": ("device",),
-    "fleet": ("device",),
+PARENT: Mapping[str, str] = {  # what a scope is summed from where it has no counters of its own
+    "cell": "device",
+    "tac": "cell",
+    "mme": "tac",
+    "city": "cell",
+    "province": "city",
+    "platform_node": "device",
+    "app": "device",
+    "fleet": "device",
 }
+SHORT_S = 3600  # windows that divide it are computed from the counters of so little time
 DEVICE_STEP_S = 900  # a device's window may end this often; where it counted nothing there is none
 ROLLED_UP = ("city", "province")  # they have every indicator that anything below them has
 _SUMS = ("counter", "bin", "n", "d")
@@ -47,6 +49,36 @@ def tick_s(windows: Mapping[str, ScopeWindow]) -> int:
     return reduce(math.gcd, lengths, DEVICE_STEP_S)
 
 
+def above(scope: str) -> tuple[str, ...]:
+    """Return all that a scope is summed into, nearest first."""
+    found = [one for one, parent in PARENT.items() if parent == scope]
+    return tuple(dict.fromkeys([*found, *(further for one in found for further in above(one))]))
+
+
+def groups(windows: Mapping[str, ScopeWindow]) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """Return the scopes of places that are computed together, each after its parent, and the window of all of them.
+
+    Scopes that are summed into one another stay together; of these, all whose windows fit into SHORT_S.
+    """
+    families: dict[str, list[str]] = {}
+    for scope in sorted((one for one in windows if one != "device"), key=lambda one: len(_chain(one))):
+        families.setdefault(_chain(scope)[-1], []).append(scope)
+    by_length: dict[int, list[str]] = {}
+    for family in families.values():
+        length = reduce(math.lcm, (windows[scope].length_s for scope in family))
+        by_length.setdefault(SHORT_S if SHORT_S % length == 0 else length, []).extend(family)
+    return tuple(
+        (tuple(scopes), reduce(math.lcm, (windows[scope].length_s for scope in scopes)))
+        for scopes in by_length.values()
+    )
+
+
+def _chain(scope: str) -> tuple[str, ...]:
+    """Return a scope and all that is summed into it, itself first, without devices."""
+    parent = PARENT.get(scope, "device")
+    return (scope,) if parent == "device" else (scope, *_chain(parent))
+
+
 def ceiling(seconds: ir.IntegerColumn, step_s: int) -> ir.IntegerColumn:
     """Return the end of the window of `step_s` that an end lies in."""
     return ((seconds + (step_s - 1)) // step_s * step_s).cast("int64")
@@ -57,7 +89,7 @@ def summed(rows: ir.Table, keys: Sequence[str]) -> ir.Table:
     return rows.group_by([*keys, "counter", "bin"]).agg(n=rows["n"].sum(), d=rows["d"].sum())
 
 
-def place(rows: ir.Table, stays: ir.Table, scopes: Sequence[str], tick: int) -> ir.Table:
+def placed(rows: ir.Table, stays: ir.Table, scopes: Sequence[str], tick: int) -> ir.Table:
     """Return rows of devices (device, end_s, counter, bin, n, d) as sums of the places that they were in.
 
     stays: MEMBERSHIP as it holds, valid_from and valid_to in microseconds.
@@ -67,55 +99,37 @@ def place(rows: ir.Table, stays: ir.Table, scopes: Sequence[str], tick: int) -> 
         stays,
         [rows["device"] == stays["device_id"], stays["valid_from"] < end_us, stays["valid_to"] >= end_us],
     )
-    ticked = held.mutate(tick=ceiling(held["end_s"], tick))
-    return summed(ticked, [*scopes, "tick"])
+    return summed(held.mutate(tick=ceiling(held["end_s"], tick)), [*scopes, "tick"])
 
 
-def target(
-    leaf: ir.Table, scope: str, windows: Mapping[str, ScopeWindow], present: Sequence[str]
-) -> ir.Table:
-    """Return the sums of a scope: scope_id, end_s (of its windows), counter, bin, n, d.
+def outranked(below: ir.Table, own: ir.Table, scope: str, length_s: int) -> ir.Table:
+    """Return the rows from below that count in a scope: those of counters that it did not count in the window itself.
 
-    leaf: rows with the `scope` that counted, a column per scope with the id there (empty where there is none), tick.
-    present: the scopes of which the leaf has rows.
+    below: a column for each place that the rows count in, the scope's among them, tick, counter, bin, n, d.
+    own: id, tick, counter. Rows with no place in the scope stay: they may have one above it.
     """
-
-    def ended(rows: ir.Table, at: str) -> ir.Table:
-        end = ceiling(rows["tick"], windows[at].length_s)
-        return rows.mutate(**{f"{at}__end": end})
-
-    parts = []
-    chain = chain_of(scope)
-    for place_, below in enumerate(chain):
-        if below not in present:
-            continue
-        rows = ended(leaf.filter(leaf["scope"] == below, leaf[scope].notnull()), scope)
-        for above in [one for one in chain[:place_] if one in present]:
-            own = ended(leaf.filter(leaf["scope"] == above), above)
-            own = own.select(above, f"{above}__end", "counter").distinct()
-            rows = rows if above == scope else ended(rows, above)
-            rows = rows.anti_join(own, [above, f"{above}__end", "counter"])
-        parts.append(rows.select(scope_id=rows[scope], end_s=rows[f"{scope}__end"], **_named(rows)))
-    return (
-        summed(ibis.union(*parts), ["scope_id", "end_s"])
-        if len(parts) > 1
-        else summed(parts[0], ["scope_id", "end_s"])
-    )
+    told = own.select(
+        **{scope: own["id"]}, window=ceiling(own["tick"], length_s), counter="counter"
+    ).distinct()
+    rows = below.mutate(window=ceiling(below["tick"], length_s))
+    return rows.anti_join(told, [scope, "window", "counter"]).drop("window")
 
 
-def _named(rows: ir.Table) -> dict[str, ir.Column]:
-    return {name: rows[name] for name in _SUMS}
+def lifted(rows: ir.Table, places: Sequence[str]) -> ir.Table:
+    """Return the sums that rows come to in the places above them."""
+    held = reduce(operator.or_, (rows[place].notnull() for place in places))
+    return summed(rows.filter(held), [*places, "tick"])
 
 
-def recent(rows: ir.Table, window: ScopeWindow) -> ir.Table:
-    """Return the sums of each device as of each step in which it counted something: scope_id, end_s, counter, ...
+def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir.Table:
+    """Return the sums of each device as of each step after `since_s` in which it counted something.
 
     rows: device, tick (of DEVICE_STEP_S), counter, bin, n, d. A row counts from its own window on, until `events` newer
-    ones of its counter have come, or until it is `length_s` old.
+    ones of its counter have come, or until it is `length_s` old. Columns: scope_id, end_s, counter, bin, n, d.
     """
     events = ibis.ifelse(rows["bin"].isnull(), rows["d"], rows["n"]).sum().round().cast("int64")
     counted = rows.group_by(["device", "tick", "counter"]).agg(events=events).filter(ibis._.events > 0)
-    ends = _numbered(counted, window.length_s)
+    ends = _numbered(counted, window.length_s, since_s)
     so_far = counted["events"].sum().over(_in_time("device", "counter"))
     lasting = counted.mutate(so_far=so_far).join(ends, ["device", "tick"])
     last = lasting["number"] + lasting["within"] - 1
@@ -125,19 +139,23 @@ def recent(rows: ir.Table, window: ScopeWindow) -> ir.Table:
         )
         lasting = lasting.mutate(last=last, replaced=lasting["number"].min().over(newer) - 1)
         last = ibis.least(lasting["last"], lasting["replaced"].fill_null(lasting["last"]))
-    lasting = lasting.mutate(in_window=ibis.range(lasting["number"], last + 1).unnest())
+    first = ibis.greatest(lasting["number"], lasting["first"])
+    lasting = lasting.mutate(in_window=ibis.range(first, last + 1).unnest())
     seen = ends.select("device", in_window="number", end_s="tick")
     spread = lasting.select("device", "tick", "counter", "in_window").join(seen, ["device", "in_window"])
     found = spread.select("device", "tick", "counter", "end_s").join(rows, ["device", "tick", "counter"])
-    return summed(found.mutate(scope_id=found["device"]), ["scope_id", "end_s"])
+    return found.select(scope_id="device", end_s="end_s", **{name: found[name] for name in _SUMS})
 
 
-def _numbered(counted: ir.Table, length_s: int) -> ir.Table:
-    """Return each device's windows (device, tick), their number in time, and how many begin within a length."""
+def _numbered(counted: ir.Table, length_s: int, since_s: ir.IntegerScalar) -> ir.Table:
+    """Return each device's windows (device, tick): their number in time, how many begin within a length, and the
+    number of the first one that is asked for."""
     ends = counted.select("device", "tick").distinct()
     within = ibis.range_window(preceding=0, following=length_s - 1, group_by="device", order_by="tick")
     number = ibis.row_number().over(ibis.window(group_by="device", order_by="tick"))
-    return ends.mutate(number=number, within=ends["tick"].count().over(within))
+    whole = ibis.window(group_by="device")
+    earlier = ends["tick"].count(where=ends["tick"] <= since_s).over(whole)
+    return ends.mutate(number=number, within=ends["tick"].count().over(within), first=earlier)
 
 
 def _in_time(*keys: str) -> ibis.expr.builders.WindowBuilder:
@@ -145,38 +163,20 @@ def _in_time(*keys: str) -> ibis.expr.builders.WindowBuilder:
 
 
 def values(
-    sums: ir.Table, indicators: Sequence[Indicator], codes: Mapping[str, int], *, at_least: int | None = None
+    rows: ir.Table, indicators: Sequence[Indicator], codes: Mapping[str, int], *, at_least: int | None = None
 ) -> ir.Table:
     """Return one row per scope_id and end_s, with <indicator> and <indicator>__samples for each indicator.
 
-    sums: scope_id, end_s, counter (its code), bin, n, d. A value is empty below min_samples; the samples are told.
-    at_least: the least samples of all indicators, where the scope has its own.
+    rows: scope_id, end_s, counter (its code), bin, n, d, several of a bin or counter where several count.
+    A value is empty below min_samples; the samples are told. at_least: the least samples of all indicators, where the
+    scope has its own.
     """
     keys = ["scope_id", "end_s", "counter"]
-    plain = sums.filter(sums["bin"].isnull()).select(*keys, "n", "d")
-    binned = sums.filter(sums["bin"].notnull())
-    totals = binned.group_by(keys).agg(samples=binned["n"].sum()).mutate(number=ibis.row_number())
-    joined = binned.join(totals, keys)  # a whole number is sorted by faster than keys are
-    up_to = joined["n"].sum().over(ibis.cumulative_window(group_by="number", order_by="bin"))
-    placed = joined.mutate(up_to=up_to)
+    plain = rows.filter(rows["bin"].isnull()).group_by(keys).agg(n=rows["n"].sum(), samples=rows["d"].sum())
     ranks = sorted({one.aggregate.q for one in indicators if isinstance(one.aggregate, Quantile)})
-    quantiles = placed.group_by(keys).agg(
-        samples=placed["samples"].max(),
-        **{
-            _rank(q): sketch.value_of(placed["bin"].min(where=placed["up_to"] > q * (placed["samples"] - 1)))
-            for q in ranks
-        },
-    )
-    nothing = {_rank(q): ibis.null("float64") for q in ranks}
-    long = ibis.union(
-        plain.select(*keys, "n", samples=plain["d"], **nothing),
-        quantiles.select(
-            *keys,
-            n=ibis.null("float64"),
-            samples=quantiles["samples"],
-            **{_rank(q): quantiles[_rank(q)] for q in ranks},
-        ),
-    )
+    long = plain.mutate(**{_rank(q): ibis.null("float64") for q in ranks})
+    if ranks:
+        long = long.union(_quantiles(rows, keys, ranks))
     cells: dict[str, ir.Value] = {}
     for one in indicators:
         own = long["counter"] == codes[one.counter]
@@ -186,6 +186,22 @@ def values(
         cells[one.id] = _value(long, one).max(where=enough).cast("float64")
         cells[f"{one.id}__samples"] = samples
     return long.group_by(["scope_id", "end_s"]).agg(**cells)
+
+
+def _quantiles(rows: ir.Table, keys: Sequence[str], ranks: Sequence[float]) -> ir.Table:
+    """Return the quantiles of the sketches of a key: n (empty), samples, and a column for each rank."""
+    binned = rows.filter(rows["bin"].notnull())
+    alike = {"group_by": list(keys)}
+    up_to = binned["n"].sum().over(ibis.cumulative_window(**alike, order_by="bin"))
+    reached = binned.mutate(up_to=up_to, samples=binned["n"].sum().over(ibis.window(**alike)))
+    found = {
+        _rank(q): sketch.value_of(reached["bin"].min(where=reached["up_to"] > q * (reached["samples"] - 1)))
+        for q in ranks
+    }
+    told = reached.group_by(keys).agg(samples=reached["samples"].max(), **found)
+    return told.select(
+        *keys, n=ibis.null("float64"), samples=told["samples"], **{one: told[one] for one in found}
+    )
 
 
 def _rank(q: float) -> str:
@@ -206,59 +222,62 @@ def _value(long: ir.Table, one: Indicator) -> ir.FloatingColumn:
     return mean
 
 
-_ROW = {"tick": "int64", "counter": "int64", "bin": "int64", "n": "float64", "d": "float64"}
-
-
 def codes_of(indicators: Sequence[Indicator]) -> dict[str, int]:
     """Return a number for each counter: long names make every comparison dear."""
     return {counter: code for code, counter in enumerate(sorted({one.counter for one in indicators}))}
 
 
-def chain_of(scope: str) -> tuple[str, ...]:
-    """Return the scopes whose rows feed a scope, itself first; a device has no column in a leaf."""
-    return (scope, *BELOW.get(scope, ()))
+# What follows is the SQL of the above for DuckDB, where an id of a place is a number; Ibis takes half a second for it.
+_SUM = {"counter": "int16", "bin": "int32", "n": "float64", "d": "float64"}
+_ROW = {"tick": "int64", **_SUM}
+
+
+def _sql(table: ir.Table) -> str:
+    return str(ibis.to_sql(table, dialect="duckdb"))
 
 
 @cache
-def target_sql(
-    scope: str, wanted: frozenset[int], windows: tuple[tuple[str, ScopeWindow], ...], present: frozenset[str]
-) -> str:
-    """Return the SQL of the `target` of a scope over a relation `leaf`. wanted: codes of the counters that matter."""
-    places = [name for name in chain_of(scope) if name != "device"]
-    leaf = ibis.table({"scope": "string", **_ROW, **dict.fromkeys(places, "string")}, name="leaf")
-    own = leaf.filter(leaf["counter"].isin(sorted(wanted)))
-    return str(ibis.to_sql(target(own, scope, dict(windows), sorted(present)), dialect="duckdb"))
+def placed_sql(scopes: tuple[str, ...], tick: int) -> str:
+    """Return the SQL of the rows of devices in `counted` at the places of `stays`."""
+    rows = ibis.table({"device": "string", "end_s": "int64", **_SUM}, name="counted")
+    held = {
+        "device_id": "string",
+        **dict.fromkeys(scopes, "int32"),
+        "valid_from": "int64",
+        "valid_to": "int64",
+    }
+    return _sql(placed(rows, ibis.table(held, name="stays"), scopes, tick))
 
 
 @cache
-def recent_sql(window: ScopeWindow) -> str:
+def outranked_sql(scope: str, below: str, places: tuple[str, ...], length_s: int) -> str:
+    """Return the SQL of the rows of a relation `below` that are not `outranked` by `own`."""
+    rows = ibis.table({**dict.fromkeys(places, "int32"), **_ROW}, name=below)
+    own = ibis.table({"id": "int32", **_ROW}, name="own")
+    return _sql(outranked(rows, own, scope, length_s))
+
+
+@cache
+def lifted_sql(places: tuple[str, ...]) -> str:
+    """Return the SQL of the rows of `effective` `lifted` into the places above them."""
+    return _sql(lifted(ibis.table({**dict.fromkeys(places, "int32"), **_ROW}, name="effective"), places))
+
+
+@cache
+def recent_sql(window: ScopeWindow, since_s: int) -> str:
     """Return the SQL of the `recent` rows of devices in a relation `ticked`."""
-    rows = ibis.table({"device": "string", **_ROW}, name="ticked")
-    return str(ibis.to_sql(recent(rows, window), dialect="duckdb"))
+    rows = ibis.table({"device": "int32", **_ROW}, name="ticked")
+    return _sql(recent(rows, ibis.literal(since_s, "int64"), window))
 
 
 @cache
 def values_sql(
-    indicators: tuple[Indicator, ...], codes: tuple[tuple[str, int], ...], at_least: int | None = None
+    indicators: tuple[Indicator, ...],
+    codes: tuple[tuple[str, int], ...],
+    length_s: int,
+    at_least: int | None = None,
 ) -> str:
-    """Return the SQL of `values` over a relation `sums`; Ibis takes half a second for it."""
-    keys = {"scope_id": "string", "end_s": "int64"}
-    sums = ibis.table({**keys, **{name: kind for name, kind in _ROW.items() if name != "tick"}}, name="sums")
-    return str(ibis.to_sql(values(sums, indicators, dict(codes), at_least=at_least), dialect="duckdb"))
-
-
-@cache
-def place_sql(scopes: tuple[str, ...], tick: int) -> str:
-    """Return the SQL of the rows of devices in `counted` at the places of `stays`."""
-    texts = {"scope": "string", "scope_id": "string", "end_s": "int64"}
-    sums = {name: kind for name, kind in _ROW.items() if name != "tick"}
-    rows = ibis.table({**texts, **sums}, name="counted")
-    stays = {
-        "device_id": "string",
-        **dict.fromkeys(scopes, "string"),
-        "valid_from": "int64",
-        "valid_to": "int64",
-    }
-    devices = rows.filter(rows["scope"] == "device").mutate(device=rows["scope_id"])
-    found = place(summed(devices, ["device", "end_s"]), ibis.table(stays, name="stays"), scopes, tick)
-    return str(ibis.to_sql(found, dialect="duckdb"))
+    """Return the SQL of `values` over a relation `effective` (scope_id, tick, ...), in windows of a length."""
+    rows = ibis.table({"scope_id": "int32", **_ROW}, name="effective")
+    ended = rows.mutate(end_s=ceiling(rows["tick"], length_s)).drop("tick")
+    return _sql(values(ended, indicators, dict(codes), at_least=at_least))

@@ -55,9 +55,9 @@ def folder(workspace: Path, scope: str) -> Path:
     return root(workspace) / f"scope={scope}"
 
 
-def newest_sql(files: Sequence[Path], wanted: Sequence[Column]) -> str:
-    """Return the SQL of the newest version of each row, under the wanted columns."""
-    names = ", ".join(f'"{column.name}"' for column in wanted)
+def newest_sql(files: Sequence[Path], wanted: Sequence[str]) -> str:
+    """Return the SQL of the newest version of each row, of the wanted columns; `template` has them all."""
+    names = ", ".join(f'"{name}"' for name in wanted)
     newest = "row_number() OVER (PARTITION BY scope_id, window_end ORDER BY created DESC) = 1"
     read = f"SELECT * FROM read_parquet([{listed(files)}], union_by_name = true, hive_partitioning = false)"
     return f"SELECT {names} FROM ({read} UNION ALL BY NAME SELECT * FROM template) QUALIFY {newest}"
@@ -77,7 +77,7 @@ def rows(workspace: Path, scope: str) -> pd.DataFrame:
     with files_stay(), connect(threads=2) as connection:
         connection.register("template", arrow_schema(wanted).empty_table())
         found = connection.execute(
-            f"{newest_sql(files, wanted)} ORDER BY scope_id, window_end"
+            f"{newest_sql(files, [one.name for one in wanted])} ORDER BY scope_id, window_end"
         ).to_arrow_table()
     return as_frame(found.cast(arrow_schema(wanted)), wanted)
 

@@ -1,0 +1,194 @@
+"""The indicators of places: cells, TACs, MMEs, platform nodes, apps, fleets, cities, the province ...
+
+Scopes that are summed into one another are computed together, from the counters of a few windows at a time.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+from tqdm import tqdm
+
+from features import indicator_rows, indicator_sums, membership
+from features.duck import listed
+from features.indicator_plan import DAY_S, Plan, kind_of, number_ids, start_of
+
+_PART_ROWS = 6_000_000  # of COUNTERS at a time, where windows are short enough
+_SUMS = "tick, counter, bin, n, d"
+_TOPOLOGY = {"cell": "cells", "tac": "tacs", "city": "cities"}  # tables of what lies above
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Scopes that are computed together, each after its parent, from the counters of a span of a day."""
+
+    day: date
+    scopes: tuple[str, ...]
+    span: tuple[int, int]  # windows end after the first, up to the last, in seconds since 1970
+    longest_s: int  # no row of a counter is longer
+
+
+@dataclass(frozen=True)
+class _Fed:
+    """Where the rows of a part lie: `ticked` of places, `placed` of devices; codes of the counters by scope."""
+
+    counters: Mapping[str, frozenset[int]]
+
+    def of(self, scope: str) -> frozenset[int]:
+        """The counters of a scope itself."""
+        return self.counters.get(scope, frozenset())
+
+
+def build(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Compute the windows of places that a change touches; yield scope, and how many rows were computed and written."""
+    for day in tqdm(plan.change.dates, desc="indicators", delay=2, disable=None):
+        _open_topology(connection, day)
+        _number(connection, plan.files.get(day, []))
+        for scopes, length_s in indicator_sums.groups(plan.windows):
+            for part in _parts(connection, plan, day, scopes, length_s):
+                yield from _compute(connection, plan, part)
+
+
+def _open_topology(connection: duckdb.DuckDBPyConnection, day: date) -> None:
+    """Make `cells`, `tacs` and `cities`: what each of them lay in that day, as its newest device tells."""
+    start = int(start_of(day).timestamp())
+    for scope, table in _TOPOLOGY.items():
+        told = ", ".join(
+            f"arg_max({name}, (valid_from, {name})) AS {name}" for name in indicator_sums.above(scope)
+        )
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {scope} AS id, {told} FROM stays"
+            f" WHERE {scope} IS NOT NULL AND valid_from < {(start + DAY_S) * 1_000_000}"
+            f" AND valid_to > {start * 1_000_000} GROUP BY {scope}"
+        )
+
+
+def _number(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """Give the places of some files of counters their numbers."""
+    if files:
+        read = f"read_parquet([{listed(files)}], hive_partitioning = false)"
+        number_ids(connection, f"SELECT scope, scope_id FROM {read} WHERE scope <> 'device'")
+
+
+def _feeding(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return the scopes whose counters some scopes are computed from."""
+    below = ["device"] if any(indicator_sums.PARENT.get(scope) == "device" for scope in scopes) else []
+    return (*scopes, *below)
+
+
+def _parts(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, day: date, scopes: tuple[str, ...], length_s: int
+) -> Iterator[_Part]:
+    """Yield the parts of a day that are computed one after another: few rows at a time need little memory."""
+    start, files = int(start_of(day).timestamp()), plan.files.get(day, [])
+    counts, longest_s = _windows(connection, files, scopes, length_s)
+    ends: Iterable[int] = range(start + length_s, start + DAY_S + 1, length_s)
+    if day not in plan.change.whole:
+        touched, _ = _windows(connection, plan.added.get(day, []), scopes, length_s)
+        beyond = plan.change.beyond.timestamp() if plan.change.beyond else math.inf
+        ends = sorted({*touched, *(end for end in counts if end > beyond)})
+    first = last = start
+    rows = 0
+    for end in ends:
+        told = counts.get(end, 0)
+        if last == first or last < end - length_s or rows + told > _PART_ROWS:
+            if last > first:
+                yield _Part(day, scopes, (first, last), longest_s)
+            first, rows = end - length_s, 0
+        last, rows = end, rows + told
+    if last > first:
+        yield _Part(day, scopes, (first, last), longest_s)
+
+
+def _windows(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], scopes: Sequence[str], length_s: int
+) -> tuple[dict[int, int], int]:
+    """Return how many rows of some files feed each window, by its end; and how many seconds the longest row counted."""
+    if not files:
+        return {}, 0
+    end = f"(epoch_us(window_start) // 1000000 + window_s + {length_s - 1}) // {length_s} * {length_s}"
+    read = f"read_parquet([{listed(files)}], hive_partitioning = false)"
+    found = connection.execute(
+        f"SELECT {end}, count(*), max(window_s) FROM {read} WHERE scope IN ({listed(_feeding(scopes))}) GROUP BY 1"
+    ).fetchall()
+    return {end: rows for end, rows, _ in found}, max((longest for _, _, longest in found), default=0)
+
+
+def _compute(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Compute the windows of a part, scope by scope."""
+    fed = _open(connection, plan, part)
+    counters: dict[str, frozenset[int]] = {"device": fed.of("device")}
+    for scope in part.scopes:
+        parent = indicator_sums.PARENT.get(scope, "")
+        counters[scope] = fed.of(scope) | counters.get(parent, frozenset())
+        sql = ""
+        if counters[scope]:
+            below = ("placed" if parent == "device" else f"above_{parent}") if counters.get(parent) else None
+            _open_effective(connection, plan, scope, own=bool(fed.of(scope)), below=below)
+            length_s = plan.windows[scope].length_s
+            sql = indicator_rows.cells_sql(plan, scope, counters[scope], length_s, ids="ids")
+        first, last = (datetime.fromtimestamp(end, UTC) for end in part.span)
+        yield scope, indicator_rows.write(connection, plan, scope, span=(first, last), computed=sql)
+
+
+def _open(connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part) -> _Fed:
+    """Make `ticked`, the rows that the places of a part counted, and `placed`, those of devices in them."""
+    files = plan.files.get(part.day, [])
+    if not files:
+        return _Fed({})
+    tick = indicator_sums.tick_s(plan.windows)
+    first, last = part.span
+    starts = f"make_timestamptz({first - part.longest_s}000000) AND make_timestamptz({last}000000)"  # Parquet skips by it
+    within = f"end_s > {first} AND end_s <= {last} AND window_start BETWEEN {starts}"
+    rows = f"SELECT * FROM ({plan.rows_sql(files)}) WHERE {within}"
+    own = f"SELECT * FROM ({rows}) WHERE scope IN ({listed(part.scopes)})"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT kind, id, counter, bin, n, d,"
+        f" (end_s + {tick - 1}) // {tick} * {tick} AS tick FROM ({own}) JOIN ids USING (scope, scope_id)"
+    )
+    told = connection.execute("SELECT kind, list(DISTINCT counter) FROM ticked GROUP BY kind").fetchall()
+    found = {kind: frozenset(codes) for kind, codes in told}
+    counters = {scope: found.get(kind_of(scope), frozenset[int]()) for scope in part.scopes}
+    held = tuple(scope for scope in part.scopes if scope in membership.PLACES)
+    if "device" in _feeding(part.scopes):
+        connection.execute(
+            "CREATE OR REPLACE TEMP VIEW counted AS"
+            f" SELECT scope_id AS device, end_s, counter, bin, n, d FROM ({rows}) WHERE scope = 'device'"
+        )
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS {indicator_sums.placed_sql(held, tick)}")
+        ((codes,),) = connection.execute("SELECT list(DISTINCT counter) FROM placed").fetchall()
+        counters["device"] = frozenset(codes or ())
+    return _Fed(counters)
+
+
+def _open_effective(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, scope: str, *, own: bool, below: str | None
+) -> None:
+    """Make `effective`, the rows that count in a scope, and of a scope that is summed further `above_<scope>`.
+
+    own: whether the scope counted something itself. below: the relation of what its parent is summed into.
+    """
+    further, length_s = indicator_sums.above(scope), plan.windows[scope].length_s
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW own AS"
+        f" SELECT id, tick, counter, bin, n, d FROM ticked WHERE kind = {kind_of(scope)}"
+    )
+    if own and below:
+        outranked = indicator_sums.outranked_sql(scope, below, (scope, *further), length_s)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE rest AS SELECT * FROM ({outranked})")
+        below = "rest"
+    if further:
+        places = ", ".join(further)
+        parts = [f"SELECT {places}, {_SUMS} FROM own JOIN {_TOPOLOGY[scope]} USING (id)"] if own else []
+        parts += [f"SELECT {places}, {_SUMS} FROM {below}"] if below else []
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW effective AS {' UNION ALL '.join(parts)}")
+        lifted = indicator_sums.lifted_sql(further)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE above_{scope} AS {lifted}")
+    parts = [f"SELECT id AS scope_id, {_SUMS} FROM own"] if own else []
+    parts += [f"SELECT {scope} AS scope_id, {_SUMS} FROM {below} WHERE {scope} IS NOT NULL"] if below else []
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW effective AS {' UNION ALL '.join(parts)}")

@@ -1,0 +1,129 @@
+"""One build of indicators: what it works from, and the rows of counters that it reads."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+import duckdb
+import pyarrow as pa
+
+from features import counter_tables, indicator_sums, lake, membership
+from features.duck import connect, listed
+from features.indicator_changes import Change
+from features.indicators import Indicator, IndicatorSet, Scope, ScopeWindow
+
+DAY = timedelta(days=1)
+DAY_S = 86_400
+_MEMORY = "2GB"
+_SCOPES: tuple[str, ...] = get_args(Scope)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One build. created: of the rows it writes. until: no window ends later."""
+
+    workspace: Path
+    scratch: Path
+    settings: IndicatorSet
+    indicators: tuple[Indicator, ...]
+    created: datetime
+    until: datetime | None
+    change: Change
+
+    @property
+    def windows(self) -> Mapping[str, ScopeWindow]:
+        """The window of each scope."""
+        return {str(scope): window for scope, window in self.settings.windows.items()}
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The number that stands for each counter."""
+        return indicator_sums.codes_of(self.indicators)
+
+    @cached_property
+    def files(self) -> Mapping[date, list[Path]]:
+        """The files of counters by the date of their rows."""
+        found: dict[date, list[Path]] = {}
+        for file in counter_tables.files(self.workspace):
+            found.setdefault(date.fromisoformat(file.parent.name.removeprefix("date=")), []).append(file)
+        return found
+
+    @cached_property
+    def added(self) -> Mapping[date, list[Path]]:
+        """Those of them that came with new deliveries."""
+        names = {
+            self.workspace / "lake" / file
+            for source, record in lake.deliveries(self.workspace, counter_tables.KIND).items()
+            if source in self.change.added
+            for file in record.files
+        }
+        return {day: [file for file in files if file in names] for day, files in self.files.items()}
+
+    def open(self) -> duckdb.DuckDBPyConnection:
+        """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays`, MEMBERSHIP by these ids."""
+        connection = connect(threads=2, scratch=self.scratch)
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        numbered = {
+            "counter": pa.array(list(self.codes)),
+            "code": pa.array(list(self.codes.values()), pa.int16()),
+        }
+        connection.register("codes", pa.table(numbered))
+        connection.execute(
+            "CREATE TEMP TABLE ids (scope VARCHAR, kind UTINYINT, scope_id VARCHAR, id INTEGER)"
+        )
+        _open_stays(connection, membership.files(self.workspace))
+        return connection
+
+    def rows_sql(self, files: Iterable[Path]) -> str:
+        """Return the SQL of the rows that count of files, at least one.
+
+        Columns: scope, scope_id, window_start, end_s, counter (its code), bin, n, d.
+        """
+        end = "epoch_us(window_start) // 1000000 + window_s AS end_s"
+        numbers = "code AS counter, bin::INTEGER AS bin, numerator AS n, denominator AS d"
+        visible = counter_tables.visible_sql(self.workspace, list(files))
+        return f"SELECT scope, scope_id, window_start, {end}, {numbers} FROM ({visible}) JOIN codes USING (counter)"
+
+
+def number_ids(connection: duckdb.DuckDBPyConnection, places: str) -> None:
+    """Give each place its number in `ids`, in the order of their names. places: SQL of scope and scope_id."""
+    connection.execute(
+        f"INSERT INTO ids SELECT scope, list_position([{listed(_SCOPES)}], scope), scope_id,"
+        " (SELECT count(*) FROM ids) + row_number() OVER (ORDER BY scope, scope_id)"
+        f" FROM (SELECT DISTINCT scope, scope_id FROM ({places})) ANTI JOIN ids USING (scope, scope_id)"
+    )
+
+
+def kind_of(scope: str) -> int:
+    """Return the number that `ids` have for a scope."""
+    return _SCOPES.index(scope) + 1
+
+
+def _open_stays(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> None:
+    """Make `stays`: MEMBERSHIP as it holds, places by their ids and times in microseconds."""
+    texts = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in ("device_id", *membership.PLACES))
+    nobody = f"SELECT {texts}, now() AS valid_from, now() AS valid_to WHERE false"
+    connection.execute(f"CREATE TEMP TABLE told AS {membership.stays_sql(files) if files else nobody}")
+    places = " UNION ALL ".join(
+        f"SELECT DISTINCT '{place}' AS scope, {place} AS scope_id FROM told WHERE {place} IS NOT NULL"
+        for place in membership.PLACES
+    )
+    number_ids(connection, places)
+    names = ", ".join(f"of_{place}.id AS {place}" for place in membership.PLACES)
+    joins = " ".join(
+        f"LEFT JOIN ids AS of_{place} ON of_{place}.kind = {kind_of(place)} AND of_{place}.scope_id = told.{place}"
+        for place in membership.PLACES
+    )
+    connection.execute(
+        f"CREATE TEMP TABLE stays AS SELECT device_id, {names}, epoch_us(valid_from) AS valid_from,"
+        f" epoch_us(valid_to) AS valid_to FROM told {joins}"
+    )
+    connection.execute("DROP TABLE told")
+
+
+def start_of(day: date) -> datetime:
+    """Return the first instant of a day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

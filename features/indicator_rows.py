@@ -1,0 +1,133 @@
+"""Rows of indicators into the lake: those that are new or differ from what lies there, version by version."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features import indicator_sums, lake
+from features.indicator_plan import DAY, Plan
+from features.indicator_tables import folder, newest_sql, wide_columns
+from features.table import arrow_schema
+from features.windowing import CREATED
+
+Span = tuple[datetime, datetime]  # windows end after the first, up to the last
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    scope: str,
+    *,
+    span: Span,
+    computed: str,
+    stored: str = "true",
+) -> tuple[int, int]:
+    """Write the computed rows that are not stored as they are; return how many were computed, and written.
+
+    computed: what `cells_sql` gives; "" for none. All windows of the span are in it: what is stored in the span and is
+    not computed any more is written as empty, no evidence. stored: the SQL condition of the scope_ids that this is true
+    of.
+    """
+    place = folder(plan.workspace, scope)
+    if not computed and not place.exists():
+        return 0, 0
+    schema = arrow_schema(wide_columns(indicator_sums.indicators_of(scope, plan.indicators)))
+    until = min(plan.until, span[1]) if plan.until else span[1]
+    within = f"window_end > TIMESTAMPTZ '{span[0].isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+    none = "SELECT '' AS scope_id, now() AS window_end WHERE false"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE computed AS SELECT * FROM ({computed or none}) WHERE {within}"
+    )
+    count = int(connection.execute("SELECT count(*) FROM computed").fetchall()[0][0])
+    days = [span[0].date() + DAY * n for n in range((span[1].date() - span[0].date()).days + 1)]
+    files = [file for day in days for file in sorted((place / f"date={day}").glob("*.parquet"))]
+    earlier = [file for file in files if not file.name.startswith(_stamp(plan.created))]
+    changed = _changed(connection, schema, earlier, f"{within} AND {stored}")
+    _append(_whole(changed, schema, plan.created), place, plan.created)
+    return count, len(changed)
+
+
+def _changed(
+    connection: duckdb.DuckDBPyConnection, schema: pa.Schema, files: Sequence[Path], where: str
+) -> pa.Table:
+    """Return the rows of `computed` that are not stored so, and as empty the stored ones that are not computed.
+
+    files: that rows may be stored in. where: SQL of the stored rows that are looked at.
+    """
+    if not files:
+        return connection.execute("SELECT * FROM computed ORDER BY scope_id, window_end").to_arrow_table()
+    names = [name for name in schema.names if name not in ("scope_id", "window_end", "created")]
+    made = set(connection.table("computed").columns)
+    cells = ", ".join(name if name in made else f"{_ABSENT[_is_samples(name)]} AS {name}" for name in names)
+    empties = ", ".join(f"{_ABSENT[_is_samples(name)]} AS {name}" for name in names)
+    known = " OR ".join(f"{name} <> 0" for name in names if _is_samples(name))
+    connection.register("template", schema.empty_table())
+    stored = f"SELECT * EXCLUDE (created) FROM ({newest_sql(files, schema.names)}) WHERE {where}"
+    changed = connection.execute(
+        f"SELECT * FROM (SELECT scope_id, window_end, {cells} FROM computed EXCEPT ({stored})"
+        f" UNION ALL SELECT scope_id, window_end, {empties} FROM ({stored}) AS s"
+        f" ANTI JOIN computed USING (scope_id, window_end) WHERE {known or 'false'}) ORDER BY scope_id, window_end"
+    ).to_arrow_table()
+    connection.unregister("template")
+    return changed
+
+
+_ABSENT = {False: "CAST(NULL AS DOUBLE)", True: "CAST(0 AS DOUBLE)"}  # no evidence, of no samples
+
+
+def _is_samples(name: str) -> bool:
+    return name.endswith("__samples")
+
+
+def _whole(rows: pa.Table, schema: pa.Schema, created: datetime) -> pa.Table:
+    """Return rows with all columns of a schema; what nothing was counted for is no evidence, of no samples."""
+    absent = {
+        True: pa.repeat(pa.scalar(0.0), len(rows)),
+        False: pa.nulls(len(rows), pa.float64()),
+    }
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.column_names
+        else absent[_is_samples(field.name)]
+        for field in schema
+        if field.name != "created"
+    ]
+    at = schema.get_field_index("created")
+    columns.insert(at, pa.repeat(pa.scalar(created, CREATED.arrow), len(rows)))
+    return pa.table(columns, schema=schema)
+
+
+def cells_sql(
+    plan: Plan, scope: str, counted: frozenset[int], length_s: int, *, ids: str, at_least: int | None = None
+) -> str:
+    """Return the SQL of scope_id, window_end and the cells of the indicators that a scope counted; "" where of none.
+
+    It reads the relation `effective`, whose scope_id is a number of the relation `ids`. counted: codes of its counters.
+    """
+    wanted = indicator_sums.indicators_of(scope, plan.indicators)
+    made = tuple(one for one in wanted if plan.codes[one.counter] in counted)
+    if not made:
+        return ""
+    sql = indicator_sums.values_sql(made, tuple(plan.codes.items()), length_s, at_least)
+    return (
+        "SELECT names.scope_id, to_timestamp(end_s) AS window_end, found.* EXCLUDE (scope_id, end_s)"
+        f" FROM ({sql}) AS found JOIN {ids} AS names ON names.id = found.scope_id"
+    )
+
+
+def _stamp(created: datetime) -> str:
+    """Return how the names of the files of one build begin; no two builds have one `created`."""
+    return f"{created:%Y%m%dT%H%M%S%f}"
+
+
+def _append(table: pa.Table, place: Path, created: datetime) -> None:
+    """Write rows into the partitions of their dates, one file each, whole or not at all."""
+    dates = pc.strftime(table["window_end"], "%Y-%m-%d").combine_chunks().dictionary_encode()
+    for number, day in enumerate(dates.dictionary.to_pylist()):
+        rows = table if len(dates.dictionary) == 1 else table.filter(pc.equal(dates.indices, number))
+        lake.write_parquet(place / f"date={day}" / f"{_stamp(created)}-{uuid4().hex[:8]}.parquet", rows)
