@@ -143,8 +143,8 @@ def _open(connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part) -> _Fe
         return _Fed({})
     tick = indicator_sums.tick_s(plan.windows)
     first, last = part.span
-    starts = f"make_timestamptz({first - part.longest_s}000000) AND make_timestamptz({last}000000)"  # Parquet skips by it
-    within = f"end_s > {first} AND end_s <= {last} AND window_start BETWEEN {starts}"
+    starts = f"make_timestamptz({first - part.longest_s}000000) AND make_timestamptz({last}000000)"
+    within = f"end_s > {first} AND end_s <= {last} AND window_start BETWEEN {starts}"  # Parquet skips by the latter
     rows = f"SELECT * FROM ({plan.rows_sql(files)}) WHERE {within}"
     own = f"SELECT * FROM ({rows}) WHERE scope IN ({listed(part.scopes)})"
     connection.execute(

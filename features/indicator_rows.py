@@ -127,7 +127,7 @@ def _stamp(created: datetime) -> str:
 
 def _append(table: pa.Table, place: Path, created: datetime) -> None:
     """Write rows into the partitions of their dates, one file each, whole or not at all."""
-    dates = pc.strftime(table["window_end"], "%Y-%m-%d").combine_chunks().dictionary_encode()
-    for number, day in enumerate(dates.dictionary.to_pylist()):
-        rows = table if len(dates.dictionary) == 1 else table.filter(pc.equal(dates.indices, number))
+    dates = table["window_end"].cast(pa.date32())
+    for day in pc.unique(dates).to_pylist():
+        rows = table.filter(pc.equal(dates, pa.scalar(day)))
         lake.write_parquet(place / f"date={day}" / f"{_stamp(created)}-{uuid4().hex[:8]}.parquet", rows)

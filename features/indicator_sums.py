@@ -8,7 +8,7 @@ own rows of a counter in a window, they win: nothing below adds to them.
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, reduce
 
 import ibis
@@ -31,6 +31,7 @@ SHORT_S = 3600  # windows that divide it are computed from the counters of so li
 DEVICE_STEP_S = 900  # a device's window may end this often; where it counted nothing there is none
 ROLLED_UP = ("city", "province")  # they have every indicator that anything below them has
 _SUMS = ("counter", "bin", "n", "d")
+_KEYS = ("scope_id", "end_s")
 
 
 def indicators_of(scope: str, indicators: Sequence[Indicator]) -> tuple[Indicator, ...]:
@@ -171,49 +172,63 @@ def values(
     A value is empty below min_samples; the samples are told. at_least: the least samples of all indicators, where the
     scope has its own.
     """
-    keys = ["scope_id", "end_s", "counter"]
-    plain = rows.filter(rows["bin"].isnull()).group_by(keys).agg(n=rows["n"].sum(), samples=rows["d"].sum())
-    ranks = sorted({one.aggregate.q for one in indicators if isinstance(one.aggregate, Quantile)})
-    long = plain.mutate(**{_rank(q): ibis.null("float64") for q in ranks})
-    if ranks:
-        long = long.union(_quantiles(rows, keys, ranks))
+    summed_by = {codes[one.counter] for one in indicators if not isinstance(one.aggregate, Quantile)}
+    ranked_by = {
+        (codes[one.counter], one.aggregate.q) for one in indicators if isinstance(one.aggregate, Quantile)
+    }
+    sides = [_plain(rows, summed_by)] if summed_by else []
+    sides += [_quantiles(rows, ranked_by)] if ranked_by else []
+    wide = sides[0]
+    if len(sides) > 1:
+        wide = sides[0].outer_join(sides[1], _KEYS)
+        both = {key: wide[key].fill_null(wide[f"{key}_right"]) for key in _KEYS}
+        wide = wide.mutate(**both).drop(*(f"{key}_right" for key in _KEYS))
     cells: dict[str, ir.Value] = {}
     for one in indicators:
-        own = long["counter"] == codes[one.counter]
-        samples = long["samples"].max(where=own).fill_null(0.0)
+        code = codes[one.counter]
+        samples = wide[f"samples_{code}"].fill_null(0.0)
         least = one.min_samples if at_least is None else at_least
-        enough = own & (long["samples"] >= least) & (long["samples"] > 0)
-        cells[one.id] = _value(long, one).max(where=enough).cast("float64")
+        enough = (samples >= least) & (samples > 0)
+        cells[one.id] = ibis.ifelse(enough, _value(wide, one, code), ibis.null("float64")).cast("float64")
         cells[f"{one.id}__samples"] = samples
-    return long.group_by(["scope_id", "end_s"]).agg(**cells)
+    return wide.select(*_KEYS, **cells)
 
 
-def _quantiles(rows: ir.Table, keys: Sequence[str], ranks: Sequence[float]) -> ir.Table:
-    """Return the quantiles of the sketches of a key: n (empty), samples, and a column for each rank."""
+def _plain(rows: ir.Table, codes: Iterable[int]) -> ir.Table:
+    """Return the sums of counters that are no sketches: n_<code> and samples_<code> for each key."""
+    sums = {}
+    for code in sorted(codes):
+        own = rows["counter"] == code
+        sums |= {f"n_{code}": rows["n"].sum(where=own), f"samples_{code}": rows["d"].sum(where=own)}
+    return rows.filter(rows["bin"].isnull()).group_by(_KEYS).agg(**sums)
+
+
+def _quantiles(rows: ir.Table, wanted: Iterable[tuple[int, float]]) -> ir.Table:
+    """Return the quantiles of sketches, wanted by code and rank: q_<code>_<rank> and samples_<code> for each key."""
+    alike = {"group_by": [*_KEYS, "counter"]}
     binned = rows.filter(rows["bin"].notnull())
-    alike = {"group_by": list(keys)}
     up_to = binned["n"].sum().over(ibis.cumulative_window(**alike, order_by="bin"))
     reached = binned.mutate(up_to=up_to, samples=binned["n"].sum().over(ibis.window(**alike)))
-    found = {
-        _rank(q): sketch.value_of(reached["bin"].min(where=reached["up_to"] > q * (reached["samples"] - 1)))
-        for q in ranks
-    }
-    told = reached.group_by(keys).agg(samples=reached["samples"].max(), **found)
-    return told.select(
-        *keys, n=ibis.null("float64"), samples=told["samples"], **{one: told[one] for one in found}
-    )
+    found = {}
+    for code, q in sorted(wanted):
+        own = reached["counter"] == code
+        beyond = own & (reached["up_to"] > q * (reached["samples"] - 1))
+        found[f"samples_{code}"] = reached["samples"].max(where=own)
+        found[_rank(code, q)] = reached["bin"].min(where=beyond)
+    told = reached.group_by(_KEYS).agg(**found)
+    return told.mutate(**{_rank(code, q): sketch.value_of(told[_rank(code, q)]) for code, q in wanted})
 
 
-def _rank(q: float) -> str:
-    return f"q{q:g}".replace(".", "_")
+def _rank(code: int, q: float) -> str:
+    return f"q_{code}_{q:g}".replace(".", "_")
 
 
-def _value(long: ir.Table, one: Indicator) -> ir.FloatingColumn:
-    """Return the value of an indicator from the sums of its counter."""
+def _value(wide: ir.Table, one: Indicator, code: int) -> ir.FloatingValue:
+    """Return the value of an indicator from the sums or quantiles of its counter."""
     aggregate = one.aggregate
     if isinstance(aggregate, Quantile):
-        return long[_rank(aggregate.q)]
-    mean = long["n"] / long["samples"].nullif(0.0)
+        return wide[_rank(code, aggregate.q)]
+    mean = wide[f"n_{code}"] / wide[f"samples_{code}"].nullif(0.0)
     if isinstance(aggregate, Ratio):
         return mean * aggregate.scale
     assert isinstance(aggregate, Mean)
