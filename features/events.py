@@ -1,6 +1,6 @@
 """EVENTS: the service event log, one row per attempt of a process: when, where, how each step of it went."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def rows(
     until: datetime | None = None,
     processes: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Return EVENTS of the lake, by time and device: of some processes, from `since` until before `until` (aware).
+    """Return EVENTS of the lake, by time: of some processes, from `since` until before `until` (aware).
 
     An attempt is known by device, service, process and moment: told in two deliveries, it is one. Where these
     contradict each other, the failure stands.
@@ -82,14 +82,18 @@ def rows(
     found = files(workspace, since=since, until=until)
     if not found:
         return empty_table(EVENTS)
-    wanted = [f"at >= TIMESTAMPTZ '{since.isoformat()}'"] if since else []
-    wanted += [f"at < TIMESTAMPTZ '{until.isoformat()}'"] if until else []
+    wanted = [f"\"at\" >= TIMESTAMPTZ '{since.isoformat()}'"] if since else []
+    wanted += [f"\"at\" < TIMESTAMPTZ '{until.isoformat()}'"] if until else []
     wanted += [f"list_contains([{listed(processes)}], process)"] if processes is not None else []
-    others = ", ".join(column.name for column in EVENTS if column.name not in (*_KEY, "ok"))
-    once = f"row_number() OVER (PARTITION BY {', '.join(_KEY)} ORDER BY ok, {others}) = 1"
+    others = [column.name for column in EVENTS if column.name not in (*_KEY, "ok")]
+    once = f"row_number() OVER (PARTITION BY {_quoted(_KEY)} ORDER BY ok, {_quoted(others)}) = 1"
     sql = (
         f"SELECT * FROM read_parquet([{listed(found)}], hive_partitioning = false)"
-        f" WHERE {' AND '.join(wanted) or 'true'} QUALIFY {once} ORDER BY at, device_id, process, service"
+        f" WHERE {' AND '.join(wanted) or 'true'} QUALIFY {once} ORDER BY {_quoted(_KEY[::-1])}"
     )
     with files_stay(), connect(threads=_THREADS) as connection:
         return as_frame(connection.execute(sql).to_arrow_table(), EVENTS)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)  # at is a word of SQL
