@@ -28,7 +28,7 @@ sys.exit(done.failed)
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some devices in two tracking areas, over a day."""
-    return small(tmp_path_factory.mktemp("simulated"), "province", devices=200)
+    return small(tmp_path_factory.mktemp("simulated"), "province")
 
 
 @pytest.fixture(scope="module")
