@@ -43,7 +43,7 @@ rule, atom      a demarcation rule; its smallest condition: metric at scope, ope
 The words of counters.
 
 event           one attempt of a process by a device, as the event log of the service tells it
-delivery        one file of counters, membership, terminal records or events, known by its content, with its commit record
+delivery        one file of counters, membership, terminal records or events, known by its content; has a commit record
 quarantine      where bad rows lie, each with the rule that it breaks: they are never numbers
 superseded      a row that counted until the same window was delivered again with other numbers
 sketch, bin     samples as counts in numbered bins of 1 % width: sums of sketches are sketches

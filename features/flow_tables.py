@@ -25,7 +25,6 @@ from features.sources import Content, check_unchanged, is_simulated
 from features.table import arrow_schema, check_table
 from features.table_files import batches, check_finite, check_tidy, write_batch
 
-READER = "table"
 _READING = 1  # raised when the code makes other tables of the same bytes: every table is then read anew
 _OPTIONAL = (
     "source",
@@ -58,7 +57,7 @@ class FlowTablesSummary:
 
 def check_settings(workspace: Path, settings: FlowSettings | None) -> None:
     """Raise ValueError where tables that do not tell their flow settings would lie beside captures."""
-    beside = [record for record in lake.records(workspace).values() if record.reader != READER]
+    beside = [record for record in lake.records(workspace).values() if record.reader == "capture"]
     if beside and settings is None:
         raise ValueError(
             "flows of a table must lie beside flows of captures only where its flow settings are told, but nobody"
@@ -106,7 +105,7 @@ def load(
 def _fingerprint(settings: FlowSettings | None) -> str:
     """Return a hash of all that the tables of a source are made from besides its bytes."""
     contracts = [str(arrow_schema(columns)) for columns in (FLOWS, DEVICES)]
-    made_from = [READER, _READING, settings.model_dump() if settings else None, contracts]
+    made_from = ["table", _READING, settings.model_dump() if settings else None, contracts]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
 
 
