@@ -4,7 +4,7 @@ The vocabulary of the project. A new word is added here first.
 
 up, down        from the device, to the device
 flow            one bidirectional 5-tuple conversation (IPFIX biflow, RFC 5103), seen from the device
-source          the content of one capture: the first 16 hex digits of its SHA-256
+source          the content of one capture or table of flows: the first 16 hex digits of its SHA-256
 session         the window that spans one source
 window_start    first instant of a window, UTC, inclusive
 window_end      last instant of a window, UTC, exclusive (for `session`: the end of its last flow)
@@ -42,7 +42,8 @@ rule, atom      a demarcation rule; its smallest condition: metric at scope, ope
 
 The words of counters.
 
-delivery        one file of counters, membership or terminal records, known by its content, with its commit record
+event           one attempt of a process by a device, as the event log of the service tells it
+delivery        one file of counters, membership, terminal records or events, known by its content; has a commit record
 quarantine      where bad rows lie, each with the rule that it breaks: they are never numbers
 superseded      a row that counted until the same window was delivered again with other numbers
 sketch, bin     samples as counts in numbered bins of 1 % width: sums of sketches are sketches

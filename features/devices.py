@@ -16,7 +16,7 @@ from features.table import Column, check_table, empty_table
 
 DEVICES: tuple[Column, ...] = (
     Column("device_id", "string", "-", "the device, as the device map names it"),
-    Column("source", "string", "-", "content id of the capture that it was seen in"),
+    Column("source", "string", "-", "content id of the capture or table that it was seen in"),
     Column("label", "string", "-", "its type or application (leaf), by the map", empty=True),
     Column("family", "string", "-", "the group of near-identical ones it belongs to, by the map", empty=True),
     Column("site", "string", "-", "where it stands, by the map", empty=True),

@@ -1,14 +1,16 @@
-"""docs/flows.md, made from the declarations: each column of FLOWS and DEVICES with its unit, range and meaning."""
+"""docs/flows.md, made from the declarations: each column of FLOWS, DEVICES and EVENTS, its unit, range and meaning."""
 
 from collections.abc import Sequence
 
 from features.devices import DEVICES
+from features.events import EVENTS
 from features.flows import FLOWS
 from features.table import Column
 
-_HEAD = """# Flows and devices
+_HEAD = """# Flows, devices and events
 
-Made from `features/flows.py` and `features/devices.py` by `python -m features.flow_page`; a test keeps it current.
+Made from `features/flows.py`, `features/devices.py` and `features/events.py` by `python -m features.flow_page`; a test
+keeps it current. docs/captures.md tells how captures and tables become flows, docs/counters.md how a log comes in.
 """
 
 
@@ -18,7 +20,8 @@ def page() -> str:
         "FLOWS: one row per bidirectional flow, seen from the device (up = from the device)", FLOWS
     )
     devices = _table("DEVICES: what the map tells of each device seen in a source", DEVICES)
-    return "\n".join([_HEAD, flows, devices])
+    events = _table("EVENTS: the service event log, one row per attempt of a process", EVENTS)
+    return "\n".join([_HEAD, flows, devices, events])
 
 
 def _table(title: str, columns: Sequence[Column]) -> str:

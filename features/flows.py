@@ -74,7 +74,10 @@ def _statistics(what: str, one: str, many: str) -> Iterator[tuple[str, str]]:
 FLOWS: tuple[Column, ...] = (
     Column("device_id", "string", "-", "the device the flow is seen from, as the device map names it"),
     Column(
-        "source", "string", "-", "content id of the capture: first 16 hex digits of its SHA-256, unpacked"
+        "source",
+        "string",
+        "-",
+        "content id of the capture or table: first 16 hex digits of its SHA-256, unpacked",
     ),
     Column("start", "timestamp", "UTC", "first packet (IPFIX flowStartMicroseconds; nfstream resolves 1 ms)"),
     Column("end", "timestamp", "UTC", "last packet (IPFIX flowEndMicroseconds; nfstream resolves 1 ms)"),

@@ -147,12 +147,13 @@ def ingest(
     row with a network makes one device of each of its addresses. settings: flows.yaml of the workspace, unless given.
     Each source is committed by itself: after an interruption the same call goes on where it was. A capture that
     cannot be read is named in the summary, and the others go on.
-    Raises FileNotFoundError (of a source), ValueError (of the map or the settings) and TimeoutError (another process
-    writes) before anything has changed.
+    Raises FileNotFoundError (of a source), ValueError (of the map, the settings, or tables of flows that do not tell
+    theirs) and TimeoutError (another process writes) before anything has changed.
     """
     settings = settings or read_config(find_config("flows.yaml", workspace), FlowSettings)
     device_map, captures = read_map(devices, each_address=each_address), find_captures(sources)
     with lake.writing(workspace) as scratch:
+        _check_tables(workspace)
         if any(is_simulated(path) for path in captures):
             lake.mark_simulated(workspace)
         contents = {path: _content(path) for path in tqdm(captures, desc="hash", delay=2, disable=None)}
@@ -165,6 +166,18 @@ def ingest(
         for reading, result in tqdm(staged, total=len(readings), desc="flows", delay=2, disable=None):
             outcomes[reading.job.path] = _committed(workspace, reading, result)
     return _summary({path: _shared(outcomes[leader], path == leader) for path, leader in leaders.items()})
+
+
+def _check_tables(workspace: Path) -> None:
+    """Refuse captures beside tables of flows whose settings nobody told: their windows cannot be compared."""
+    tables = [
+        one for one in lake.records(workspace).values() if one.reader == "table" and not one.flow_settings
+    ]
+    if tables:
+        raise ValueError(
+            f"captures must lie beside flows of told settings, but nobody told those of {tables[0].path}; ingest the"
+            " tables again with --flow-settings, or use another workspace"
+        )
 
 
 @dataclass(frozen=True)

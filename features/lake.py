@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 import pandas as pd
@@ -30,19 +31,19 @@ _LAKE = "lake"
 _WRITING = ".writing"  # where files are written before they are renamed into place; no reader looks there
 _FOLDERS = (  # of files that a commit record names
     *("flows", "devices", "counters", "superseded", "readings", "quarantine"),
-    *("membership", "terminal", "targets"),
+    *("membership", "terminal", "events", "targets"),
 )
 _LOCK_WAIT_S = 30.0  # a short run of another process ends within it; for a long one the caller is told
 
 
 @dataclass(frozen=True)
 class Source:
-    """The commit record of one capture.
+    """The commit record of one capture, or of one table of flows.
 
     source: content id. path: as it was given. bytes: size of the file. fingerprint: of map rows and settings.
     flows: rows of FLOWS. packets: IP packets of all flows read, each once. unmapped_flows: flows of no device.
-    files: its Parquet files, relative to the lake. flow_settings: how its packets became flows; None where an older
-    version read it and did not tell.
+    files: its Parquet files, relative to the lake. flow_settings: how its packets became flows; None where
+    nobody told: of a table, or of a capture that an older version read. reader: what read it.
     """
 
     source: str
@@ -55,11 +56,12 @@ class Source:
     warnings: tuple[str, ...]
     files: tuple[str, ...]
     flow_settings: FlowSettings | None = None
+    reader: Literal["capture", "table"] = "capture"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """The commit record of one file that is no capture: of counters, membership or terminal records.
+    """The commit record of one file that holds no flows: of counters, membership, terminal records or events.
 
     source: content id. kind: the table that it feeds. path: as it was given. bytes: size of the file. reading: of the
     mapping and of what is known, with which it was read. fingerprint: of all that its rows are made from.
@@ -157,6 +159,7 @@ def commit_staged(workspace: Path, record: Source, staged: Mapping[str, Path]) -
     """
     lake, name = workspace / _LAKE, f"{record.source}-{record.fingerprint[:8]}.parquet"
     for place, written in staged.items():
+        _reach_disk(written)
         _put_in_place(written, lake / place / name)
     committed = replace(record, files=tuple(f"{place}/{name}" for place in staged))
     _tell(lake, committed, lake / "sources" / f"{record.source}.json")
@@ -258,17 +261,22 @@ def records(workspace: Path) -> dict[str, Source]:
 def flow_settings(workspace: Path) -> FlowSettings | None:
     """Return how the packets of all sources became flows; None where no source tells.
 
-    Raises ValueError that names two sources read with different settings: their flows cannot be compared.
+    Raises ValueError that names two sources read with different settings: their flows cannot be compared. Nor can
+    those of a table that does not tell and of a capture that does not.
     """
     found = _records(workspace / _LAKE)
     for first, other in pairwise(found):
-        if first.flow_settings != other.flow_settings:
+        if _made_by(first) != _made_by(other):
             raise ValueError(
                 f"all sources of a lake must be read with the same flow settings, however: {first.path} with"
-                f" {first.flow_settings!r}, {other.path} with {other.flow_settings!r}; ingest them again with the"
+                f" {_made_by(first)}, {other.path} with {_made_by(other)}; ingest them again with the"
                 " present flows.yaml"
             )
     return found[0].flow_settings if found else None
+
+
+def _made_by(source: Source) -> str:
+    return repr(source.flow_settings) if source.flow_settings else f"those of a {source.reader}, not told"
 
 
 def sources(workspace: Path) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def _check(frame: pd.DataFrame) -> None:
     """Refuse rows that end before they begin."""
     wrong = (frame["valid_to"] <= frame["valid_from"]).to_numpy()
     if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+        row = frame.index[wrong][0]
         fact = f"{frame['valid_from'][row]} and {frame['valid_to'][row]}"
         raise ValueError(f"membership.valid_to must be after valid_from, but row {row} has {fact}")
 

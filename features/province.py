@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features import counters, lake, membership, records, terminal
+from features import counters, events, flow_tables, lake, membership, records, terminal
 from features.duck import as_frame
 from features.indicators import all_indicators
 from features.table import Column, empty_table
@@ -43,10 +43,12 @@ class ProvinceSummary:
 
 
 def load(directory: Path, workspace: Path, *, targets: bool = False) -> ProvinceSummary:
-    """Load membership, terminal records and counters of a directory that `iotlens simulate province` wrote.
+    """Load all that an operator would have of a directory that `iotlens simulate province` wrote.
 
-    targets: also kqi.parquet, which models learn from. The truth (truth, cases and device_truth) is never read.
-    Loading again changes nothing. Raises FileNotFoundError where the directory is no simulated province.
+    That is membership, terminal records, the event log, counters and flows. targets: also kqi.parquet, which models
+    learn from. The truth (truth, cases and device_truth) is never read. Loading again changes nothing.
+    Raises FileNotFoundError where the directory is no simulated province, ValueError where the workspace holds
+    captures: the flows of a province cannot be compared with theirs.
     """
     needed = [directory / name for name in (lake.SIMULATED, "membership.parquet", "counters")]
     if lacking := [path.name for path in needed if not path.exists()]:
@@ -55,16 +57,20 @@ def load(directory: Path, workspace: Path, *, targets: bool = False) -> Province
             f"a simulated province has membership and counters, but {fact}; simulate one first"
         )
     all_indicators(workspace)  # a wrong configuration is told before anything has changed
+    flow_tables.check_settings(workspace, None)
     held = membership.load([str(directory / "membership.parquet")], workspace)
     loads: list[records.LoadSummary] = [held]
-    if (directory / "terminal").is_dir():
-        loads.append(terminal.load([str(directory / "terminal")], workspace))
+    for name, load_kind in (("terminal", terminal.load), ("events", events.load)):
+        if (directory / name).is_dir():
+            loads.append(load_kind([str(directory / name)], workspace))
     counted = counters.ingest([str(directory / "counters")], workspace)
+    flows = [str(directory / "flows")] if (directory / "flows").is_dir() else []
+    flowed = flow_tables.load(flows, workspace)
     if targets:
         kqi = [str(directory / "kqi.parquet")]
         loads.append(records.load(kqi, workspace, kind=TARGETS_KIND, columns=TARGETS, time="window_end"))
-    failed = bool(counted.failures or any(one.failures for one in loads))
-    return ProvinceSummary((*(one.text() for one in loads), counted.text()), failed)
+    failed = bool(counted.failures or flowed.failures or any(one.failures for one in loads))
+    return ProvinceSummary((*(one.text() for one in loads), flowed.text(), counted.text()), failed)
 
 
 def kqi_targets(workspace: Path) -> pd.DataFrame:

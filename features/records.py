@@ -1,4 +1,4 @@
-"""Files of one contract into the lake: found, hashed, checked as a whole, committed; the same file changes nothing."""
+"""Files of one contract into the lake: found, hashed, checked, committed as a whole; the same file changes nothing."""
 
 import glob
 import hashlib
@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from features import lake
-from features.sources import Content, is_simulated, read_content, walked
+from features.sources import Content, check_unchanged, is_simulated, read_content, walked
 from features.table import Column, arrow_schema, check_table
+from features.table_files import SUFFIXES, batches, check_finite, is_table, write_batch
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+_EARLIEST, _LATEST = (
+    pd.Timestamp(year, 1, 1, tz="UTC", unit="us") for year in (1, 9999)
+)  # before any row was read
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,12 @@ def find_files(sources: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for source in sources:
         places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))  # noqa: PTH207
-        tables = [Path(name) for place in places for name in walked(place, _is_table)]
+        tables = [Path(name) for place in places for name in walked(place, is_table)]
         if not tables:
             raise FileNotFoundError(f"no table ({', '.join(SUFFIXES)}) at {source}")
         for path in tables:
             found.setdefault(path.resolve(), path)
     return list(found.values())
-
-
-def _is_table(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
 
 
 def contents(paths: Sequence[Path]) -> dict[Path, Content | str]:
@@ -79,11 +76,13 @@ def load(
 ) -> LoadSummary:
     """Bring files of one contract into the lake, each whole or, named in the summary, not at all.
 
-    time: the column by whose date rows are told. check: raises ValueError for what no Column can say.
+    A file is read a batch of rows at a time. time: the column by whose date rows are told. check: raises ValueError
+    for what no Column can say; its frame is a batch, whose index tells the place of each row in the file.
     """
     paths = find_files(sources)
     new = unchanged = rows = 0
     failures: list[tuple[str, str]] = []
+    contract = _Contract(kind, tuple(columns), time, check)
     with lake.writing(workspace) as scratch:
         if any(is_simulated(path) for path in paths):
             lake.mark_simulated(workspace)
@@ -94,65 +93,55 @@ def load(
             elif content.source in known:
                 unchanged += 1
             else:
+                staged = scratch / f"{content.source}.parquet"
                 try:
-                    frame = check_table(_read(path, columns), columns, table=kind)
-                    check(frame)
-                except (ValueError, pa.ArrowException) as error:
+                    record = _staged(path, content, contract, staged)
+                except ValueError as error:
                     failures.append((str(path), str(error)))
                     continue
-                _commit(workspace, scratch, _Loaded(path, content, kind, frame, frame[time]), columns)
+                lake.commit_delivery(workspace, record, {kind: staged})
                 known.add(content.source)
-                new, rows = new + 1, rows + len(frame)
+                new, rows = new + 1, rows + record.rows
     return LoadSummary(kind, new, unchanged, rows, tuple(failures))
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    path: Path
-    content: Content
+class _Contract:
+    """What a file must keep, as `load` was told."""
+
     kind: str
-    frame: pd.DataFrame
-    times: "pd.Series[pd.Timestamp]"
+    columns: tuple[Column, ...]
+    time: str
+    check: Callable[[pd.DataFrame], None]
 
 
-def _read(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
-    """Return a table as it lies there; of a CSV an empty field is empty, and a number what its column wants."""
-    if not path.name.lower().endswith((".csv", ".csv.gz")):
-        stored: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
-        return stored
-    frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], index_col=False)
-    times = [column.name for column in columns if column.dtype == "timestamp" and column.name in frame]
-    for name in times:
-        naive = ~frame[name].fillna("Z").str.contains(r"(?:Z|[+-]00:?00)$").to_numpy()
-        if naive.any():
-            row = int(np.flatnonzero(naive)[0])
-            raise ValueError(f"{name} must be UTC, with Z, but row {row} has {frame[name].iloc[row]}")
-    parsed = {name: pd.to_datetime(frame[name], utc=True, format="ISO8601") for name in times}
-    return frame.assign(**parsed)
-
-
-def _commit(workspace: Path, scratch: Path, loaded: _Loaded, columns: Sequence[Column]) -> None:
-    table = pa.Table.from_pandas(loaded.frame, schema=arrow_schema(columns), preserve_index=False)
-    staged = scratch / f"{loaded.content.source}.parquet"
-    pq.write_table(table.replace_schema_metadata(None), staged, compression="zstd")
-    fingerprint = hashlib.sha256(str(arrow_schema(columns)).encode()).hexdigest()[:16]
-    record = lake.Delivery(
-        source=loaded.content.source,
-        kind=loaded.kind,
-        path=str(loaded.path),
-        bytes=loaded.content.bytes,
+def _staged(path: Path, content: Content, contract: _Contract, staged: Path) -> lake.Delivery:
+    """Write the rows of a file under its contract, and return its commit record. Raises ValueError."""
+    rows, first, last = 0, _LATEST, _EARLIEST
+    columns, schema = contract.columns, arrow_schema(contract.columns)
+    with pq.ParquetWriter(staged, schema, compression="zstd") as writer:
+        for place, given in batches(path, columns, table=contract.kind):
+            frame = check_table(given, columns, table=contract.kind, first_row=place)
+            check_finite(frame, columns, table=contract.kind)
+            contract.check(frame)
+            write_batch(writer, frame, columns)
+            rows += len(frame)
+            if len(frame):
+                first, last = min(first, frame[contract.time].min()), max(last, frame[contract.time].max())
+    check_unchanged(path, content)
+    fingerprint = hashlib.sha256(str(schema).encode()).hexdigest()[:16]
+    return lake.Delivery(
+        source=content.source,
+        kind=contract.kind,
+        path=str(path),
+        bytes=content.bytes,
         reading=fingerprint,
         fingerprint=fingerprint,
-        rows=len(loaded.frame),
-        used=len(loaded.frame),
+        rows=rows,
+        used=rows,
         quarantined={},
         superseded={},
-        first=_iso(loaded.times.min()),
-        last=_iso(loaded.times.max()),
+        first=first.isoformat() if rows else "",
+        last=last.isoformat() if rows else "",
         files=(),
     )
-    lake.commit_delivery(workspace, record, {loaded.kind: staged})
-
-
-def _iso(moment: pd.Timestamp) -> str:
-    return "" if pd.isna(moment) else moment.isoformat()

@@ -45,7 +45,7 @@ def named_captures(sources: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for source in sources:
         places = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))  # noqa: PTH207
-        captures = {name: Path(name) for place in places for name in walked(place, _is_capture)}
+        captures = {name: Path(name) for place in places for name in walked(place, is_capture)}
         if not captures:
             raise FileNotFoundError(
                 f"no capture ({', '.join(SUFFIXES)}, packed with gzip or not) at {source}"
@@ -73,7 +73,8 @@ def walked(place: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
     yield from closed
 
 
-def _is_capture(name: str) -> bool:
+def is_capture(name: str) -> bool:
+    """Tell whether a file is a capture, by the end of its name."""
     return name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 

@@ -65,10 +65,13 @@ def empty_table(columns: Sequence[Column]) -> pd.DataFrame:
     return pd.DataFrame({column.name: pd.Series([], dtype=_PANDAS[column.dtype]) for column in columns})
 
 
-def check_table(frame: pd.DataFrame, columns: Sequence[Column], *, table: str) -> pd.DataFrame:
+def check_table(
+    frame: pd.DataFrame, columns: Sequence[Column], *, table: str, first_row: int = 0
+) -> pd.DataFrame:
     """Return the frame in the contract's column order and dtypes, or say which promise it breaks.
 
-    frame: any row order and index; not changed. The result has a fresh RangeIndex.
+    frame: any row order and index; not changed. The result has a fresh RangeIndex, which begins at first_row: the
+    place of the frame in a table of which it is a part.
     Raises ValueError naming table, column, row (position, from 0) and rule; columns beyond the contract are an error.
     """
     wanted, given = [column.name for column in columns], list(frame.columns)
@@ -77,7 +80,7 @@ def check_table(frame: pd.DataFrame, columns: Sequence[Column], *, table: str) -
         raise ValueError(
             f"{table} must have exactly its declared columns, but lacks {missing} and adds {extra}"
         )
-    rows = frame.reset_index(drop=True)
+    rows = frame.set_axis(pd.RangeIndex(first_row, first_row + len(frame)))
     return pd.DataFrame(
         {column.name: _checked(rows[column.name], column, table) for column in columns}, copy=False
     )
@@ -86,14 +89,16 @@ def check_table(frame: pd.DataFrame, columns: Sequence[Column], *, table: str) -
 def _checked(values: pd.Series, column: Column, table: str) -> pd.Series:
     absent = values.isna().to_numpy()
     if not column.empty and absent.any():
-        raise ValueError(f"{table}.{column.name} must not be empty, but row {_first(absent)} is")
+        raise ValueError(
+            f"{table}.{column.name} must not be empty, but row {values.index[_first(absent)]} is"
+        )
     typed = _typed(values, column, table)
     if column.dtype.endswith("[]"):
         lists = [np.asarray(v, dtype="float64") for v in typed[~absent]]
-        rows = np.repeat(np.flatnonzero(~absent), [len(v) for v in lists])
+        rows = values.index[~absent].repeat([len(v) for v in lists])
         _check_range(np.concatenate(lists) if lists else np.array([]), rows, column=column, table=table)
     elif column.low is not None or column.high is not None:
-        _check_range(typed.to_numpy()[~absent], np.flatnonzero(~absent), column=column, table=table)
+        _check_range(typed.to_numpy()[~absent], values.index[~absent], column=column, table=table)
     return typed
 
 
@@ -102,8 +107,8 @@ def _typed(values: pd.Series, column: Column, table: str) -> pd.Series:
     if column.dtype == "int64" and pd.api.types.is_float_dtype(values.dtype):
         fractional = values.ne(values.round())
         if fractional.any():
-            row = _first(fractional.to_numpy())
-            raise ValueError(f"{table}.{column.name} must be whole, but row {row} has {values.iloc[row]}")
+            row = values.index[_first(fractional.to_numpy())]
+            raise ValueError(f"{table}.{column.name} must be whole, but row {row} has {values[row]}")
     try:
         if column.dtype == "timestamp":
             return pd.to_datetime(values, utc=True).astype(dtype)
@@ -112,7 +117,7 @@ def _typed(values: pd.Series, column: Column, table: str) -> pd.Series:
         raise ValueError(f"{table}.{column.name} must be {column.dtype}, however: {error}") from error
 
 
-def _check_range(values: np.ndarray, rows: np.ndarray, *, column: Column, table: str) -> None:
+def _check_range(values: np.ndarray, rows: "pd.Index[int]", *, column: Column, table: str) -> None:
     low = -np.inf if column.low is None else column.low
     high = np.inf if column.high is None else column.high
     outside = ~((values >= low) & (values <= high))  # so that NaN is outside

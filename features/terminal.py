@@ -39,15 +39,15 @@ def _check(frame: pd.DataFrame, known: dict[str, TerminalIndicator]) -> None:
     """Refuse unknown indicators, values that are not finite, and flags other than 0 and 1."""
     strange = ~frame["indicator"].isin(list(known)).to_numpy()
     if strange.any():
-        row = int(np.flatnonzero(strange)[0])
+        row = frame.index[strange][0]
         fact = f"row {row} has {frame['indicator'][row]!r}"
         raise ValueError(f"terminal.indicator must be an id of terminal_indicators.yaml, but {fact}")
     flags = [one.id for one in known.values() if isinstance(one, TerminalFlag)]
     values = frame["value"].to_numpy()
     wrong = ~np.isfinite(values) | (frame["indicator"].isin(flags).to_numpy() & ~np.isin(values, (0.0, 1.0)))
     if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        fact = f"row {row} has {values[row]} for {frame['indicator'][row]}"
+        row = frame.index[wrong][0]
+        fact = f"row {row} has {frame['value'][row]} for {frame['indicator'][row]}"
         raise ValueError(f"terminal.value must be finite, and of a flag 0 or 1, but {fact}")
 
 

@@ -84,14 +84,16 @@ def session_model(run_directory: Path) -> artifact.Model:
     if not looks_at_sessions(model.manifest):
         way = "ingest and build features, then ask the service" if window else "use `iotlens predict`"
         fact = f"{run_directory} looks at {f'windows of {window}' if window else 'a plain table'}"
+        if window == SESSION.name:
+            fact = f"{run_directory} learnt from tables of flows that do not tell their flow settings"
         raise ValueError(f"captures are identified by a model of sessions, but {fact}; {way}")
     model.self_test()
     return model
 
 
 def looks_at_sessions(manifest: artifact.Manifest) -> bool:
-    """Tell whether a model can be asked about captures alone."""
-    return manifest.window == SESSION.name
+    """Tell whether a model can be asked about captures alone: it must be known how their packets become flows."""
+    return manifest.window == SESSION.name and manifest.flow_settings is not None
 
 
 def _outcomes(

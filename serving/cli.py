@@ -33,8 +33,22 @@ Workspace = Annotated[
 ]
 WORKSPACE = Path("workspace")
 Sources = Annotated[list[str], typer.Argument(help="Captures (pcap, pcapng), folders or globs.")]
+Arriving = Annotated[
+    list[str],
+    typer.Argument(help="Captures (pcap, pcapng) or tables of FLOWS (parquet, csv), folders or globs."),
+]
 Devices = Annotated[
     str, typer.Option("--devices", "-d", help="MAP.csv, or `auto`: every private address is a device.")
+]
+CaptureDevices = Annotated[
+    str | None,
+    typer.Option(
+        "--devices", "-d", help="Of captures: MAP.csv, or `auto`: every private address is a device."
+    ),
+]
+TableSettings = Annotated[
+    Path | None,
+    typer.Option("--flow-settings", help="Of tables: the flows.yaml they were made with. Without: unknown."),
 ]
 EachAddress = Annotated[bool, typer.Option("--each-address", help="A CIDR row is one device per address.")]
 Run = Annotated[
@@ -77,15 +91,18 @@ def init(directory: Annotated[Path, typer.Argument(help="Where to write `configs
 
 @app.command()
 def ingest(
-    sources: Sources,
-    devices: Devices,
+    sources: Arriving,
+    devices: CaptureDevices = None,
     workspace: Workspace = WORKSPACE,
     each_address: EachAddress = False,
+    flow_settings: TableSettings = None,
 ) -> None:
-    """Read captures into flows, seen from the devices, and append them to the workspace's lake."""
-    from features import ingest as captures
+    """Append flows to the workspace's lake: of captures, seen from the devices, or as tables tell them."""
+    from features import arrivals
 
-    done = captures.ingest(sources, workspace, devices=devices, each_address=each_address)
+    done = arrivals.bring_in(
+        sources, workspace, devices=devices, each_address=each_address, flow_settings=flow_settings
+    )
     _end(done.text(), done.failures)
 
 

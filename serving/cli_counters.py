@@ -51,6 +51,15 @@ def terminal(sources: Tables, workspace: Workspace = WORKSPACE) -> None:
     _end(done.text(), bool(done.failures))
 
 
+@counters_app.command("events")
+def events(sources: Tables, workspace: Workspace = WORKSPACE) -> None:
+    """Bring the service event log into the lake: each attempt of each process, and how its steps went."""
+    from features import events
+
+    done = events.load(sources, workspace)
+    _end(done.text(), bool(done.failures))
+
+
 def _end(told: str, failed: bool) -> None:
     """Print what was done; end with 1 where an input failed."""
     typer.echo(told)

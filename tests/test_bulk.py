@@ -174,6 +174,20 @@ def test_packets_become_flows_as_the_model_learnt_them(fleet: Any, captures: Pat
     assert pd.read_csv(out)["flows"].tolist() == [1]
 
 
+def test_a_model_of_flows_whose_settings_nobody_told_is_not_asked_about_captures(
+    fleet: Any, captures: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(fleet.session_run, run)
+    manifest = json.loads((run / artifact.MANIFEST).read_text(encoding="utf-8"))
+    told = json.dumps(manifest | {"flow_settings": None})
+    (run / artifact.MANIFEST).write_text(told, encoding="utf-8")
+    with pytest.raises(ValueError, match="learnt from tables of flows that do not tell their flow settings"):
+        bulk.identify_captures(
+            [str(captures)], devices=DeviceMap.auto(), run_directory=run, out=tmp_path / "out.csv"
+        )
+
+
 def test_a_model_of_hours_is_refused_before_anything_is_read(fleet: Any, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"a model of sessions, but .* looks at windows of 1h; ingest and build"

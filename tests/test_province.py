@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from evaluation.simulation.province import check, measured
 from evaluation.simulation.province.province import Files, simulate
-from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, EVENTS, GIVEN_COUNTERS, TRUTH
+from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, GIVEN_COUNTERS, TRUTH
 from features.configuration import find_config
+from features.events import EVENTS
 from features.flows import FLOWS
 from features.indicators import Indicator, all_indicators
 from features.membership import MEMBERSHIP

@@ -77,7 +77,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     feature_service: str | None = Field(description="null: a plain table, which no online store can serve")
     window: str | None
     flow_settings: FlowSettings | None = Field(
-        description="how the packets learnt from became flows; null: a plain table"
+        description="how the packets learnt from became flows; null: a plain table, or tables of flows did not tell"
     )
     target: str
     thresholds: Thresholds

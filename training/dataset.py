@@ -30,7 +30,8 @@ class Dataset:
     X: float64 (n, f), columns as features, NaN where missing. y: (n,) class of each row, str.
     keys: (n, 5) KEYS on a RangeIndex; empty where the data does not tell.
     families: family of each class. left_out: rows not taken, by reason.
-    window, feature_service, flow_settings (of the workspace): None for a plain table.
+    window, feature_service, flow_settings (of the workspace): None for a plain table; flow_settings also where tables
+    of flows do not tell.
     """
 
     X: np.ndarray
@@ -131,13 +132,18 @@ def _check_window(name: str, workspace: Path) -> None:
         raise ValueError(f"an experiment's window must be one of {path}, however: {name!r}; {way}")
 
 
-def _flow_settings(workspace: Path) -> FlowSettings:
-    """Return how the packets of the lake became flows; where an older version read them, as flows.yaml says now."""
+def _flow_settings(workspace: Path) -> FlowSettings | None:
+    """Return how the packets of the lake became flows; None where tables of flows do not tell.
+
+    Where an older version read captures and did not tell either, they are those of flows.yaml now.
+    """
     from features import lake
 
     told = lake.flow_settings(workspace)
     if told is not None:
         return told
+    if any(record.reader == "table" for record in lake.records(workspace).values()):
+        return None
     path = find_config("flows.yaml", workspace)
     log.warning(
         "the lake does not tell its flow settings: they are taken from %s; ingest again to be sure", path

@@ -12,10 +12,11 @@ from evaluation.simulation.province.faults import DAY_S
 from evaluation.simulation.province.noise import TerminalNoise
 from evaluation.simulation.province.pipeline import Day, Walked
 from evaluation.simulation.province.settings import SERVICES
-from evaluation.simulation.province.tables import EVENTS, moments, names_at
+from evaluation.simulation.province.tables import moments, names_at
 from evaluation.simulation.province.terminal import PERCENT, Told, report_moment_s
 from evaluation.simulation.province.topology import Area
 from evaluation.simulation.province.walk import MAX_STEPS
+from features.events import EVENTS
 from features.membership import MEMBERSHIP
 from features.table import arrow_schema
 from features.terminal import TERMINAL

@@ -6,20 +6,6 @@ import pyarrow as pa
 from features.counter_tables import COUNTERS
 from features.table import Column
 
-EVENTS: tuple[Column, ...] = (
-    Column("device_id", "string", "-", "the device"),
-    Column("service", "string", "-", "its service"),
-    Column("process", "string", "-", "the process it attempted, by its id in the service file"),
-    Column("cell", "string", "-", "the cell that served it"),
-    Column("at", "timestamp", "UTC", "when the attempt began"),
-    Column("ok", "bool", "-", "whether every step succeeded"),
-    Column("failed_step", "int64", "1", "seq of the step that failed; 0 for none", low=0),
-    Column("delay_ms", "float64", "ms", "of all steps together, waiting for a repeat included", low=0),
-    Column("repeated", "bool", "-", "whether it follows a failed attempt"),
-    Column(
-        "step_ms", "int32[]", "ms", "of each step of the process in order; -1 where it was not walked", low=-1
-    ),
-)
 TRUTH: tuple[Column, ...] = (
     Column("fault_id", "string", "-", "one fault that happened"),
     Column("cause", "string", "-", "its id in the fault catalogue"),
