@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from evaluation.simulation.province import radio
-from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
+from evaluation.simulation.province.settings import SERVICES, ProvinceSettings, Thresholds
 
 VENDORS = ("vendor_a", "vendor_b", "vendor_c")
 SOURCES = ("live", "sport_live", "series", "short_clip", "variety")
@@ -185,15 +185,25 @@ def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, fl
     row, column = np.divmod(np.arange(count), side)
     x = (column + 0.5 * (row % 2)) * distance + rng.normal(0, 0.08 * distance, count)
     y = row * distance * np.sqrt(3) / 2 + rng.normal(0, 0.08 * distance, count)
-    levels = settings.ce_threshold_dbm
-    ce1 = levels.ce1 + rng.normal(0, levels.sd, count)
+    vendor = rng.integers(0, len(VENDORS), count)
+    ce1, ce2 = _thresholds(settings.ce_threshold_dbm, vendor, rng)
     cells = Cells(
         tuple(f"cell-{number:03d}-{n:02d}" for n in range(count)),
-        x, y, ce1, ce1 + levels.ce2 - levels.ce1,
+        x, y, ce1, ce2,
         rng.lognormal(0, 0.2, count),
-        rng.integers(0, len(VENDORS), count),
+        vendor,
     )  # fmt: skip
     return cells, float(0.62 * distance)
+
+
+def _thresholds(
+    levels: Thresholds, vendor: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the thresholds of cells, the first always above the second: of their vendor, and of their own."""
+    apart = np.linspace(-1.0, 1.0, len(VENDORS))
+    ce1 = levels.ce1 + levels.vendor_sd * (apart / apart.std())[vendor] + rng.normal(0, levels.sd, len(vendor))
+    gap = levels.ce1 - levels.ce2 + rng.normal(0, levels.gap_sd, len(vendor))
+    return ce1, ce1 - np.maximum(gap, levels.least_gap)
 
 
 def _devices(
