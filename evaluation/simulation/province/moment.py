@@ -57,6 +57,8 @@ class Moment:
     def __post_init__(self) -> None:
         size = len(self.attempts)
         self.rach_ms, self.waited_ms = np.zeros(size), np.zeros(size)
+        network = radio.NETWORK_SETUP[self.area.cells.vendor[self.cell]]
+        self.setup_factor = queues.skewed(self.dice, network, radio.SETUP_SIGMA, size)
         self.stale = np.zeros(size, bool)  # a lock goes to an address of yesterday
         self.refused_s6a, self.refused_pdn = np.zeros(size, bool), np.zeros(size, bool)
 
@@ -94,9 +96,8 @@ class Moment:
         )
 
     def setup_ms(self, rows: np.ndarray) -> np.ndarray:
-        """Draw what an access takes beside its repetitions: a network's way of scheduling and release."""
-        network = radio.NETWORK_SETUP[self.area.cells.vendor[self.cell[rows]]]
-        return queues.skewed(self.dice, radio.SETUP_MS * network, radio.SETUP_SIGMA, len(rows))
+        """Return what an access takes beside its repetitions: a network's way of scheduling and release."""
+        return np.asarray(self.setup_factor[rows] * radio.SETUP_MS)
 
     def air_ms(self, rows: np.ndarray) -> np.ndarray:
         """Return what one exchange takes on the air, queues and all."""

@@ -26,11 +26,11 @@ LEAST_UL = np.array([1, 2, 4])  # configured least repetitions of the three leve
 _LEAST_DL = np.array([1, 4, 8])  # fitted to the modem logs: access and sending
 PREAMBLE_ATTEMPTS = 10
 _UNIT_MS = 60.0  # of one repetition, its grant and its acknowledgement; fitted to the modem logs: access and sending
-SETUP_MS = 1250.0  # scheduling, NPDCCH periods, acknowledgements and release of one access; fitted to the modem logs
-SETUP_SIGMA = 0.3  # of its logarithm, from access to access; fitted to the modem logs within a network
-NETWORK_SETUP = np.array([1.0, 1.35, 0.74])  # of three vendors; fitted to how far apart the logs' networks lie
+SETUP_MS = 1200.0  # scheduling, NPDCCH periods, acknowledgements and release of one access; fitted to the modem logs
+SETUP_SIGMA = 0.4  # of its logarithm, from access to access; fitted to the modem logs within a network
+NETWORK_SETUP = np.array([1.0, 1.3, 0.65])  # of three vendors; fitted to how far apart the logs' networks lie
 SETUP_IN_RRC = 0.35  # of it before SetupComplete, the rest after; judged: the logs tell the sum only
-MODULE_OFFSET_DB = np.array([6.0, -6.0])  # of two makers' modules; fitted to the modem logs, maker against maker
+MODULE_OFFSET_DB = np.array([7.5, -7.5])  # of two makers' modules; fitted to the modem logs, maker against maker
 CHOICE_SD_DB = 3.0  # between NRSRP as told and as compared; half of the +-7 dB of 3GPP TS 36.133, 9.1.22
 
 

@@ -202,8 +202,8 @@ def _thresholds(
     """Return the thresholds of cells, the first always above the second: of their vendor, and of their own."""
     apart = np.linspace(-1.0, 1.0, len(VENDORS))
     ce1 = levels.ce1 + levels.vendor_sd * (apart / apart.std())[vendor] + rng.normal(0, levels.sd, len(vendor))
-    gap = levels.ce1 - levels.ce2 + rng.normal(0, levels.gap_sd, len(vendor))
-    return ce1, ce1 - np.maximum(gap, levels.least_gap)
+    ce2 = levels.ce2 + levels.ce2_share * (ce1 - levels.ce1)
+    return ce1, np.minimum(ce2, ce1 - levels.least_gap)
 
 
 def _devices(
