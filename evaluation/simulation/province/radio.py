@@ -18,19 +18,29 @@ MEASURED_NRSRP_DBM = (-156.0, -44.0)  # range of a report, 3GPP TS 36.133
 MEASURED_NSINR_DB = (-15.0, 30.0)  # what a module reports at most
 _REPETITION_GAIN = 0.85  # of the ideal 10*log10(n): channel estimation gets worse
 _DL_TARGET_DB = 4.0  # NSINR at which one transmission of NPDSCH is enough
-_UL_TARGET_DB = -4.0  # SNR of a tone at which one transmission of NPUSCH is enough; fitted to the modem logs: air time
+_UL_TARGET_DB = (
+    -4.0
+)  # SNR of a tone at which one transmission of NPUSCH is enough; fitted to the modem logs: air time
 _POWER_CONTROL_SNR_DB = 12.0  # the eNB steers uplink power to this
 _NPRACH_TONE_GAIN_DB = 6.0  # 3.75 kHz instead of 15 kHz
 _NPRACH_REPETITIONS = np.array([2.0, 8.0, 32.0])  # of the three coverage levels
-LEAST_UL = np.array([1, 2, 4])  # configured least repetitions of the three levels; fitted to the modem logs: air time
+LEAST_UL = np.array(
+    [1, 2, 4]
+)  # configured least repetitions of the three levels; fitted to the modem logs: air time
 _LEAST_DL = np.array([1, 4, 8])  # fitted to the modem logs: access and sending
 PREAMBLE_ATTEMPTS = 10
-_UNIT_MS = 60.0  # of one repetition, its grant and its acknowledgement; fitted to the modem logs: access and sending
-SETUP_MS = 1200.0  # scheduling, NPDCCH periods, acknowledgements and release of one access; fitted to the modem logs
-SETUP_SIGMA = 0.4  # of its logarithm, from access to access; fitted to the modem logs within a network
+_UNIT_MS = (
+    60.0  # of one repetition, its grant and its acknowledgement; fitted to the modem logs: access and sending
+)
+SETUP_MS = (
+    1200.0  # scheduling, NPDCCH periods, acknowledgements and release of one access; fitted to the modem logs
+)
+SETUP_SIGMA = 0.5  # of its logarithm, from access to access; fitted to the modem logs within a network
 NETWORK_SETUP = np.array([1.0, 1.3, 0.65])  # of three vendors; fitted to how far apart the logs' networks lie
 SETUP_IN_RRC = 0.35  # of it before SetupComplete, the rest after; judged: the logs tell the sum only
-MODULE_OFFSET_DB = np.array([7.5, -7.5])  # of two makers' modules; fitted to the modem logs, maker against maker
+MODULE_OFFSET_DB = np.array(
+    [7.5, -7.5]
+)  # of two makers' modules; fitted to the modem logs, maker against maker
 CHOICE_SD_DB = 3.0  # between NRSRP as told and as compared; half of the +-7 dB of 3GPP TS 36.133, 9.1.22
 
 
@@ -77,7 +87,9 @@ def _least_power_of_two(shortfall_db: np.ndarray) -> np.ndarray:
 def ul_repetitions(snr_db: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Return NPUSCH repetitions: the least power of two that makes up for the missing SNR, at most 128."""
     return np.asarray(
-        np.minimum(np.maximum(_least_power_of_two(_UL_TARGET_DB - snr_db), LEAST_UL[level]), MAX_UL_REPETITIONS)
+        np.minimum(
+            np.maximum(_least_power_of_two(_UL_TARGET_DB - snr_db), LEAST_UL[level]), MAX_UL_REPETITIONS
+        )
     )
 
 

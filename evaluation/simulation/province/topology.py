@@ -185,23 +185,20 @@ def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, fl
     row, column = np.divmod(np.arange(count), side)
     x = (column + 0.5 * (row % 2)) * distance + rng.normal(0, 0.08 * distance, count)
     y = row * distance * np.sqrt(3) / 2 + rng.normal(0, 0.08 * distance, count)
-    vendor = rng.integers(0, len(VENDORS), count)
-    ce1, ce2 = _thresholds(settings.ce_threshold_dbm, vendor, rng)
+    own = rng.standard_normal(count)
+    load, vendor = rng.lognormal(0, 0.2, count), rng.integers(0, len(VENDORS), count)
+    ce1, ce2 = _thresholds(settings.ce_threshold_dbm, vendor, own)
     cells = Cells(
         tuple(f"cell-{number:03d}-{n:02d}" for n in range(count)),
-        x, y, ce1, ce2,
-        rng.lognormal(0, 0.2, count),
-        vendor,
+        x, y, ce1, ce2, load, vendor,
     )  # fmt: skip
     return cells, float(0.62 * distance)
 
 
-def _thresholds(
-    levels: Thresholds, vendor: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the thresholds of cells, the first always above the second: of their vendor, and of their own."""
+def _thresholds(levels: Thresholds, vendor: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the thresholds of cells, the first always above the second. own: a standard normal draw of each."""
     apart = np.linspace(-1.0, 1.0, len(VENDORS))
-    ce1 = levels.ce1 + levels.vendor_sd * (apart / apart.std())[vendor] + rng.normal(0, levels.sd, len(vendor))
+    ce1 = levels.ce1 + levels.vendor_sd * (apart / apart.std())[vendor] + levels.sd * own
     ce2 = levels.ce2 + levels.ce2_share * (ce1 - levels.ce1)
     return ce1, np.minimum(ce2, ce1 - levels.least_gap)
 
