@@ -1,7 +1,7 @@
 """Laws of the NB-IoT radio: link budget, interference in milliwatts, coverage levels, repetitions, random access.
 
-The constants are those of `radio_physics` in configs/fault_catalogue.yaml, but for those "fitted to the modem logs": the
-logs of docs/nbiot.md, Ericsson, Huawei and ZTE pooled, against a simulated province (docs/reality.md, KS distances).
+The constants are those of `radio_physics` in configs/fault_catalogue.yaml, but for those "fitted to the modem logs":
+those of docs/nbiot.md, Ericsson, Huawei and ZTE pooled, by hand, against distances of docs/reality.md.
 """
 
 import numpy as np

@@ -187,7 +187,7 @@ def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, fl
     y = row * distance * np.sqrt(3) / 2 + rng.normal(0, 0.08 * distance, count)
     own = rng.standard_normal(count)
     load, vendor = rng.lognormal(0, 0.2, count), rng.integers(0, len(VENDORS), count)
-    ce1, ce2 = _thresholds(settings.ce_threshold_dbm, vendor, own)
+    ce1, ce2 = thresholds(settings.ce_threshold_dbm, vendor, own)
     cells = Cells(
         tuple(f"cell-{number:03d}-{n:02d}" for n in range(count)),
         x, y, ce1, ce2, load, vendor,
@@ -195,7 +195,7 @@ def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, fl
     return cells, float(0.62 * distance)
 
 
-def _thresholds(levels: Thresholds, vendor: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def thresholds(levels: Thresholds, vendor: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the thresholds of cells, the first always above the second. own: a standard normal draw of each."""
     apart = np.linspace(-1.0, 1.0, len(VENDORS))
     ce1 = levels.ce1 + levels.vendor_sd * (apart / apart.std())[vendor] + levels.sd * own
