@@ -30,7 +30,10 @@ def simulated(table: pd.DataFrame) -> pd.DataFrame:
     took = queues.skewed(rng, 330.0 + air, 0.42, len(table))
     took = took + queues.skewed(rng, 110.0 + air, 0.3, len(table))
     network = rng.choice(radio.NETWORK_SETUP, len(table))
-    took = took + queues.skewed(rng, radio.SETUP_MS * network, radio.SETUP_SIGMA, len(table))
+    idle = (
+        ~table["test"].str.startswith("echo").to_numpy()
+    )  # an echo is sent while connected: nothing is set up
+    took = took + idle * queues.skewed(rng, radio.SETUP_MS * network, radio.SETUP_SIGMA, len(table))
     return pd.DataFrame(
         {"level": level, "ms": took, "real_level": table["ecl"], "real_ms": table["tx_time_ms"]}
     )

@@ -14,11 +14,11 @@ from evaluation.simulation.reality_picture import Curve, Panel, Side, distributi
 _LEAST_SHOWN = 20  # rows of a bin; below, a share says nothing
 _X = {reality.DELAY: "ms (logarithmic)", reality.AIR: "times that at CE0 (logarithmic)"}
 _NAMED_AT: dict[tuple[int, Side], tuple[float, float, Literal["left", "right"]]] = {
-    (0, "simulated"): (-104, 0.88, "right"),
+    (0, "simulated"): (-96, 0.8, "right"),
     (0, "measured"): (-89, 0.6, "left"),
-    (1, "simulated"): (-116, 0.86, "right"),
+    (1, "simulated"): (-117.5, 0.58, "right"),
     (1, "measured"): (-87, 0.36, "left"),
-    (2, "simulated"): (-118.5, 0.3, "right"),
+    (2, "simulated"): (-124, 0.45, "right"),
     (2, "measured"): (-115, 0.46, "left"),
 }
 HEAD = (
