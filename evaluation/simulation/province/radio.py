@@ -41,7 +41,9 @@ SETUP_IN_RRC = 0.35  # of it before SetupComplete, the rest after; judged: the l
 MODULE_OFFSET_DB = np.array(
     [7.5, -7.5]
 )  # of two makers' modules; fitted to the modem logs, maker against maker
-CHOICE_SD_DB = 3.0  # between NRSRP as told and as compared, access to access; judged: it is measured to some dB only
+CHOICE_SD_DB = (
+    3.0  # between NRSRP as told and as compared, access to access; judged: it is measured to some dB only
+)
 
 
 def to_milliwatt(dbm: np.ndarray | float) -> np.ndarray:
