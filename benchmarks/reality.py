@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.dataset as ds
 
 from evaluation.nbiot import read_logs
-from evaluation.simulation import reality, reality_page
+from evaluation.simulation import reality, reality_fit, reality_page
 from evaluation.simulation.province.catalogue import read_faults
 
 SEED = 7
@@ -70,6 +70,8 @@ def radio(folder: Path, province: Path) -> tuple[str, dict[str, str]]:
         levels,
         reality_page.energy_table(energy),
         *shown,
+        reality_page.FITTED,
+        reality_fit.leave_one_out(real, simulated, seed=SEED),
     ]
     return "\n".join(text), reality_page.radio_pictures(compared, real, simulated)
 

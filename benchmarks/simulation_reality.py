@@ -16,7 +16,7 @@ from evaluation import nbiot
 from evaluation.simulation.province import queues, radio
 
 SEED = 1
-CE1_DBM, CE2_DBM = -108.0, -118.0
+CE1_DBM, CE2_DBM = -100.0, -118.0  # ce_threshold_dbm of configs/province.yaml
 UL_NOISE_DBM = -125.0
 
 
@@ -27,9 +27,13 @@ def simulated(table: pd.DataFrame) -> pd.DataFrame:
     level = radio.coverage_level(power, CE1_DBM, CE2_DBM)
     up = radio.ul_repetitions(radio.uplink_snr_db(power, UL_NOISE_DBM), level)
     air = radio.air_time_ms(radio.dl_repetitions(nsinr, level), up)
-    took = queues.skewed(rng, 330.0 + air, 0.42, len(table)) + queues.skewed(
-        rng, 110.0 + air, 0.3, len(table)
-    )
+    took = queues.skewed(rng, 330.0 + air, 0.42, len(table))
+    took = took + queues.skewed(rng, 110.0 + air, 0.3, len(table))
+    network = rng.choice(radio.NETWORK_SETUP, len(table))
+    idle = (
+        ~table["test"].str.startswith("echo").to_numpy()
+    )  # an echo is sent while connected: nothing is set up
+    took = took + idle * queues.skewed(rng, radio.SETUP_MS * network, radio.SETUP_SIGMA, len(table))
     return pd.DataFrame(
         {"level": level, "ms": took, "real_level": table["ecl"], "real_ms": table["tx_time_ms"]}
     )
@@ -43,7 +47,7 @@ def main() -> None:
         test=known["test"].str.split("/").str[0].to_numpy(), vendor=known["vendor"].to_numpy()
     )
     right = (both["level"] == both["real_level"]).mean()
-    print(f"coverage level by -108/-118 dBm: accuracy {right:.3f} of {len(both):,} rows")
+    print(f"coverage level by {CE1_DBM:.0f}/{CE2_DBM:.0f} dBm: accuracy {right:.3f} of {len(both):,} rows")
     timed = both.dropna(subset=["real_ms"]).query("real_ms > 0")
     for (test, level), rows in timed.groupby(["test", "real_level"]):
         apart = ks_2samp(rows["ms"], rows["real_ms"]).statistic

@@ -117,6 +117,22 @@ def test_a_lock_changes_cells_and_a_sensor_never_does(healthy: Path) -> None:
     assert (moved["valid_to"].to_numpy()[:-1] == moved["valid_from"].to_numpy()[1:]).all()
 
 
+def test_a_device_near_a_threshold_is_not_always_at_one_level(healthy: Path) -> None:
+    terminal = pq.read_table(healthy / "terminal").to_pandas()
+    level = terminal.loc[terminal["indicator"] == "term_ce_level", "value"]
+    between = ((level - level.round()).abs() > 0.15).mean()
+    assert 0.02 < between < 0.5  # it accessed at two levels on a day; the others keep one
+    assert (level.round() == 0).mean() > (level.round() == 2).mean() > 0
+
+
+def test_an_access_that_repeats_less_still_takes_the_time_of_its_network(healthy: Path) -> None:
+    events = pq.read_table(healthy / "events").to_pandas()
+    beats = events[(events["process"] == "ss_heartbeat") & events["ok"]]
+    access_ms = np.stack(beats["step_ms"].tolist())[:, 1:4].sum(axis=1)
+    assert np.median(access_ms) > 1000  # real modules: docs/reality.md
+    assert np.quantile(access_ms, 0.95) < 20_000
+
+
 def test_attempts_walk_their_steps_until_one_fails(healthy: Path) -> None:
     events = pq.read_table(healthy / "events").to_pandas()
     positions = events[events["process"] == "bk_ride_position"]

@@ -10,6 +10,8 @@ from evaluation.simulation.province import queues, radio, streaming
 from evaluation.simulation.province.actuators import ACTUATORS, BY_NAME, Pressure, combined
 from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
 from evaluation.simulation.province.faults import Happening
+from evaluation.simulation.province.settings import Thresholds
+from evaluation.simulation.province.topology import thresholds
 from features.configuration import find_config
 
 ONE = np.ones(1)
@@ -34,6 +36,22 @@ def test_a_deeper_basement_has_a_higher_coverage_level_and_more_repetitions() ->
     repetitions = radio.ul_repetitions(radio.uplink_snr_db(power, -125.0), level)
     assert (np.diff(repetitions) >= 0).all()
     assert repetitions[-1] > 4 * repetitions[0]
+
+
+def test_a_weaker_signal_never_takes_less_air_time() -> None:
+    power = np.linspace(-60.0, -140.0, 81)
+    level = radio.coverage_level(power, -100.0, -118.0)
+    up = radio.ul_repetitions(radio.uplink_snr_db(power, -125.0), level)
+    took_ms = radio.air_time_ms(radio.dl_repetitions(power + 120.0, level), up)
+    assert (np.diff(took_ms) >= 0).all()
+
+
+def test_the_first_threshold_of_a_cell_is_above_the_second_however_far_cells_differ() -> None:
+    levels = Thresholds(ce1=-100, ce2=-118, vendor_sd=6, sd=4, ce2_share=0.4, least_gap=6)
+    wild = np.linspace(-9.0, 9.0, 90)
+    ce1, ce2 = thresholds(levels, np.arange(90) % 3, wild)
+    assert (ce1 - ce2 >= 6 - 1e-9).all()
+    assert np.std(ce1) > np.std(ce2)
 
 
 def test_repetitions_are_powers_of_two_within_the_standard() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.simulation import reality, reality_page
+from evaluation.simulation import reality, reality_fit, reality_page
 from evaluation.simulation.reality import LEAST, Compared, ecdf, ks_distance
 from evaluation.simulation.reality_picture import distributions, picture
 from features import sketch
@@ -102,6 +102,28 @@ def test_energy_is_told_as_a_ratio_to_that_at_ce0() -> None:
     assert list(ratios.loc["zte", [0, 1]]) == [1.0, 3.0]
     assert list(ratios.loc["simulated"]) == pytest.approx([1.0, 2.0, 10.0])
     assert "no evidence" in reality_page.energy_table(ratios)  # of CE2
+
+
+def test_the_level_law_is_monotone_and_fits_itself() -> None:
+    law = (-100.0, -118.0, 5.0, 4.0)
+    power = np.arange(-130.0, -60.0, 5.0)
+    told = reality_fit.shares(power, law)
+    assert (np.diff(told, axis=0) >= 0).all()
+    assert (told[:, 0] <= told[:, 1]).all()
+    measured = pd.DataFrame({"rows": 10, "ce0": told[:, 0], "ce1": told[:, 1]}, index=power)
+    assert reality_fit.level_distance(measured, law) == 0.0
+    assert reality_fit.level_distance(measured, (-90.0, -118.0, 5.0, 4.0)) > 0.05
+
+
+def test_leaving_a_vendor_out_names_each_vendor_once() -> None:
+    rng = np.random.default_rng(1)
+    power, level = np.tile([-70.0, -108.0, -124.0], 90), np.tile([0.0, 1.0, 2.0], 90)
+    delay = 1000.0 * rng.lognormal(0, 0.4, 270) * (1 + level)
+    one = pd.DataFrame({"nrsrp_dbm": power, "level": level, "delay_ms": delay})
+    real = pd.concat([one.assign(vendor=name) for name in ("a", "b", "c")], ignore_index=True)
+    lines = reality_fit.leave_one_out(real, one, seed=1).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| a", "| b", "| c"]
+    assert reality_fit.leave_one_out(real, one, seed=1).splitlines() == lines
 
 
 def test_a_missed_report_is_a_whole_interval_off() -> None:

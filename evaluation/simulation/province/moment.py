@@ -57,6 +57,8 @@ class Moment:
     def __post_init__(self) -> None:
         size = len(self.attempts)
         self.rach_ms, self.waited_ms = np.zeros(size), np.zeros(size)
+        network = radio.NETWORK_SETUP[self.area.cells.vendor[self.cell]]
+        self.setup_factor = queues.skewed(self.dice, network, radio.SETUP_SIGMA, size)
         self.stale = np.zeros(size, bool)  # a lock goes to an address of yesterday
         self.refused_s6a, self.refused_pdn = np.zeros(size, bool), np.zeros(size, bool)
 
@@ -83,6 +85,19 @@ class Moment:
     def dl_queue(self, rows: np.ndarray) -> np.ndarray:
         """Return the same of the downlink."""
         return np.asarray(queues.delay_factor(self.dl_utilisation[rows]) / queues.delay_factor(25.0))
+
+    def climb(self, rows: np.ndarray) -> None:
+        """Access one level up at some rows: more repetitions from here on."""
+        self.level[rows] = np.minimum(self.level[rows] + 1, 2)
+        self.ul_repetition[rows] = radio.ul_repetitions(self.snr_db[rows], self.level[rows])
+        self.dl_repetition[rows] = radio.dl_repetitions(self.nsinr[rows], self.level[rows])
+        self.bler[rows] = radio.uplink_bler(
+            self.snr_db[rows], self.ul_repetition[rows], self.noise_rise_db[rows]
+        )
+
+    def setup_ms(self, rows: np.ndarray) -> np.ndarray:
+        """Return what an access takes beside its repetitions: a network's way of scheduling and release."""
+        return np.asarray(self.setup_factor[rows] * radio.SETUP_MS)
 
     def air_ms(self, rows: np.ndarray) -> np.ndarray:
         """Return what one exchange takes on the air, queues and all."""
@@ -149,7 +164,8 @@ def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.ra
     rise = pressure.of("noise_power_db")
     floor = radio.ENB_NOISE_DBM + 3.0 + 1.2 * np.log2(area.cells.load[cell] * busy)
     snr = radio.uplink_snr_db(nrsrp, floor + rise)
-    level = radio.coverage_level(nrsrp, area.cells.ce1_dbm[cell], area.cells.ce2_dbm[cell])
+    compared = nrsrp + _module_offset_db(area, attempts, dice)
+    level = radio.coverage_level(compared, area.cells.ce1_dbm[cell], area.cells.ce2_dbm[cell])
     up = radio.ul_repetitions(snr, level)
     load = area.cells.load[cell] * busy
     capacity = pressure.of("capacity")
@@ -168,6 +184,17 @@ def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.ra
         meant,
         searching,
     )  # fmt: skip
+
+
+def _module_offset_db(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.ndarray:
+    """Return by how much what a module compares with thresholds is above what it tells: its maker's way, and chance.
+
+    Every other fleet has modules of the one maker; strangers have either.
+    """
+    size = len(attempts)
+    fleet = area.devices.fleet[np.maximum(attempts.device, 0)]
+    maker = np.where(attempts.device != NOBODY, fleet % 2, dice.integers(0, 2, size))
+    return np.asarray(radio.MODULE_OFFSET_DB[maker] + dice.normal(0, radio.CHOICE_SD_DB, size))
 
 
 def _received(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.ndarray:

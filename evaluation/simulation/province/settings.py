@@ -34,11 +34,17 @@ class Shadowing(Part):
 
 
 class Thresholds(Part):
-    """NRSRP at which coverage levels begin, and how cells differ in it."""
+    """NRSRP at which coverage levels begin, dBm, and how networks of vendors, and cells in one, differ in it, dB.
+
+    ce2_share: of a cell's deviation at the first threshold that it has at the second too.
+    """
 
     ce1: float
     ce2: float
+    vendor_sd: float = Field(ge=0)
     sd: float = Field(ge=0)
+    ce2_share: float = Field(ge=0, le=1)
+    least_gap: float = Field(gt=0)
 
 
 class Utilisation(Part):

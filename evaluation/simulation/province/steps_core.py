@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.simulation.province import queues
+from evaluation.simulation.province import queues, radio
 from evaluation.simulation.province.moment import Moment
 from evaluation.simulation.province.steps_radio import Ended, excess_bler
 
@@ -109,6 +109,7 @@ def service_request(moment: Moment, rows: np.ndarray) -> Ended:
     )
     took = queues.skewed(moment.dice, 60.0 + 0.25 * moment.air_ms(rows), 0.3, len(rows))
     took = took * mme_queue(moment, rows) + _ASK_AGAIN_MS * second
+    took = took + (1.0 - radio.SETUP_IN_RRC) * moment.setup_ms(rows)  # until the network lets the module go
     return accepted, took + moment.of("backhaul_delay_ms", rows)
 
 

@@ -36,10 +36,12 @@ def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ende
     ok = losses < _TRANSMISSIONS
     rtt = round_trip_ms(moment, rows)
     timeout = 1000.0 * moment.of("ack_timeout_s", rows) * np.where(moment.lwm2m[rows], 1.0, 0.5)
+    since = rtt + moment.rach_ms[rows]  # the timer runs from when the module was handed the message
+    moment.rach_ms[rows] = 0.0  # later messages find the connection open
     needless = np.floor(
-        np.log1p(np.maximum(rtt - timeout, 0.0) * (_BACK_OFF - 1) / timeout) / np.log(_BACK_OFF)
+        np.log1p(np.maximum(since - timeout, 0.0) * (_BACK_OFF - 1) / timeout) / np.log(_BACK_OFF)
     )
-    needless = np.where(ok & (rtt > timeout), np.clip(needless + 1, 0, _TRANSMISSIONS - 1), 0.0)
+    needless = np.where(ok & (since > timeout), np.clip(needless + 1, 0, _TRANSMISSIONS - 1), 0.0)
     coap = seen & moment.lwm2m[rows]
     again = np.minimum(losses, _TRANSMISSIONS - 1) + needless
     tally.ratio("coap_retx/coap_con", rows[coap], again[coap], messages)

@@ -52,6 +52,7 @@ def random_access(moment: Moment, rows: np.ndarray) -> Ended:
     tries = np.minimum(1.0 + moment.dice.exponential(1.0 / heard_each - 1.0), radio.PREAMBLE_ATTEMPTS)
     took = (tries + 3.0 * np.minimum(failures, _PROCEDURES)) * _OCCASION_MS[level] + _NEXT_LEVEL_MS * saved
     moment.rach_ms[rows] = took
+    moment.climb(rows[saved])
     return ok | saved, took
 
 
@@ -63,7 +64,8 @@ def connect(moment: Moment, rows: np.ndarray) -> Ended:
     each *= 1.0 - np.array([0.0, 0.004, 0.02])[moment.level[rows]]
     first, second = moment.happens(rows, each), moment.happens(rows, each)
     moment.tally.ratio("rrc_setup_succ/rrc_setup_att", rows, first + ~first * second, 1.0 + ~first)
-    took = queues.skewed(moment.dice, 110.0 + moment.air_ms(rows), 0.3, len(rows)) * (1.0 + ~first)
+    took = radio.SETUP_IN_RRC * moment.setup_ms(rows)
+    took = took + queues.skewed(moment.dice, 110.0 + moment.air_ms(rows), 0.3, len(rows)) * (1.0 + ~first)
     ok = first | second
     _count_radio(moment, rows[ok], moment.rach_ms[rows[ok]] + took[ok])
     return ok, took

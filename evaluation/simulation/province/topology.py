@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from evaluation.simulation.province import radio
-from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
+from evaluation.simulation.province.settings import SERVICES, ProvinceSettings, Thresholds
 
 VENDORS = ("vendor_a", "vendor_b", "vendor_c")
 SOURCES = ("live", "sport_live", "series", "short_clip", "variety")
@@ -185,15 +185,22 @@ def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, fl
     row, column = np.divmod(np.arange(count), side)
     x = (column + 0.5 * (row % 2)) * distance + rng.normal(0, 0.08 * distance, count)
     y = row * distance * np.sqrt(3) / 2 + rng.normal(0, 0.08 * distance, count)
-    levels = settings.ce_threshold_dbm
-    ce1 = levels.ce1 + rng.normal(0, levels.sd, count)
+    own = rng.standard_normal(count)
+    load, vendor = rng.lognormal(0, 0.2, count), rng.integers(0, len(VENDORS), count)
+    ce1, ce2 = thresholds(settings.ce_threshold_dbm, vendor, own)
     cells = Cells(
         tuple(f"cell-{number:03d}-{n:02d}" for n in range(count)),
-        x, y, ce1, ce1 + levels.ce2 - levels.ce1,
-        rng.lognormal(0, 0.2, count),
-        rng.integers(0, len(VENDORS), count),
+        x, y, ce1, ce2, load, vendor,
     )  # fmt: skip
     return cells, float(0.62 * distance)
+
+
+def thresholds(levels: Thresholds, vendor: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the thresholds of cells, the first always above the second. own: a standard normal draw of each."""
+    apart = np.linspace(-1.0, 1.0, len(VENDORS))
+    ce1 = levels.ce1 + levels.vendor_sd * (apart / apart.std())[vendor] + levels.sd * own
+    ce2 = levels.ce2 + levels.ce2_share * (ce1 - levels.ce1)
+    return ce1, np.minimum(ce2, ce1 - levels.least_gap)
 
 
 def _devices(
