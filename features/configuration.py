@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -83,8 +84,17 @@ def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -
     The value of an override is YAML in which words and dates stay text (on, 2020-01-01).
     Raises ValueError that names file, key and rule; an unknown key is answered with the nearest known one.
     """
+    checked = _checked(path, path.read_text(encoding="utf-8"), model, tuple(overrides))
+    assert isinstance(checked, model)
+    return checked
+
+
+@lru_cache(
+    maxsize=64
+)  # one call reads the same file for several of its parts, and a checked model does not change
+def _checked(path: Path, text: str, model: type[BaseModel], overrides: tuple[str, ...]) -> BaseModel:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _SAFE) or {}
+        content = yaml.load(text, _SAFE) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict):

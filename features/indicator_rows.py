@@ -128,6 +128,7 @@ def _stamp(created: datetime) -> str:
 def _append(table: pa.Table, place: Path, created: datetime) -> None:
     """Write rows into the partitions of their dates, one file each, whole or not at all."""
     dates = table["window_end"].cast(pa.date32())
-    for day in pc.unique(dates).to_pylist():
-        rows = table.filter(pc.equal(dates, pa.scalar(day)))
+    days = pc.unique(dates).to_pylist()
+    for day in days:
+        rows = table if len(days) == 1 else table.filter(pc.equal(dates, pa.scalar(day)))
         lake.write_parquet(place / f"date={day}" / f"{_stamp(created)}-{uuid4().hex[:8]}.parquet", rows)

@@ -8,7 +8,7 @@ own rows of a counter in a window, they win: nothing below adds to them.
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, reduce
 
 import ibis
@@ -172,63 +172,58 @@ def values(
     A value is empty below min_samples; the samples are told. at_least: the least samples of all indicators, where the
     scope has its own.
     """
-    summed_by = {codes[one.counter] for one in indicators if not isinstance(one.aggregate, Quantile)}
-    ranked_by = {
-        (codes[one.counter], one.aggregate.q) for one in indicators if isinstance(one.aggregate, Quantile)
-    }
-    sides = [_plain(rows, summed_by)] if summed_by else []
-    sides += [_quantiles(rows, ranked_by)] if ranked_by else []
-    wide = sides[0]
-    if len(sides) > 1:
-        wide = sides[0].outer_join(sides[1], _KEYS)
-        both = {key: wide[key].fill_null(wide[f"{key}_right"]) for key in _KEYS}
-        wide = wide.mutate(**both).drop(*(f"{key}_right" for key in _KEYS))
+    ranks = sorted({one.aggregate.q for one in indicators if isinstance(one.aggregate, Quantile)})
+    numbers = {one.id: _number(one, codes, ranks) for one in indicators}
+    long = _totals(rows, [number for number in numbers.values() if number < _CODES])
+    for place, q in enumerate(ranks, start=1):
+        own = [number % _CODES for number in numbers.values() if number // _CODES == place]
+        long = long.union(_quantiles(rows, own, q, number_from=place * _CODES))
+    held = long.group_by(_KEYS).agg(**{name: long[name].collect() for name in ("number", "x", "samples")})
     cells: dict[str, ir.Value] = {}
     for one in indicators:
-        code = codes[one.counter]
-        samples = wide[f"samples_{code}"].fill_null(0.0)
+        at = held["number"].index(numbers[one.id])
+        samples = held["samples"][at].fill_null(0.0)
         least = one.min_samples if at_least is None else at_least
         enough = (samples >= least) & (samples > 0)
-        cells[one.id] = ibis.ifelse(enough, _value(wide, one, code), ibis.null("float64")).cast("float64")
+        cells[one.id] = ibis.ifelse(enough, _value(held["x"][at], samples, one), ibis.null("float64"))
         cells[f"{one.id}__samples"] = samples
-    return wide.select(*_KEYS, **cells)
+    return held.select(*_KEYS, **cells)
 
 
-def _plain(rows: ir.Table, codes: Iterable[int]) -> ir.Table:
-    """Return the sums of counters that are no sketches: n_<code> and samples_<code> for each key."""
-    sums = {}
-    for code in sorted(codes):
-        own = rows["counter"] == code
-        sums |= {f"n_{code}": rows["n"].sum(where=own), f"samples_{code}": rows["d"].sum(where=own)}
-    return rows.filter(rows["bin"].isnull()).group_by(_KEYS).agg(**sums)
+_CODES = 65_536  # more than there are counters: a quantile is numbered beyond them, by its rank
 
 
-def _quantiles(rows: ir.Table, wanted: Iterable[tuple[int, float]]) -> ir.Table:
-    """Return the quantiles of sketches, wanted by code and rank: q_<code>_<rank> and samples_<code> for each key."""
-    alike = {"group_by": [*_KEYS, "counter"]}
-    binned = rows.filter(rows["bin"].notnull())
-    up_to = binned["n"].sum().over(ibis.cumulative_window(**alike, order_by="bin"))
-    reached = binned.mutate(up_to=up_to, samples=binned["n"].sum().over(ibis.window(**alike)))
-    found = {}
-    for code, q in sorted(wanted):
-        own = reached["counter"] == code
-        beyond = own & (reached["up_to"] > q * (reached["samples"] - 1))
-        found[f"samples_{code}"] = reached["samples"].max(where=own)
-        found[_rank(code, q)] = reached["bin"].min(where=beyond)
-    told = reached.group_by(_KEYS).agg(**found)
-    return told.mutate(**{_rank(code, q): sketch.value_of(told[_rank(code, q)]) for code, q in wanted})
+def _number(one: Indicator, codes: Mapping[str, int], ranks: Sequence[float]) -> int:
+    """Return the number of what an indicator is made of: a counter, or a rank of its sketch."""
+    place = ranks.index(one.aggregate.q) + 1 if isinstance(one.aggregate, Quantile) else 0
+    return place * _CODES + codes[one.counter]
 
 
-def _rank(code: int, q: float) -> str:
-    return f"q_{code}_{q:g}".replace(".", "_")
+def _totals(rows: ir.Table, codes: Sequence[int]) -> ir.Table:
+    """Return scope_id, end_s, number (of a counter that is no sketch), x (its sum) and samples."""
+    plain = rows.filter(rows["bin"].isnull(), rows["counter"].isin(sorted(codes)))
+    found = plain.group_by([*_KEYS, "counter"]).agg(x=plain["n"].sum(), samples=plain["d"].sum())
+    return found.select(*_KEYS, number=found["counter"].cast("int32"), x=found["x"], samples=found["samples"])
 
 
-def _value(wide: ir.Table, one: Indicator, code: int) -> ir.FloatingValue:
-    """Return the value of an indicator from the sums or quantiles of its counter."""
+def _quantiles(rows: ir.Table, codes: Sequence[int], q: float, *, number_from: int) -> ir.Table:
+    """Return scope_id, end_s, number (of a counter, and number_from), x (the quantile) and samples of sketches."""
+    keys = [*_KEYS, "counter"]
+    binned = rows.filter(rows["bin"].notnull(), rows["counter"].isin(sorted(codes)))
+    up_to = binned["n"].sum().over(ibis.cumulative_window(group_by=keys, order_by="bin"))
+    reached = binned.mutate(up_to=up_to, samples=binned["n"].sum().over(ibis.window(group_by=keys)))
+    first = reached["bin"].min(where=reached["up_to"] > q * (reached["samples"] - 1))
+    found = reached.group_by(keys).agg(first=first, samples=reached["samples"].max())
+    number = (found["counter"].cast("int32") + number_from).cast("int32")
+    return found.select(*_KEYS, number=number, x=sketch.value_of(found["first"]), samples=found["samples"])
+
+
+def _value(x: ir.FloatingValue, samples: ir.FloatingValue, one: Indicator) -> ir.FloatingValue:
+    """Return the value of an indicator. x: the sum of its counter, or its quantile."""
     aggregate = one.aggregate
     if isinstance(aggregate, Quantile):
-        return wide[_rank(code, aggregate.q)]
-    mean = wide[f"n_{code}"] / wide[f"samples_{code}"].nullif(0.0)
+        return x
+    mean = x / samples.nullif(0.0)
     if isinstance(aggregate, Ratio):
         return mean * aggregate.scale
     assert isinstance(aggregate, Mean)

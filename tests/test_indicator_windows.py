@@ -60,6 +60,7 @@ def value(workspace: Path, scope: str, scope_id: str, end: str, indicator: str) 
 
 
 RRC = "rrc_setup_succ/rrc_setup_att"
+ATTACH = "attach_succ/attach_att"
 
 
 @pytest.fixture
@@ -176,6 +177,7 @@ def test_late_counters_write_only_their_windows_anew(workspace: Path) -> None:
     assert sum(indicator_windows.build(workspace).written.values()) == 0
     deliver(workspace, [count("cell", "c1", "2026-03-01T12:15:00Z", RRC, 50, 50, element="late")], "late.csv")
     again = indicator_windows.build(workspace)
+    assert (again.computed["cell"], again.computed["tac"]) == (1, 1)
     assert (again.written["cell"], again.written["tac"]) == (1, 1)
     assert value(workspace, "cell", "c1", "2026-03-01T12:30:00Z", "rrc_setup_success_rate") == (90, 100)
     assert indicator_tables.rows(workspace, "cell")["created"].nunique() == 2
@@ -186,7 +188,53 @@ def test_windows_after_the_end_asked_for_wait_for_a_later_build(workspace: Path)
     deliver(workspace, [count("cell", "c1", f"{s:%Y-%m-%dT%H:%M:%SZ}", RRC, 40, 50) for s in starts])
     half = indicator_windows.build(workspace, window_end=datetime(2026, 3, 1, 12, 30, tzinfo=UTC))
     assert half.written["cell"] == 2
-    assert indicator_windows.build(workspace).written["cell"] == 2
+    rest = indicator_windows.build(workspace)
+    assert (rest.computed["cell"], rest.written["cell"]) == (2, 2)
+    assert sum(indicator_windows.build(workspace).written.values()) == 0
+
+
+def test_a_window_that_was_open_at_the_end_asked_for_is_whole_in_a_later_build(workspace: Path) -> None:
+    starts = [f"2026-03-01T12:{minute:02}:00Z" for minute in (0, 5, 10)]
+    deliver(workspace, [count("cell", "c1", start, RRC, 40, 50, window_s=300) for start in starts])
+    early = indicator_windows.build(workspace, window_end=datetime(2026, 3, 1, 12, 10, tzinfo=UTC))
+    assert sum(early.written.values()) == 0
+    late = indicator_windows.build(workspace, window_end=datetime(2026, 3, 1, 12, 15, tzinfo=UTC))
+    assert late.written["cell"] == 1
+    assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (80, 150)
+
+
+def test_late_counters_of_a_device_compute_only_what_ends_after_them(workspace: Path) -> None:
+    starts = pd.date_range("2026-03-01T00:00:00Z", periods=8, freq="6h")
+    deliver(workspace, [count("device", "b1", f"{s:%Y-%m-%dT%H:%M:%SZ}", RRC, 4, 5) for s in starts])
+    assert indicator_windows.build(workspace).computed["device"] == 8
+    deliver(workspace, [count("device", "b2", "2026-03-02T11:45:00Z", RRC, 5, 5)], "other.csv")
+    assert indicator_windows.build(workspace).computed["device"] == 1
+    deliver(workspace, [count("device", "b1", "2026-03-02T11:45:00Z", RRC, 5, 5)], "late.csv")
+    again = indicator_windows.build(workspace)
+    assert (again.computed["device"], again.written["device"]) == (3, 3)  # at 12:00, 12:15 and 18:15
+
+
+def test_a_move_told_later_computes_only_from_its_day_on(workspace: Path) -> None:
+    members(workspace, member("b1", "c1", "2026-03-01T00:00:00Z"))
+    starts = pd.date_range("2026-03-01T12:00:00Z", periods=3, freq="D")
+    deliver(workspace, [count("device", "b1", f"{s:%Y-%m-%dT%H:%M:%SZ}", RRC, 40, 50) for s in starts])
+    indicator_windows.build(workspace)
+    path = workspace.parent / "moved.csv"
+    path.write_text("\n".join([HEAD, member("b1", "c2", "2026-03-03T06:00:00Z")]) + "\n")
+    membership.load([str(path)], workspace)
+    again = indicator_windows.build(workspace)
+    assert (again.computed["cell"], "device" in again.computed) == (1, False)
+    assert value(workspace, "cell", "c2", "2026-03-03T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
+    assert value(workspace, "cell", "c1", "2026-03-03T12:15:00Z", "rrc_setup_success_rate")[1] == 0
+    assert value(workspace, "cell", "c1", "2026-03-02T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
+
+
+def test_a_device_without_a_cell_counts_in_its_tac(workspace: Path) -> None:
+    homeless = member("b1", "", "2026-03-01T00:00:00Z")
+    members(workspace, homeless, member("b2", "c2", "2026-03-01T00:00:00Z"))
+    deliver(workspace, [count("device", one, NOON, ATTACH, 40, 50) for one in ("b1", "b2")])
+    indicator_windows.build(workspace)
+    assert value(workspace, "tac", "t1", "2026-03-01T12:15:00Z", "attach_success_rate") == (80, 100)
 
 
 def test_counters_that_were_superseded_leave_no_trace(workspace: Path) -> None:
