@@ -107,19 +107,20 @@ def membership_rows(cells: int) -> pa.Table:
 
 
 def day_rows(cells: int, day: pd.Timestamp, random: np.random.Generator) -> pa.Table:
-    """Return a day of counters, window by window as elements deliver them."""
+    """Return a day of counters in the order in which ingest leaves them: window, cell, counter, bin."""
     per_window = cells * (len(RATIOS) + BINS)
     count = per_window * QUARTERS
-    kinds = np.tile(np.repeat(np.arange(len(RATIOS) + BINS), cells), QUARTERS)
+    names = [*RATIOS, *[SKETCH] * BINS]
+    kinds = np.tile(np.argsort(names, kind="stable"), cells * QUARTERS)
     is_ratio = kinds < len(RATIOS)
     denominator = random.integers(30, 200, count).astype("float64")
     part = np.floor(denominator * random.uniform(0.5, 1.0, count))
     bins = sketch.bins(np.geomspace(80, 4000, BINS))
-    names = np.array([*RATIOS, SKETCH], dtype=object)
-    cell = pa.DictionaryArray.from_arrays(
-        np.tile(np.arange(cells, dtype="int32"), count // cells), [f"cell-{i:05d}" for i in range(cells)]
+    which = np.tile(np.repeat(np.arange(cells, dtype="int32"), len(names)), QUARTERS)
+    cell = pa.DictionaryArray.from_arrays(which, [f"cell-{i:05d}" for i in range(cells)])
+    counter = pa.DictionaryArray.from_arrays(
+        np.minimum(kinds, len(RATIOS)).astype("int32"), [*RATIOS, SKETCH]
     )
-    counter = pa.DictionaryArray.from_arrays(np.minimum(kinds, len(RATIOS)).astype("int32"), list(names))
     quarter = np.repeat(np.arange(QUARTERS), per_window)
     moment = int(day.timestamp() * 1e6)
     start = pa.array(moment + quarter.astype("int64") * 900_000_000).cast(pa.timestamp("us", tz="UTC"))
