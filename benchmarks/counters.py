@@ -81,7 +81,9 @@ def make_lake(workspace: Path, rows: int) -> int:
 def deliver(workspace: Path, scratch: Path, kind: str, place: str, table: pa.Table) -> None:
     """Commit one file, as ingest does."""
     source = f"{abs(hash((kind, place))):016x}"[:16]
-    pq.write_table(table, scratch / "made.parquet", compression="zstd")
+    pq.write_table(
+        table, scratch / "made.parquet", compression="zstd", row_group_size=122_880
+    )  # as DuckDB does
     record = lake.Delivery(source, kind, place, 0, "", source, len(table), len(table), {}, {}, "", "", ())
     lake.commit_delivery(workspace, record, {place: scratch / "made.parquet"})
 
