@@ -13,7 +13,9 @@ import pandas as pd
 from scipy.stats import ks_2samp
 
 from evaluation import nbiot
-from evaluation.simulation.province import queues, radio
+from evaluation.simulation.province import queues, radio, topology
+from evaluation.simulation.province.settings import ProvinceSettings
+from features.configuration import find_config, read_config
 
 SEED = 1
 CE1_DBM, CE2_DBM = -100.0, -118.0  # ce_threshold_dbm of configs/province.yaml
@@ -39,6 +41,19 @@ def simulated(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def walked_level(table: pd.DataFrame) -> np.ndarray:
+    """Return the level that the province draws: each log is a module of some maker in a cell of some network."""
+    rng = np.random.default_rng(SEED)
+    settings = read_config(find_config("province.yaml"), ProvinceSettings)
+    log, files = pd.factorize(table["file"])
+    vendor = rng.integers(0, len(topology.VENDORS), len(files))
+    ce1, ce2 = topology.thresholds(settings.ce_threshold_dbm, vendor, rng.standard_normal(len(files)))
+    maker = rng.integers(0, len(radio.MODULE_OFFSET_DB), len(files))
+    compared = table["rsrp_dbm"].to_numpy() + radio.MODULE_OFFSET_DB[maker][log]
+    compared = compared + rng.normal(0, radio.CHOICE_SD_DB, len(table))
+    return radio.coverage_level(compared, ce1[log], ce2[log])
+
+
 def main() -> None:
     """Print a line for each test and level, and draw the distributions."""
     table = nbiot.read_logs(Path(sys.argv[1])).table
@@ -48,6 +63,10 @@ def main() -> None:
     )
     right = (both["level"] == both["real_level"]).mean()
     print(f"coverage level by {CE1_DBM:.0f}/{CE2_DBM:.0f} dBm: accuracy {right:.3f} of {len(both):,} rows")
+    walked = (walked_level(known) == known["ecl"]).mean()
+    print(
+        f"coverage level by the law of a province, network, cell and maker drawn for each log: {walked:.3f}"
+    )
     timed = both.dropna(subset=["real_ms"]).query("real_ms > 0")
     for (test, level), rows in timed.groupby(["test", "real_level"]):
         apart = ks_2samp(rows["ms"], rows["real_ms"]).statistic

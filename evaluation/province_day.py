@@ -33,7 +33,7 @@ class Happened:
 
 
 def draw(directory: Path, workspace: Path) -> str:
-    """Return the picture of the fault that some KQI of its own element shows most; see `day.picture`.
+    """Return the picture of the fault that some KQI of its own element shows most, and of all others at that element.
 
     directory: of the simulated province, whose truth names the faults. workspace: it was loaded there with its
     targets, and its indicators are built. Raises LookupError where no KQI shows a fault.
@@ -57,8 +57,14 @@ def draw(directory: Path, workspace: Path) -> str:
     _, fault, kqi = best
     panels = [_kqi_panel(targets, fault, kqi), *_indicator_panels(workspace, fault)]
     catalogue = read_catalogue(find_catalogue(workspace))
-    named = next(one.name for one in catalogue.faults if one.id == fault.cause)
-    spans = [day.Fault(named, fault.onset, fault.end)]
+    names = {one.id: one.name for one in catalogue.faults}
+    named = names[fault.cause]
+    here = (fault.location_scope, fault.location_id)
+    spans = [
+        day.Fault(names[one.cause], one.onset, one.end)
+        for one in _faults(directory)
+        if (one.location_scope, one.location_id) == here
+    ]
     return day.picture(f"{fault.location_id}: {named}", panels, spans, simulated=True)
 
 
