@@ -8,6 +8,7 @@ warm-up on a small lake; the answers are compared.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import subprocess
@@ -79,7 +80,7 @@ def make_lake(workspace: Path, rows: int) -> int:
 
 def deliver(workspace: Path, scratch: Path, kind: str, place: str, table: pa.Table) -> None:
     """Commit one file, as ingest does."""
-    source = f"{abs(hash((kind, place))):016x}"[:16]
+    source = hashlib.sha256(f"{kind} {place}".encode()).hexdigest()[:16]
     pq.write_table(
         table, scratch / "made.parquet", compression="zstd", row_group_size=122_880
     )  # as DuckDB does

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 FILE = "built.json"
 
 
-def recall(folder: Path, kind: "type[Record]") -> "Record | None":
+def recall(folder: Path, kind: "type[Record]", *, file: str = FILE) -> "Record | None":
     """Return what was remembered in a folder; None where nothing was, or an older version of the program did it."""
-    path = folder / FILE
+    path = folder / file
     told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return kind(**told) if set(told) == {field.name for field in fields(kind)} else None
 
 
-def remember(folder: Path, built: "DataclassInstance") -> None:
+def remember(folder: Path, built: "DataclassInstance", *, file: str = FILE) -> None:
     """Write down what the rows of a folder were made from, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = (folder / FILE).with_suffix(".new")
+    written = (folder / file).with_suffix(".new")
     written.write_text(json.dumps(asdict(built), indent=1) + "\n", encoding="utf-8")
-    written.replace(folder / FILE)
+    written.replace(folder / file)
 
 
 def now_after(created: str | None) -> datetime:

@@ -86,7 +86,7 @@ def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -
     """
     checked = _checked(path, path.read_text(encoding="utf-8"), model, tuple(overrides))
     assert isinstance(checked, model)
-    return checked
+    return checked.model_copy(deep=True)  # a mapping in it could be changed
 
 
 @lru_cache(

@@ -13,6 +13,7 @@ from features import lake
 from features.duck import listed
 
 _KEY = "scope, scope_id, window_start, window_s, counter, element"
+_SETTLED = "settled before"  # in place of a rule, while others are asked
 _NUMBERS = "coalesce(bin, -1000000), numerator, coalesce(denominator, -1)"
 _GROUP = (
     f"SELECT {_KEY}, max(received) AS received, count(*) AS rows,"
@@ -21,18 +22,42 @@ _GROUP = (
 
 
 def settle(
-    connection: duckdb.DuckDBPyConnection, workspace: Path, others: Mapping[str, lake.Delivery]
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Path,
+    others: Mapping[str, lake.Delivery],
+    *,
+    source: str,
 ) -> None:
-    """Give the rows of `judged` that another delivery beats their rule, and make `lost` of rows of others they beat."""
+    """Give the rows of `judged` that another delivery beats their rule, and make `lost` of rows of others they beat.
+
+    source: of these rows. Where it lay in the lake before, what others took the place of then stays so.
+    """
+    marks = [
+        workspace / "lake" / f for one in others.values() for f in one.files if f.startswith("superseded/")
+    ]
+    if marks:  # their rows are used rows that a mark hides: they meet nobody again
+        connection.execute(
+            f"UPDATE judged SET rule = '{_SETTLED}'"
+            f" FROM read_parquet([{listed(marks)}], hive_partitioning = false) AS mark"
+            f" WHERE mark.source = '{source}' AND mark.row = judged.row AND mark.counter = judged.counter"
+            " AND rule IS NULL"
+        )
+    _meet(connection, workspace, others, marks)
+    connection.execute(f"UPDATE judged SET rule = NULL WHERE rule = '{_SETTLED}'")
+
+
+def _meet(
+    connection: duckdb.DuckDBPyConnection,
+    workspace: Path,
+    others: Mapping[str, lake.Delivery],
+    marks: Sequence[Path],
+) -> None:
     _settle_within(connection)
     files = _near(connection, workspace, others)
     nothing = "SELECT * EXCLUDE (rule) FROM judged WHERE false"
     if not files:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {nothing}")
         return
-    marks = [
-        workspace / "lake" / f for one in others.values() for f in one.files if f.startswith("superseded/")
-    ]
     first, last = (f"(SELECT {end}(window_start) FROM judged WHERE rule IS NULL)" for end in ("min", "max"))
     there = f"({visible_sql(files, marks)}) WHERE window_start BETWEEN {first} AND {last}"
     connection.execute(

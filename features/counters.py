@@ -160,7 +160,7 @@ def _one(
         return "unchanged", None
     readings = _classify(connection, plan, path, content, known)
     others = {source: one for source, one in known.items() if source != content.source}
-    counter_conflicts.settle(connection, plan.workspace, others)
+    counter_conflicts.settle(connection, plan.workspace, others, source=content.source)
     counts = dict(connection.execute("SELECT rule, count(*) FROM judged GROUP BY rule").fetchall())
     used = counts.pop(None, 0)
     lost = dict(
@@ -268,7 +268,7 @@ def _stage(
 
     def write(place: str, sql: str) -> None:
         staged[place] = plan.scratch / f"{record.source}-{len(staged)}.parquet"
-        connection.execute(f"COPY ({sql}) TO '{staged[place]}' (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(f"COPY ({sql}) TO {listed([staged[place]])} (FORMAT parquet, COMPRESSION zstd)")
 
     dates = connection.execute(
         "SELECT DISTINCT CAST(window_start AS DATE) FROM judged WHERE rule IS NULL ORDER BY 1"

@@ -20,7 +20,8 @@ class Built:
 
     recipe: a hash of all that decides a row but data. created: of the newest rows, ISO 8601. until: the last
     window_end that was asked for, "" for all. sources: the fingerprint of each delivery of counters. dates: those of
-    its counters. stays: of each delivery of MEMBERSHIP its fingerprint and first valid_from.
+    its counters. stays: of each delivery of MEMBERSHIP its fingerprint and first valid_from. pending: days to be
+    computed whole whose windows end after `until`.
     """
 
     recipe: str
@@ -29,6 +30,7 @@ class Built:
     sources: dict[str, str]
     dates: dict[str, list[str]]
     stays: dict[str, list[str]]
+    pending: list[str]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Change:
 
     counted: dates of counters that are new, other or gone. added: the deliveries that brought new ones. whole: dates
     of which every window of a place is computed anew, not only those that `added` touches. every_device: so for
-    devices. beyond: windows that end later were not asked for before, None where all were.
+    devices. beyond: windows that end later were not asked for before, None where all were; pending: days of which those
+    that are stored may be of counters that are gone.
     """
 
     counted: tuple[date, ...]
@@ -45,11 +48,29 @@ class Change:
     whole: frozenset[date]
     every_device: bool
     beyond: datetime | None = None
+    pending: frozenset[date] = frozenset()
 
     @property
     def dates(self) -> tuple[date, ...]:
         """The dates whose windows of places may change."""
-        return tuple(sorted({*self.counted, *self.whole}))
+        return tuple(sorted({*self.counted, *self.whole, *self.pending}))
+
+    def and_also(self, other: "Change") -> "Change":
+        """Return what both must look at."""
+        opened = [one.beyond for one in (self, other) if one.beyond]
+        return Change(
+            counted=tuple(sorted({*self.counted, *other.counted})),
+            added=tuple(dict.fromkeys([*self.added, *other.added])),
+            whole=self.whole | other.whole,
+            every_device=self.every_device or other.every_device,
+            beyond=min(opened, default=None),
+            pending=self.pending | other.pending,
+        )
+
+    def beyond_end(self, until: datetime | None) -> list[str]:
+        """Return the days to be computed whole that a build up to `until` does not finish."""
+        days = self.whole | self.pending
+        return sorted(str(day) for day in days if until and day >= until.date() - _DAY)
 
 
 def present(
@@ -72,6 +93,7 @@ def present(
         sources={source: record.fingerprint for source, record in records.items()},
         dates={source: _dates(record) for source, record in records.items()},
         stays={source: [record.fingerprint, record.first] for source, record in held.items()},
+        pending=[],
     )
 
 
@@ -95,7 +117,7 @@ def since(built: Built | None, now: Built) -> Change:
     opened = set()
     if built.until and built.until != now.until:
         last = str(date.fromisoformat(built.until[:10]) - _DAY)  # its last window may end at midnight
-        opened = {day for day in everything if day >= last}
+        opened = {day for day in {*everything, *built.pending} if day >= last}
     counted = _as_dates(other | opened | {day for one in added for day in now.dates[one]})
     return Change(
         counted=tuple(sorted(counted)),
@@ -103,6 +125,7 @@ def since(built: Built | None, now: Built) -> Change:
         whole=_as_dates(other | _moved(built, now, everything)),
         every_device=bool(other),
         beyond=datetime.fromisoformat(built.until) if opened else None,
+        pending=_as_dates(built.pending) if opened else frozenset(),
     )
 
 

@@ -30,7 +30,8 @@ def build(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[tuple[i
         return
     rows = f"SELECT * FROM ({plan.rows_sql(files)}) WHERE scope = 'device'"
     total = connection.execute(
-        f"SELECT count(*) FROM read_parquet([{listed(files)}], hive_partitioning = false) WHERE scope = 'device'"
+        f"SELECT count(*) FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+        " WHERE scope = 'device' AND scope_id IN (SELECT scope_id FROM touched)"
     ).fetchall()[0][0]
     batches = max(1, -(-total // _ROWS))
     for batch in tqdm(range(batches), desc="indicators of devices", delay=2, disable=None):
@@ -86,6 +87,13 @@ def _open_touched(connection: duckdb.DuckDBPyConnection, plan: Plan) -> datetime
     if change.beyond and everyone:
         later = f" WHERE scope = 'device' AND {end} > {change.beyond.timestamp()}"
         told.append(read.format(end=end, files=listed(everyone)) + later)
+    stored = sorted(folder(plan.workspace, "device").rglob("*.parquet")) if change.pending else []
+    if change.beyond and stored:
+        held = f"read_parquet([{listed(stored)}], union_by_name = true, hive_partitioning = false)"
+        moment = "epoch(window_end)::BIGINT"
+        told.append(
+            f"SELECT scope_id, {moment} AS end_s FROM {held} WHERE {moment} > {change.beyond.timestamp()}"
+        )
     if not told:
         return None
     connection.execute(

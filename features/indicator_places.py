@@ -89,7 +89,8 @@ def _parts(
     if day not in plan.change.whole:
         touched, _ = _windows(connection, plan.added.get(day, []), scopes, length_s)
         beyond = plan.change.beyond.timestamp() if plan.change.beyond else math.inf
-        ends = sorted({*touched, *(end for end in counts if end > beyond)})
+        later = ends if day in plan.change.pending else counts
+        ends = sorted({*touched, *(end for end in later if end > beyond)})
     first = last = start
     rows = 0
     for end in ends:

@@ -63,9 +63,11 @@ def _changed(
         return connection.execute("SELECT * FROM computed ORDER BY scope_id, window_end").to_arrow_table()
     names = [name for name in schema.names if name not in ("scope_id", "window_end", "created")]
     made = set(connection.table("computed").columns)
-    cells = ", ".join(name if name in made else f"{_ABSENT[_is_samples(name)]} AS {name}" for name in names)
-    empties = ", ".join(f"{_ABSENT[_is_samples(name)]} AS {name}" for name in names)
-    known = " OR ".join(f"{name} <> 0" for name in names if _is_samples(name))
+    cells = ", ".join(
+        f'"{name}"' if name in made else f'{_ABSENT[_is_samples(name)]} AS "{name}"' for name in names
+    )
+    empties = ", ".join(f'{_ABSENT[_is_samples(name)]} AS "{name}"' for name in names)
+    known = " OR ".join(f'"{name}" <> 0' for name in names if _is_samples(name))
     connection.register("template", schema.empty_table())
     stored = f"SELECT * EXCLUDE (created) FROM ({newest_sql(files, schema.names)}) WHERE {where}"
     changed = connection.execute(

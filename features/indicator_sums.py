@@ -9,7 +9,7 @@ own rows of a counter in a window, they win: nothing below adds to them.
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 
 import ibis
 import ibis.expr.types as ir
@@ -28,6 +28,7 @@ PARENT: Mapping[str, str] = {  # what a scope is summed from where it has no cou
     "fleet": "device",
 }
 SHORT_S = 3600  # windows that divide it are computed from the counters of so little time
+_DECIMALS = 9  # of a mean: the last digits of a sum of fractions depend on who was added first
 DEVICE_STEP_S = 900  # a device's window may end this often; where it counted nothing there is none
 ROLLED_UP = ("city", "province")  # they have every indicator that anything below them has
 _SUMS = ("counter", "bin", "n", "d")
@@ -178,10 +179,13 @@ def values(
     for place, q in enumerate(ranks, start=1):
         own = [number % _CODES for number in numbers.values() if number // _CODES == place]
         long = long.union(_quantiles(rows, own, q, number_from=place * _CODES))
+    long = long.filter(
+        long["x"].notnull(), long["samples"].notnull()
+    )  # a list leaves empty ones out, and slips
     held = long.group_by(_KEYS).agg(**{name: long[name].collect() for name in ("number", "x", "samples")})
     cells: dict[str, ir.Value] = {}
     for one in indicators:
-        at = held["number"].index(numbers[one.id])
+        at = held["number"].index(numbers[one.id]).nullif(-1)  # a list has a last place, which -1 names
         samples = held["samples"][at].fill_null(0.0)
         least = one.min_samples if at_least is None else at_least
         enough = (samples >= least) & (samples > 0)
@@ -228,8 +232,8 @@ def _value(x: ir.FloatingValue, samples: ir.FloatingValue, one: Indicator) -> ir
         return mean * aggregate.scale
     assert isinstance(aggregate, Mean)
     if aggregate.average == "milliwatt":
-        return ibis.ifelse(mean > 0, mean, ibis.null("float64")).log10() * 10
-    return mean
+        return (ibis.ifelse(mean > 0, mean, ibis.null("float64")).log10() * 10).round(_DECIMALS)
+    return mean.round(_DECIMALS)
 
 
 def codes_of(indicators: Sequence[Indicator]) -> dict[str, int]:
@@ -273,7 +277,7 @@ def lifted_sql(places: tuple[str, ...]) -> str:
     return _sql(lifted(ibis.table({**dict.fromkeys(places, "int32"), **_ROW}, name="effective"), places))
 
 
-@cache
+@lru_cache(maxsize=8)
 def recent_sql(window: ScopeWindow, since_s: int) -> str:
     """Return the SQL of the `recent` rows of devices in a relation `ticked`."""
     rows = ibis.table({"device": "int32", **_ROW}, name="ticked")

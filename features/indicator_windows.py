@@ -5,16 +5,18 @@ can be told.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from features import indicator_devices, indicator_places, lake
+from features import indicator_devices, indicator_places, indicator_sums, lake
 from features.built import now_after, recall, remember
 from features.indicator_changes import Built, present, since
 from features.indicator_plan import DAY_S, Plan
 from features.indicator_tables import root
 from features.indicators import IndicatorSet, all_indicators, read_indicators
+
+_BEGUN = "begun.json"  # what a build makes rows from that is not done yet
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,22 @@ def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummar
     settings, indicators = read_indicators(workspace), all_indicators(workspace)
     _check(settings)
     with lake.writing(workspace) as scratch:
-        built = recall(root(workspace), Built)
-        created = now_after(built.created if built else None)
+        built, killed = recall(root(workspace), Built), recall(root(workspace), Built, file=_BEGUN)
+        created = now_after(max((one.created for one in (built, killed) if one), default=None))
         now = present(workspace, settings, indicators, until=window_end, created=created)
-        plan = Plan(workspace, scratch, settings, indicators, created, window_end, since(built, now))
-        summary = _compute(plan)
-        remember(root(workspace), now)
+        change = since(built, now)
+        if killed:  # rows made from what was there then may lie in the lake
+            change = change.and_also(since(killed, now))
+        remember(root(workspace), now, file=_BEGUN)
+        summary = _compute(Plan(workspace, scratch, settings, indicators, created, window_end, change))
+        remember(root(workspace), replace(now, pending=change.beyond_end(window_end)))
+        (root(workspace) / _BEGUN).unlink()
     return summary
 
 
 def _check(settings: IndicatorSet) -> None:
+    if lacking := sorted(indicator_sums.PARENT.keys() - settings.windows.keys()):
+        raise ValueError(f"windows must have every place that counters are summed into, but lack {lacking}")
     for scope, window in settings.windows.items():
         if scope != "device" and DAY_S % window.length_s:
             raise ValueError(f"windows.{scope}.length_s must divide a day, but is {window.length_s}")

@@ -160,7 +160,7 @@ def compare(workspace: Path, rows: list[dict[str, object]]) -> None:
     for scope in LEVELS:
         long = indicator_tables.long(workspace, scope)
         answers = {(i, e, k): (v, s) for _, i, e, k, v, s in long.itertuples(index=False)}
-        seen = {(i, e) for (i, e, _), (_, s) in answers.items() if s > 0}
+        seen = {key for key, (_, s) in answers.items() if s > 0}
         due = set()
         for one in all_indicators():
             if scope not in one.granularity and scope not in ("city", "province"):
@@ -168,7 +168,7 @@ def compare(workspace: Path, rows: list[dict[str, object]]) -> None:
             for (at, scope_id, end, counter), part in found.items():
                 if (at, counter) != (scope, one.counter):
                     continue
-                due.add((scope_id, end))
+                due.add((scope_id, end, one.id))
                 value, samples = expected(part, one.aggregate)
                 answer, n = answers[scope_id, end, one.id]
                 assert n == samples

@@ -11,7 +11,8 @@ import pytest
 from test_counters import GOOD
 from test_membership import HEAD, member
 
-from features import counters, indicator_tables, indicator_windows, membership, sketch
+from features import counter_tables, counters, indicator_tables, indicator_windows, membership, sketch
+from features.configuration import find_config
 
 NOON = "2026-03-01T12:00:00Z"
 TABLE = list(GOOD)
@@ -252,6 +253,95 @@ def test_a_membership_told_later_rolls_up_what_lies_there(workspace: Path) -> No
     members(workspace, member("b1", "c1", "2026-03-01T00:00:00Z"))
     indicator_windows.build(workspace)
     assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
+
+
+def test_what_a_place_did_not_count_is_no_evidence_though_others_counted_it(workspace: Path) -> None:
+    other = "npusch_crc_fail/npusch_first_tx"
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 40, 50), count("cell", "c2", NOON, other, 7, 70)])
+    indicator_windows.build(workspace)
+    end = "2026-03-01T12:15:00Z"
+    assert value(workspace, "cell", "c1", end, "rrc_setup_success_rate") == (80, 50)
+    assert value(workspace, "cell", "c2", end, "ul_bler") == (10, 70)
+    for cell, indicator in (("c1", "ul_bler"), ("c2", "rrc_setup_success_rate")):
+        answer, n = value(workspace, "cell", cell, end, indicator)
+        assert (math.isnan(answer), n) == (True, 0)
+
+
+def test_a_file_delivered_again_after_another_took_its_place_changes_nothing(workspace: Path) -> None:
+    members(workspace, member("b1", "c1", "2026-03-01T00:00:00Z"))
+    strange = count("cell", "unknown", NOON, RRC, 1, 2)  # it heals, so the file is read again
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 40, 50), strange], "a.csv")
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 45, 50)], "b.csv")
+    before = counter_tables.tally(workspace)
+    assert (before.used, before.quarantined) == (1, 2)
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 40, 50), strange], "a.csv")
+    assert counter_tables.tally(workspace) == before
+    indicator_windows.build(workspace)
+    assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (90, 50)
+
+
+class KilledError(Exception):
+    """Stands for the end of a process: nothing after it is done."""
+
+
+def kill_while_remembering(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build, and stop after the rows are written and before the build is remembered."""
+    true = indicator_windows.remember
+
+    def stop(folder: Path, built: object, **more: str) -> None:
+        if not more:
+            raise KilledError
+        true(folder, built, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(indicator_windows, "remember", stop)
+        with pytest.raises(KilledError):
+            indicator_windows.build(workspace)
+
+
+def test_a_delivery_withdrawn_before_an_early_end_leaves_nothing_behind_it(workspace: Path) -> None:
+    late = [
+        count(scope, one, "2026-03-01T20:00:00Z", RRC, 40, 50)
+        for scope, one in (("cell", "c1"), ("device", "b1"))
+    ]
+    deliver(workspace, late, "late.csv")
+    early = [{**row, "window_start": "2026-03-01T10:00:00Z"} for row in late]
+    deliver(workspace, early, "early.csv")
+    indicator_windows.build(workspace)
+    gone = next(
+        one
+        for one in (workspace / "lake" / "deliveries" / "counters").glob("*.json")
+        if "late" in one.read_text()
+    )
+    gone.unlink()
+    indicator_windows.build(workspace, window_end=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    indicator_windows.build(workspace)
+    for scope, one in (("cell", "c1"), ("device", "b1")):
+        assert value(workspace, scope, one, "2026-03-01T20:15:00Z", "rrc_setup_success_rate")[1] == 0
+        assert value(workspace, scope, one, "2026-03-01T10:15:00Z", "rrc_setup_success_rate") == (80, 50)
+
+
+def test_a_configuration_taken_back_after_a_killed_build_gives_the_old_rows(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(workspace, [count("cell", "c1", NOON, RRC, 40, 50)])
+    indicator_windows.build(workspace)
+    (workspace / "configs").mkdir()
+    own = workspace / "configs" / "indicators.yaml"
+    own.write_text(find_config("indicators.yaml").read_text().replace("min_samples: 30", "min_samples: 60"))
+    kill_while_remembering(workspace, monkeypatch)
+    assert math.isnan(value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate")[0])
+    own.unlink()
+    indicator_windows.build(workspace)
+    assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
+
+
+def test_a_workspace_may_have_a_quote_in_its_name(tmp_path: Path) -> None:
+    workspace = tmp_path / "o'brien" / "ws"
+    workspace.parent.mkdir()
+    deliver(workspace, [count("cell", "c'1", NOON, RRC, 40, 50)])
+    indicator_windows.build(workspace)
+    assert value(workspace, "cell", "c'1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
 
 
 def test_without_counters_there_is_nothing_to_build(workspace: Path) -> None:

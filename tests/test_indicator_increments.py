@@ -1,0 +1,94 @@
+"""However counters and membership arrive, and whenever it was built meanwhile: the rows are those of one build."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_indicator_windows import ATTACH, RRC, TABLE, count, samples
+from test_membership import HEAD, member
+
+from features import counters, indicator_tables, indicator_windows, membership
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+SCOPES = ("device", "cell", "tac", "mme", "city", "province", "fleet", "app", "platform_node")
+IDS = {"device": ("b1", "b2", "b3"), "cell": ("c1", "c2"), "tac": ("t1",), "mme": ("m1",), "fleet": ("f1",)}
+
+
+def rows_of(moment: random.Random, size: int) -> list[list[dict[str, object]]]:
+    """Return counters at moments of three days, of scopes that count the like, as the rows of one element."""
+    found: dict[tuple[object, ...], list[dict[str, object]]] = {}
+    for _ in range(size):
+        scope = moment.choice(("device", "device", "device", "cell", "tac", "mme", "fleet"))
+        counter = moment.choice((RRC, ATTACH, "rrc_setup_ms") if scope in ("device", "cell") else (ATTACH,))
+        start = DAY + timedelta(minutes=15 * moment.choice((0, 1, 47, 48, 94, 95, 96, 150, 191, 192, 250)))
+        scope_id, element = moment.choice(IDS[scope]), moment.choice(("e1", "e2"))
+        told = f"{start:%Y-%m-%dT%H:%M:%SZ}"
+        if counter == "rrc_setup_ms":
+            one = samples(scope, scope_id, told, counter, [moment.uniform(50, 900) for _ in range(25)])
+        else:
+            good = moment.randint(0, 40)
+            one = [count(scope, scope_id, told, counter, good, good + moment.randint(1, 10))]
+        found[(scope, scope_id, start, counter, element)] = [{**row, "element": element} for row in one]
+    return list(found.values())
+
+
+def stays_of(moment: random.Random) -> list[str]:
+    """Return rows of MEMBERSHIP: where each device is at first, and moves."""
+    first = [
+        member(f"b{n}", f"c{1 + n // 3}", "2026-02-27T00:00:00Z") for n in (1, 2, 3)
+    ]  # all cells are known
+    moves = [
+        member(
+            moment.choice(IDS["device"]),
+            moment.choice(("c1", "c2")),
+            f"{DAY + timedelta(hours=h):%Y-%m-%dT%H:%M:%SZ}",
+        )
+        for h in moment.sample(range(72), 4)
+    ]
+    return first + moves
+
+
+def deliver(workspace: Path, told: list[list[dict[str, object]]], name: str) -> None:
+    path = workspace.parent / name
+    pd.DataFrame([row for one in told for row in one], columns=TABLE).to_csv(path, index=False)
+    assert counters.ingest([str(path)], workspace).failures == ()
+
+
+def tell(workspace: Path, rows: list[str], name: str) -> None:
+    path = workspace.parent / name
+    path.write_text("\n".join([HEAD, *rows]) + "\n")
+    assert membership.load([str(path)], workspace).failures == ()
+
+
+def known(workspace: Path, scope: str) -> pd.DataFrame:
+    """Return the rows of a scope that hold anything: an empty row stands for one that is gone."""
+    rows = indicator_tables.rows(workspace, scope).drop(columns="created")
+    counted = rows[[name for name in rows if name.endswith("__samples")]].sum(axis=1) > 0
+    return rows[counted].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_rows_do_not_depend_on_how_the_counters_came(tmp_path: Path, seed: int) -> None:
+    moment = random.Random(seed)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    piecewise, at_once = tmp_path / "a" / "ws", tmp_path / "b" / "ws"
+    rows, stays = rows_of(moment, 60), stays_of(moment)
+    tell(piecewise, stays[:3], "m0.csv")
+    tell(at_once, stays, "m.csv")
+    deliver(at_once, rows, "all.csv")
+    indicator_windows.build(at_once)
+    moment.shuffle(rows)
+    parts = [rows[n::4] for n in range(4)]
+    for number, part in enumerate(parts):
+        deliver(piecewise, part, f"{number}.csv")
+        if number in (1, 3):
+            tell(piecewise, stays[3:5] if number == 1 else stays[5:], f"m{number}.csv")
+        until = DAY + timedelta(minutes=15 * moment.randint(40, 280)) if moment.random() < 0.5 else None
+        indicator_windows.build(piecewise, window_end=until)
+    indicator_windows.build(piecewise)
+    assert sum(indicator_windows.build(piecewise).computed.values()) == 0
+    for scope in SCOPES:
+        pd.testing.assert_frame_equal(known(piecewise, scope), known(at_once, scope), rtol=1e-12, obj=scope)
