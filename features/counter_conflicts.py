@@ -85,15 +85,17 @@ def _meet(
 
 def _settle_within(connection: duckdb.DuckDBPyConnection) -> None:
     """Settle what one file tells twice; most files do not, which is cheap to see."""
-    twice = connection.execute(
-        f"SELECT 1 FROM judged WHERE rule IS NULL GROUP BY {_KEY}, bin HAVING count(*) > 1 LIMIT 1"
-    ).fetchall()
-    if not twice:
+    told = f"SELECT 1 FROM judged WHERE rule IS NULL GROUP BY {_KEY}"
+    twice = (
+        f"{told}, bin HAVING count(*) > 1 LIMIT 1",
+        f"{told} HAVING min(received) <> max(received) LIMIT 1",  # two sketches may share no bin
+    )
+    if not any(connection.execute(sql).fetchall() for sql in twice):
         return
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE again AS
-        SELECT row, counter, bin, ({_NUMBERS}) = last_value(({_NUMBERS})) OVER told AS same
+        SELECT row, counter, bin, count(*) OVER told > 1 AND ({_NUMBERS}) = last_value(({_NUMBERS})) OVER told AS same
         FROM judged WHERE rule IS NULL
         WINDOW told AS (
             PARTITION BY {_KEY}, bin ORDER BY received, row ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING

@@ -280,6 +280,19 @@ def test_a_file_delivered_again_after_another_took_its_place_changes_nothing(wor
     assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (90, 50)
 
 
+def test_of_a_sketch_told_twice_in_one_file_the_later_one_counts_whole(workspace: Path) -> None:
+    first = samples("cell", "c1", NOON, "rrc_setup_ms", [100.0] * 30)
+    later = [
+        {**row, "received": "2026-03-10T00:00:00Z"}
+        for row in samples("cell", "c1", NOON, "rrc_setup_ms", [5000.0] * 25)
+    ]
+    summary = deliver(workspace, [*first, *later])
+    assert (summary.used, summary.quarantined) == (1, {"superseded": 1})
+    indicator_windows.build(workspace)
+    answer, n = value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_delay_p95")
+    assert (answer, n) == (pytest.approx(5000, rel=0.0101), 25)
+
+
 class KilledError(Exception):
     """Stands for the end of a process: nothing after it is done."""
 
