@@ -56,6 +56,13 @@ class Actuator:
     services: tuple[str, ...] = IOT
     scopes: tuple[Scope, ...] = ()
 
+    @property
+    def limits(self) -> str:
+        """Return low and high as a person reads them."""
+        if self.low == self.high:
+            return f"{self.high:g}"
+        return f"{self.low:g} to {self.high:g} {self.unit}".removesuffix(" 1")
+
     def scopes_of(self, service: str) -> tuple[Scope, ...]:
         """Return the scopes at which a fault moves something of a service by this; none where it never does."""
         if service not in self.services:

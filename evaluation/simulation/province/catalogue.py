@@ -146,7 +146,7 @@ class ProvinceFaults(FaultCatalogue):
         for named in [*(planned.fault for planned in self.schedule), *self.severities]:
             if named not in ids:
                 raise ValueError(f"schedule and severities must name faults of the file, but name {named}")
-        if told := [rule for fault in self.faults for rule in broken(fault)]:
+        if told := [rule for fault in self.faults for rule in broken(fault, drawn=self.draw)]:
             raise ValueError("; ".join(told))
         return self
 

@@ -1,9 +1,11 @@
 """What the mechanism and the rate of a fault may be: whatever would crash, or move nothing, is refused when read."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from evaluation.faults import PHONE, Burst, DutyBurst, Fault, FaultMechanism
 from evaluation.simulation.province.actuators import ACTUATORS, BY_NAME, EFFECTS, Actuator
+from features.indicators import Scope
 
 EVENTS_PER_DEVICE_DAY = {"trip": 3.0, "session": 8.0, "complaint": 0.01}
 _EVENT_OF = {
@@ -15,6 +17,7 @@ _COUNTED = {  # words by which a rate may count the elements of a scope; a fleet
     "device": ("device", "user"), "cell": ("cell", "fleet"), "platform_node": ("node",), "cdn_node": ("node",),
     "program_source": ("source",),
 }  # fmt: skip
+_WORDS = {*get_args(Scope), *EVENTS_PER_DEVICE_DAY, *(word for words in _COUNTED.values() for word in words)}
 
 
 def services_of(fault: Fault) -> tuple[str, ...]:
@@ -22,8 +25,11 @@ def services_of(fault: Fault) -> tuple[str, ...]:
     return tuple(dict.fromkeys("video" if name == PHONE else name for name in fault.services))
 
 
-def broken(fault: Fault) -> Iterator[str]:
-    """Yield each rule that mechanism and rate of a fault break: the id, the actuator, the rule, the fact."""
+def broken(fault: Fault, *, drawn: bool = True) -> Iterator[str]:
+    """Yield each rule that mechanism and rate of a fault break: the id, the actuator, the rule, the fact.
+
+    drawn: whether faults occur by their rates; a rate that is not used need not fit the scope.
+    """
     if not fault.mechanism:
         yield f"{fault.id} must have a mechanism to be simulated, but has none"
     for act in fault.mechanism:
@@ -35,7 +41,7 @@ def broken(fault: Fault) -> Iterator[str]:
                 f"{fault.id}: {told}" for told in (*_value(act, actuator), *_place(fault, actuator)) if told
             )
     yield from _unreached(fault)
-    yield from (f"{fault.id}: {told}" for told in _rate(fault))
+    yield from (f"{fault.id}: {told}" for told in _rate(fault, drawn=drawn))
 
 
 def _value(act: FaultMechanism, actuator: Actuator) -> Iterator[str]:
@@ -50,8 +56,7 @@ def _value(act: FaultMechanism, actuator: Actuator) -> Iterator[str]:
     if actuator.kind == "flag" and act.value == 0:
         yield f"{name} must be set to 1, but {given} is without effect; leave it out"
     elif not actuator.low <= comes_to <= actuator.high:
-        within = f"{actuator.low:g} to {actuator.high:g}"
-        yield f"{name} must be {within} {actuator.unit}, but {given} makes it {comes_to:g}"
+        yield f"{name} must be {actuator.limits}, but {given} makes it {comes_to:g}"
     elif actuator.kind != "flag" and comes_to == actuator.neutral:
         yield f"{name} must differ from {actuator.neutral:g}, but {given} is without effect; leave it out"
 
@@ -79,7 +84,7 @@ def _unreached(fault: Fault) -> Iterator[str]:
             )
 
 
-def _rate(fault: Fault) -> Iterator[str]:
+def _rate(fault: Fault, *, drawn: bool) -> Iterator[str]:
     unit, _, period = fault.base_rate.per.partition("-")
     counted = _COUNTED.get(fault.granularity, (fault.granularity,))
     events = [
@@ -87,7 +92,8 @@ def _rate(fault: Fault) -> Iterator[str]:
         for name, services in _EVENT_OF.items()
         if fault.granularity == "device" and (not services or set(services) & set(services_of(fault)))
     ]
-    if unit in counted or (unit in events and not period):
+    known = unit in _WORDS if not drawn else unit in counted or (unit in events and not period)
+    if known:
         return
     some = [*(f"{word}[-day|-month|-year]" for word in counted), *events]
     yield (
