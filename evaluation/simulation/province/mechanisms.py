@@ -37,9 +37,7 @@ def broken(fault: Fault, *, drawn: bool = True) -> Iterator[str]:
         if actuator is None:
             yield f"{fault.id}: actuator must be one of {', '.join(BY_NAME)}, but is {act.actuator}"
         else:
-            yield from (
-                f"{fault.id}: {told}" for told in (*_value(act, actuator), *_place(fault, actuator)) if told
-            )
+            yield from (f"{fault.id}: {told}" for told in (*_value(act, actuator), *_place(fault, actuator)))
     yield from _unreached(fault)
     yield from (f"{fault.id}: {told}" for told in _rate(fault, drawn=drawn))
 
