@@ -16,6 +16,7 @@ _PROCESS = {
 }
 _INDOOR_SHARE, _WALL_DB, _WALL_SD_DB = 0.3, 14.0, 7.0
 _OPPORTUNITIES = 2000  # of NPRACH in the stretch a gauge stands for
+_MOST_OFFERED = 10.0  # of the opportunities: beyond it all are taken, however many more ask
 _PACKETS = 400  # GTP-U packets in it
 _PROBE_EVERY_S = 10.0
 
@@ -62,12 +63,13 @@ def read_gauges(moment: Moment) -> None:
         tally.ratio(
             counter, rows, np.clip(values + dice.normal(0, 3, len(rows)), 0, 100) * span_s, 100.0 * span_s
         )
-    detected = np.minimum(dice.poisson(_OPPORTUNITIES * moment.nprach_load[rows] / 100.0), _OPPORTUNITIES)
+    offered = _OPPORTUNITIES * np.clip(moment.nprach_load[rows] / 100.0, 0.0, _MOST_OFFERED)
+    detected = np.minimum(dice.poisson(offered), _OPPORTUNITIES)
     tally.ratio("preambles_detected/nprach_opportunities", rows, detected, float(_OPPORTUNITIES))
     tally.sample("ul_in_dbm_15k", rows, moment.ul_noise_dbm[rows] + dice.normal(0, 0.8, len(rows)))
     seconds = _shares_of_a_window(moment, rows)
     tally.ratio("cell_available_s/window_s", rows, seconds * (1 - moment.of("cell_outage", rows)), seconds)
-    lost = dice.binomial(_PACKETS, 0.00018 + moment.of("backhaul_loss", rows))
+    lost = dice.binomial(_PACKETS, np.clip(0.00018 + moment.of("backhaul_loss", rows), 0.0, 1.0))
     tally.ratio("gtpu_lost/gtpu_expected", rows, lost, float(_PACKETS))
     echo = 6.0 * np.exp(0.38 * dice.standard_normal(len(rows)))
     queue = moment.of("backhaul_delay_ms", rows) * (0.5 + 0.5 * dice.random(len(rows)))

@@ -5,12 +5,10 @@ from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from evaluation.faults import Fault, FaultCatalogue, catalogue_broken
-from evaluation.simulation.province.actuators import BY_NAME
+from evaluation.faults import FaultCatalogue, catalogue_broken
+from evaluation.simulation.province.mechanisms import broken
 from features.configuration import read_config
 from features.indicators import refuse
-
-_EFFECTS = {"factor": ("mul",), "flag": ("set",), "value": ("set", "add", "mul")}
 
 
 class Severity(BaseModel, frozen=True, extra="forbid"):
@@ -24,7 +22,8 @@ class Severity(BaseModel, frozen=True, extra="forbid"):
 class Planned(BaseModel, frozen=True, extra="forbid"):
     """One fault that is not drawn: where, when, how strong.
 
-    location: an id, or its place in the order of ids; of cells and devices, those of the first tracking area.
+    location: an id, or its place in the order of ids at which the fault can lie; of cells and devices, those of the
+    first tracking area.
     """
 
     fault: str
@@ -147,29 +146,14 @@ class ProvinceFaults(FaultCatalogue):
         for named in [*(planned.fault for planned in self.schedule), *self.severities]:
             if named not in ids:
                 raise ValueError(f"schedule and severities must name faults of the file, but name {named}")
-        for fault in self.faults:
-            _check_mechanism(fault)
+        if told := [rule for fault in self.faults for rule in broken(fault, drawn=self.draw)]:
+            raise ValueError("; ".join(told))
         return self
 
     @property
     def patterns(self) -> TrafficPatterns:
         """The laws of traffic."""
         return TrafficPatterns.model_validate(self.traffic_patterns)
-
-
-def _check_mechanism(fault: Fault) -> None:
-    if not fault.mechanism:
-        raise ValueError(f"{fault.id} must have a mechanism to be simulated, but has none")
-    for act in fault.mechanism:
-        if act.actuator not in BY_NAME:
-            raise ValueError(
-                f"{fault.id}: actuator must be one of {', '.join(BY_NAME)}, but is {act.actuator}"
-            )
-        allowed = _EFFECTS.get(BY_NAME[act.actuator].kind, ("add",))
-        if act.effect not in allowed:
-            raise ValueError(
-                f"{fault.id}: effect of {act.actuator} must be {' or '.join(allowed)}, but is {act.effect}"
-            )
 
 
 def read_faults(path: Path) -> ProvinceFaults:

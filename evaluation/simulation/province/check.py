@@ -81,6 +81,8 @@ def _scheduled(faults: Path, fault_id: str | None, folder: Path) -> Path:
     found = [f for f in content["faults"] if f["id"] == fault_id]
     several = {"device": range(_EACH), "fleet": (0, 4), "app": (0, 3)}  # one of sensors, one of locks
     places = several.get(found[0]["granularity"], (0,)) if found else ()
+    if found and found[0]["granularity"] != "device" and len(found[0]["services"]) == 1:
+        places = (0,)
     plan = [
         {"fault": fault_id, "location": n, "severity": 1.0, "onset_h": -300.0, "duration_h": 400.0}
         for n in places

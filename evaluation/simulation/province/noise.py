@@ -1,11 +1,24 @@
 """configs/noise.yaml: what is lost, late, skewed or mismeasured between the network and the files."""
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from features.configuration import read_config
+
+
+def _ordered(span: tuple[float, float]) -> tuple[float, float]:
+    low, high = span
+    if not 0 <= low <= high < float("inf"):
+        raise ValueError(
+            f"a range must keep 0 <= low <= high, but is [{low:g}, {high:g}]; nothing comes early"
+        )
+    return span
+
+
+Span = Annotated[tuple[float, float], AfterValidator(_ordered)]  # low and high
 
 
 class Part(BaseModel, frozen=True, extra="forbid"):
@@ -17,8 +30,8 @@ class CounterNoise(Part):
 
     lost_share: float = Field(ge=0, le=1)
     late_share: float = Field(ge=0, le=1)
-    late_h: tuple[float, float]
-    collected_s: tuple[float, float]
+    late_h: Span
+    collected_s: Span
 
 
 class TerminalNoise(Part):
@@ -26,7 +39,7 @@ class TerminalNoise(Part):
 
     lost_share: float = Field(ge=0, le=1)
     late_share: float = Field(ge=0, le=1)
-    late_h: tuple[float, float]
+    late_h: Span
     skewed_share: float = Field(ge=0, le=1)
     skew_s: float = Field(ge=0)
     measure_error: float = Field(ge=0)

@@ -20,6 +20,7 @@ from evaluation.simulation.province.area import AreaDone, Job
 from evaluation.simulation.province.catalogue import read_faults
 from evaluation.simulation.province.faults import shared_happenings, truth
 from evaluation.simulation.province.noise import read_noise
+from evaluation.simulation.province.schedule import resolved
 from evaluation.simulation.province.settings import read_settings
 from evaluation.simulation.province.tables import TRUTH
 from evaluation.simulation.province.tally import Counted, merged
@@ -74,7 +75,7 @@ def simulate(
     check_counts(devices=devices, days=days)
     check_free(out)
     plan = Plan(read_settings(files.settings), devices, days, seed)
-    faults, noise = read_faults(files.faults), read_noise(files.noise)
+    faults, noise = resolved(plan, read_faults(files.faults)), read_noise(files.noise)
     with made_whole(out) as folder:
         left = folder.parent / "scratch"
         for made in (left, *(folder / name for name in _FOLDERS)):

@@ -1,13 +1,15 @@
 """configs/province.yaml: what a simulated province is made of."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, field_validator
 
 from features.configuration import read_config
 from features.indicators import Scope
 
 SERVICES = ("smoke_sensor", "bike_sharing", "video")
+_DAY_S = 86_400
 
 
 class Part(BaseModel, frozen=True, extra="forbid"):
@@ -123,6 +125,29 @@ class ProvinceSettings(Part):
     lte: Lte
     complaint_share: Complaints
     traits: Traits
+
+    @field_validator("start")
+    @classmethod
+    def _begins_a_day(cls, start: datetime) -> datetime:
+        """Return the start in UTC: days, hours of bursts and weekdays are counted from it."""
+        utc = start.astimezone(UTC)
+        if utc != utc.replace(hour=0, minute=0, second=0, microsecond=0):
+            raise ValueError(
+                f"start must be a midnight of UTC, from which daily laws count, but is {utc:%F %T}Z; give"
+                f" {utc:%F}T00:00:00+00:00"
+            )
+        return utc
+
+    @field_validator("counter_window_s")
+    @classmethod
+    def _divides_a_day(cls, windows: dict[Scope, int]) -> dict[Scope, int]:
+        for scope, seconds in windows.items():
+            if seconds < 1 or _DAY_S % seconds:
+                raise ValueError(
+                    f"the window of {scope} must divide the {_DAY_S:,} s of a day, but is {seconds} s; give 300, 900,"
+                    " 3600, 14400 or 86400"
+                )
+        return windows
 
 
 def read_settings(path: Path) -> ProvinceSettings:

@@ -4,7 +4,7 @@ import numpy as np
 
 from evaluation.simulation.province.attempts import Attempts, joined, made
 from evaluation.simulation.province.catalogue import SmokeTraffic
-from evaluation.simulation.province.faults import DAY_S, Happening
+from evaluation.simulation.province.faults import DAY_S, JUST_AFTER_S, Happening
 from evaluation.simulation.province.topology import Area
 
 _JITTER_S = 300.0
@@ -36,7 +36,9 @@ def live(
     own = np.flatnonzero(area.devices.service == 0)
     which, due = heartbeat_times(area, own, day)
     at = due + rng.uniform(-_JITTER_S, _JITTER_S, len(which))
-    at = np.clip(_aligned(area, which, at, faults=faults, rng=rng), day * DAY_S, (day + 1) * DAY_S - 1)
+    at = np.clip(
+        _aligned(area, which, at, day=day, faults=faults, rng=rng), day * DAY_S, (day + 1) * DAY_S - 1
+    )
     tested = rng.random(len(which)) < _SELF_TESTS_PER_DAY * area.devices.heartbeat_s[which] / DAY_S
     alarm = traffic.alarm
     per_day = (
@@ -66,19 +68,39 @@ def _random_devices(rng: np.random.Generator, devices: np.ndarray, per_day: floa
 
 
 def _aligned(
-    area: Area, device: np.ndarray, at_s: np.ndarray, *, faults: list[Happening], rng: np.random.Generator
+    area: Area,
+    device: np.ndarray,
+    at_s: np.ndarray,
+    *,
+    day: int,
+    faults: list[Happening],
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return the times of heartbeats, of which a storm moves a share to the first seconds of its next burst."""
-    moved = at_s.copy()
+    """Return the times of heartbeats, of which a storm moves a share to the first seconds of its nearest burst."""
+    moved, weekday = at_s.copy(), area.plan.settings.start.weekday()
     for happening in faults:
         for act in happening.fault.mechanism:
             if act.actuator != "heartbeat_alignment" or happening.scope not in ("cell", "fleet"):
                 continue
             at = area.home_cell[device] if happening.scope == "cell" else area.devices.fleet[device]
-            caught = (at == happening.location) & (rng.random(len(device)) < act.value * happening.severity)
-            caught &= (at_s >= happening.onset_s) & (at_s < happening.end_s)
-            hours = np.array(getattr(happening.fault.onset, "at_hours", (0.0,)))
-            start = 3600.0 * hours[np.abs((moved % DAY_S)[:, None] / 3600.0 - hours).argmin(axis=1)]
-            burst = np.floor(moved / DAY_S) * DAY_S + start
+            lasts = (at_s >= happening.onset_s) & (at_s < happening.end_s)
+            burst, strength = _nearest_burst(happening, moved, day, weekday)
+            caught = (at == happening.location) & lasts & (rng.random(len(device)) < act.value * strength)
             moved = np.where(caught, burst + np.abs(rng.normal(0, _ALIGNED_JITTER_S, len(device))), moved)
     return moved
+
+
+def _nearest_burst(
+    happening: Happening, at_s: np.ndarray, day: int, weekday: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the start of the burst of a day that is nearest to each moment, and how strong the fault is then.
+
+    Only bursts that come: within the fault, on its weekdays. Without any the strength is 0.
+    """
+    starts = happening.bursts_s(day * DAY_S, (day + 1) * DAY_S)
+    strength = happening.strength(starts + JUST_AFTER_S, weekday)
+    starts, strength = starts[strength > 0], strength[strength > 0]
+    if not len(starts):
+        return at_s, np.zeros(len(at_s))
+    nearest = np.abs(at_s[:, None] - starts).argmin(axis=1)
+    return starts[nearest], strength[nearest]

@@ -1,0 +1,400 @@
+"""What a file of a simulated province may ask for: whatever would crash, or do nothing, is refused when read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from test_province import changed, small
+
+from evaluation.faults import Fault
+from evaluation.simulation.province import smoke
+from evaluation.simulation.province.actuators import (
+    ACTUATORS,
+    ALL,
+    BIKE,
+    BY_NAME,
+    EFFECTS,
+    IOT,
+    SMOKE,
+    VIDEO,
+    Actuator,
+    Pressure,
+    combined,
+)
+from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
+from evaluation.simulation.province.faults import (
+    Exposed,
+    expose,
+    local_happenings,
+    shared_happenings,
+    spans_d,
+    truth,
+)
+from evaluation.simulation.province.mechanisms import broken
+from evaluation.simulation.province.noise import read_noise
+from evaluation.simulation.province.pipeline import facts_of
+from evaluation.simulation.province.schedule import resolved
+from evaluation.simulation.province.settings import SERVICES, ProvinceSettings, read_settings
+from evaluation.simulation.province.topology import Area, Plan, build
+from features.configuration import find_config
+
+ONE = np.ones(1)
+_WORDS = {IOT: "sensors, locks", SMOKE: "sensors", BIKE: "locks", VIDEO: "video", ALL: "all"}
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> ProvinceFaults:
+    return read_faults(find_config("fault_catalogue.yaml"))
+
+
+def entries() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(find_config("fault_catalogue.yaml").read_text())["faults"]
+    return found
+
+
+def new(
+    *acts: tuple[str, str, float],
+    at: str = "cell",
+    services: tuple[str, ...] = ("smoke_sensor",),
+    **other: Any,
+) -> dict[str, Any]:
+    """Return a fault nobody thought of. acts: actuator, effect, value."""
+    mechanism = [{"actuator": a, "scope": at, "effect": e, "value": v} for a, e, v in acts]
+    word = {"platform_node": "node", "program_source": "source", "cdn_node": "node"}.get(at, at)
+    return {
+        **entries()[0], "id": "f_new", "granularity": at, "services": list(services), "signature": [],
+        "mechanism": mechanism, "base_rate": {"value": 0.01, "per": f"{word}-month"}, **other,
+    }  # fmt: skip
+
+
+def told(entry: dict[str, Any]) -> str:
+    """Return the rules that a fault breaks."""
+    return "\n".join(broken(Fault.model_validate(entry)))
+
+
+def test_a_cell_that_loses_every_packet_and_one_of_little_capacity_can_be_simulated(tmp_path: Path) -> None:
+    acts = [("backhaul_loss", "add", 1.0), ("capacity", "mul", 0.01), ("offered_load_nprach", "add", 900.0)]
+    twice = [{"fault": "f_new", "location": 0}] * 4
+    out = small(tmp_path, "lost", devices=60, faults=[*entries(), new(*acts)], schedule=twice)
+    assert len(pq.read_table(out / "truth.parquet")) == 4
+
+
+@pytest.mark.parametrize(
+    ("act", "rule"),
+    [
+        (("capacity", "mul", 0.0), "capacity must be 0.01 to 100"),
+        (("noise_power_db", "add", -6.0), "noise_power_db must be 0 to 60 dB"),
+        (("ack_timeout_s", "set", -2.0), "ack_timeout_s must be 0.1 to 600 s"),
+        (("ack_timeout_s", "add", -6.0), "but add -6 makes it 0"),
+        (("rule_delay_ms", "add", -4000.0), "rule_delay_ms must be 0 to 600000 ms"),
+        (("s6a_reject", "add", -0.5), "s6a_reject must be 0 to 1"),
+        (("s6a_reject", "add", 1.5), "s6a_reject must be 0 to 1"),
+        (("s6a_reject", "add", 0.0), "add 0 is without effect"),
+        (("sim_absent", "set", 0.0), "set 0 is without effect"),
+        (("sim_absent", "set", 7.0), "sim_absent must be 1, but set 7"),
+        (("sim_absent", "add", 1.0), "effect of sim_absent must be set, but is add"),
+    ],
+)
+def test_a_value_that_nothing_can_have_is_refused(act: tuple[str, str, float], rule: str) -> None:
+    found = told(new(act))
+    assert found.startswith("f_new: ")
+    assert rule in found
+
+
+def limits() -> list[str]:
+    """Return the rows of docs/simulation.md that tell what an actuator may be given; alike ones share a row."""
+    alike: dict[str, list[Actuator]] = {}
+    for one in ACTUATORS:
+        scopes = f" at a {' or '.join(one.scopes)}" if one.scopes else ""
+        row = f"{' or '.join(EFFECTS[one.kind])} | {one.limits} | {_WORDS[one.services]}{scopes}"
+        alike.setdefault(row, []).append(one)
+    return [f"| {', '.join(f'`{one.name}`' for one in some)} | {row} |" for row, some in alike.items()]
+
+
+def test_the_docs_tell_what_an_actuator_may_be_given() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "simulation.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5][
+        -len(limits()) :
+    ] == limits()
+
+
+def test_a_refused_value_is_told_with_its_file(tmp_path: Path) -> None:
+    bad = changed("fault_catalogue.yaml", tmp_path / "bad.yaml", faults=[new(("s6a_reject", "add", -0.5))])
+    with pytest.raises(ValueError, match=r"bad\.yaml: .*f_new: s6a_reject must be 0 to 1"):
+        read_faults(bad)
+
+
+def test_several_faults_at_one_place_never_leave_the_range_of_a_cause() -> None:
+    pressure = Pressure(1)
+    for _ in range(3):
+        pressure.act("ack_timeout_s", np.array([0]), ONE, effect="add", value=-4.0)
+        pressure.act("noise_power_db", np.array([0]), ONE, effect="add", value=6.0)
+    assert pressure.of("ack_timeout_s")[0] == pytest.approx(0.1)
+    assert pressure.of("noise_power_db")[0] == pytest.approx(10 * np.log10(3 * 10**0.6 - 2))
+    noise = BY_NAME["noise_power_db"]
+    assert np.isfinite(combined(noise, np.array([-6.0]), ONE, effect="add", value=-6.0)).all()
+
+
+LTE_DEAF = ("antenna_loss_db", "cell_outage", "noise_power_db", "backhaul_loss", "dns_reject", "session_reject",
+            "offered_load_ul")  # fmt: skip
+IOT_DEAF = ("cdn_load", "vpn", "cpu_load", "airplane_mode", "data_switch_off", "power_saving")
+
+
+@pytest.mark.parametrize("name", [*LTE_DEAF, "capacity"])
+def test_what_an_lte_cell_does_not_feel_is_refused_with_what_it_does(name: str) -> None:
+    act = (name, "mul", 0.5) if name == "capacity" else (name, "add", 1.0)
+    found = told(new(act, services=("video",)))
+    assert f"{name} must act on video at a cell, but there it moves nothing; what acts there: " in found
+    assert "interference_power_db" in found.split("what acts there: ")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize("name", IOT_DEAF)
+def test_what_only_a_phone_feels_is_refused_for_a_sensor(name: str) -> None:
+    act = (name, "set" if BY_NAME[name].kind == "flag" else "add", 1.0)
+    assert f"{name} must act on smoke_sensor at a device" in told(new(act, at="device"))
+
+
+def test_heartbeats_align_in_cells_and_fleets_and_at_bursts_only() -> None:
+    act = ("heartbeat_alignment", "add", 0.9)
+    burst = {"shape": "burst", "at_hours": [6], "duration_min": 10}
+    assert "must act on smoke_sensor at a tac" in told(new(act, at="tac", onset=burst))
+    assert "onset must be a burst, but is step" in told(new(act))
+    assert told(new(act, onset=burst)) == ""
+    assert told(new(act, at="fleet", onset=burst)) == ""
+
+
+def test_a_mechanism_that_leaves_out_a_service_is_refused() -> None:
+    found = told(new(("cpu_load", "add", 50.0), at="province", services=("smoke_sensor", "video")))
+    assert "moves nothing of smoke_sensor; leave that service out" in found
+
+
+def test_every_fault_of_the_catalogue_can_be_simulated(catalogue: ProvinceFaults) -> None:
+    assert len(catalogue.faults) >= 56
+    assert [rule for fault in catalogue.faults for rule in broken(fault)] == []
+
+
+@pytest.mark.parametrize("per", ["banana", "cell", "session", "trip-month", "banana-year"])
+def test_a_rate_that_counts_something_else_is_refused(per: str) -> None:
+    entry = new(("s6a_reject", "add", 0.5), at="mme", base_rate={"value": 0.1, "per": per})
+    assert (
+        f"base_rate.per must count what the fault lies at, a mme: mme[-day|-month|-year], but is {per}"
+        in told(entry)
+    )
+
+
+def test_a_rate_that_is_not_used_need_only_be_one() -> None:
+    entry = Fault.model_validate(
+        new(("s6a_reject", "add", 0.5), at="mme", base_rate={"value": 0.1, "per": "cell"})
+    )
+    assert list(broken(entry, drawn=False)) == []
+    banana = entry.model_copy(update={"base_rate": entry.base_rate.model_copy(update={"per": "banana"})})
+    assert len(list(broken(banana, drawn=False))) == 1
+
+
+def test_a_window_of_counters_divides_the_day(tmp_path: Path) -> None:
+    windows = yaml.safe_load(find_config("province.yaml").read_text())["counter_window_s"]
+    bad = changed("province.yaml", tmp_path / "bad.yaml", counter_window_s={**windows, "cell": 50_000})
+    with pytest.raises(
+        ValueError, match=r"bad\.yaml: .*window of cell must divide the 86,400 s .* is 50000 s"
+    ):
+        read_settings(bad)
+
+
+def test_a_province_begins_at_midnight_of_utc(tmp_path: Path) -> None:
+    noon = changed("province.yaml", tmp_path / "noon.yaml", start="2026-03-02T12:00:00+00:00")
+    with pytest.raises(ValueError, match="start must be a midnight of UTC"):
+        read_settings(noon)
+    west = changed("province.yaml", tmp_path / "west.yaml", start="2026-03-01T20:00:00-04:00")
+    assert read_settings(west).start.isoformat() == "2026-03-02T00:00:00+00:00"
+    assert read_settings(west).start.weekday() == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "key"), [("counters", "late_h"), ("counters", "collected_s"), ("terminal", "late_h")]
+)
+@pytest.mark.parametrize("span", [[-20, -5], [9, 3]])
+def test_nothing_arrives_before_it_was_counted(
+    tmp_path: Path, part: str, key: str, span: list[float]
+) -> None:
+    noise = yaml.safe_load(find_config("noise.yaml").read_text())[part]
+    bad = changed("noise.yaml", tmp_path / "bad.yaml", **{part: {**noise, key: span}})
+    with pytest.raises(ValueError, match=rf"bad\.yaml: {part}\.{key}.*0 <= low <= high"):
+        read_noise(bad)
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """Two tracking areas of four cells, two days from a Monday on."""
+    content = yaml.safe_load(find_config("province.yaml").read_text())
+    settings = ProvinceSettings.model_validate(content | {"devices_per_cell": 40, "cells_per_tac": 4})
+    return Plan(settings, devices=300, days=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def area(plan: Plan) -> Area:
+    return build(plan, 1)
+
+
+def scheduled(entry: dict[str, Any], *plans: dict[str, Any], **other: Any) -> ProvinceFaults:
+    """Return a file of one fault that happens as planned, and not by its rate."""
+    placed = [{"fault": entry["id"], **one} for one in plans]
+    content = {"schema": "fault_catalogue/1", "faults": [entry], "draw": False, "schedule": placed}
+    return ProvinceFaults.model_validate(content | other)
+
+
+NOISE = ("noise_power_db", "add", 6.0)
+DELAY = ("backhaul_delay_ms", "add", 80.0)
+DEAF = ("interference_power_db", "add", 6.0)
+
+
+@pytest.mark.parametrize(
+    ("at", "location", "rule"),
+    [
+        ("cell", "cell-009-99", r"schedule\[1\] \(f_new\): location must be the id of a cell of smoke_sensor, but is"
+                                r" cell-009-99; near it: cell-001-0"),
+        ("cell", 4, r"0 \(cell-000-00\) to 3 \(cell-000-03\), but is 4"),
+        ("cell", -1, "but is -1"),
+        ("cell", "lte-001-00", "near it: cell-001-00"),
+        ("tac", 2, r"the place of a tac of smoke_sensor, 0 \(tac-000\) to 1 \(tac-001\), but is 2"),
+        ("mme", "mme-7", "near it: mme-000"),
+        ("device", "dev-0009999", "location must be the id of a device of smoke_sensor, but is dev-0009999; near it"),
+        ("device", 150, "in the first tracking area, 0 "),
+        ("fleet", "fleet-video-0", "near it: fleet-smoke_sensor-0"),
+    ],
+)  # fmt: skip
+def test_a_scheduled_fault_that_lies_nowhere_is_refused(
+    plan: Plan, at: str, location: str | int, rule: str
+) -> None:
+    act = ("attenuation_db", "add", 9.0)
+    with pytest.raises(ValueError, match=rule):
+        resolved(plan, scheduled(new(act, at=at), {"location": 0}, {"location": location}))
+
+
+def test_every_location_is_found_again_in_its_area(plan: Plan, area: Area) -> None:
+    tac = resolved(plan, scheduled(new(DELAY, at="tac"), {"location": 1}))
+    assert [h.name for h in local_happenings(area, tac)] == ["tac-001"]
+    assert local_happenings(build(plan, 0), tac) == []
+    sensors = area.devices.names[area.devices.service == 0]
+    some = scheduled(new(NOISE, at="device"), *({"location": str(name)} for name in sensors[[0, 7, -1]]))
+    found = local_happenings(area, resolved(plan, some))
+    assert sorted(h.name for h in found) == sorted(sensors[[0, 7, -1]])
+    lte = scheduled(new(DEAF, services=("video",)), {"location": "lte-001-02"})
+    assert [h.location for h in local_happenings(area, resolved(plan, lte))] == [2]
+
+
+@pytest.mark.parametrize(
+    ("when", "rule"),
+    [
+        (
+            {"onset_h": 48},
+            r"schedule\[0\] \(f_new\): onset_h must be before the end of the simulated days, 48 h",
+        ),
+        ({"onset_h": -30}, r"must act within the simulated days, 0 h to 48 h, but lasts from -30 h to -6 h"),
+        ({"onset_h": 8, "duration_h": 2}, "has no burst then"),
+    ],
+)
+def test_a_scheduled_fault_that_never_acts_is_refused(plan: Plan, when: dict[str, float], rule: str) -> None:
+    onset = {"shape": "burst", "at_hours": [6], "duration_min": 10}
+    with pytest.raises(ValueError, match=rule):
+        resolved(plan, scheduled(new(NOISE, onset=onset), when))
+
+
+def test_a_drawn_fault_that_never_acts_is_not_in_the_truth(plan: Plan, area: Area) -> None:
+    entry = new(
+        NOISE,
+        onset={"shape": "burst", "at_hours": [6], "duration_min": 60},
+        duration={"dist": "lognormal", "median": 1, "unit": "hour", "sigma": 0.5},
+        base_rate={"value": 600, "per": "cell-month"},
+    )
+    found = local_happenings(area, scheduled(entry, draw=True))
+    told = truth(plan, found)
+    assert len(told) == len(found) > 3
+    hours = [(h.onset_s / 3600, h.end_s / 3600) for h in found]
+    assert all(any(on < six + 1 and off > six for six in (6, 30)) for on, off in hours)
+
+
+def touched(area: Area, entry: dict[str, Any], **planned: Any) -> np.ndarray:
+    """Return which devices of an area feel a fault, as facts of its first noon."""
+    faults = resolved(area.plan, scheduled(entry, planned))
+    happenings = [*shared_happenings(area.plan, faults), *local_happenings(area, faults)]
+    return np.asarray(facts_of(area, happenings, 43_200.0).blame >= 0)
+
+
+def test_a_fault_of_one_service_leaves_the_devices_of_others_alone(area: Area) -> None:
+    hit = touched(area, new(NOISE), location="cell-001-01")
+    here = area.home_cell == 1
+    assert (hit == (here & (area.devices.service == SERVICES.index("smoke_sensor")))).all()
+    assert hit.any()
+
+
+def test_a_fault_of_a_sensor_and_of_video_reaches_both_and_no_lock(area: Area) -> None:
+    hit = touched(area, new(DEAF, at="province", services=("smoke_sensor", "video")))
+    assert (hit == (area.devices.service != SERVICES.index("bike_sharing"))).all()
+    assert touched(
+        area, new(DEAF, at="tac", services=("smoke_sensor", "bike_sharing", "video")), location=1
+    ).all()
+
+
+def test_strangers_feel_a_fault_of_their_network_whatever_its_service(area: Area) -> None:
+    faults = resolved(area.plan, scheduled(new(NOISE), {"location": "cell-001-01"}))
+    places = {"cell": np.array([1, 1, 2]), "app": np.array([0, 4, 0])}
+    for video, felt in ((False, [0, 0, -1]), (True, [-1, -1, -1])):
+        at = Exposed(np.full(3, 3600.0), np.full(3, -1), np.full(3, video), places)
+        assert expose(local_happenings(area, faults), at, weekday=0).blame.tolist() == felt
+
+
+def beats(area: Area, day: int = 0, **planned: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return heartbeats of a day before and after a storm at 06:00, 10:00 and 18:00 in all fleets of sensors, h."""
+    onset = planned.pop("onset", {"shape": "burst", "at_hours": [6, 10, 18], "duration_min": 20})
+    entry = new(("heartbeat_alignment", "add", 1.0), at="fleet", onset=onset)
+    faults = resolved(area.plan, scheduled(entry, *({"location": n, **planned} for n in range(4))))
+    found: list[np.ndarray] = []
+    for some in ([], shared_happenings(area.plan, faults)):
+        traffic = read_faults(find_config("fault_catalogue.yaml")).patterns.smoke_sensor
+        attempts = smoke.live(
+            area, day, rng=np.random.default_rng(1), traffic=traffic, faults=some, weekend=False
+        )
+        found.append(attempts.at_s[attempts.process == "ss_heartbeat"] / 3600 - 24 * day)
+    return found[0], found[1]
+
+
+def test_a_storm_moves_heartbeats_only_to_bursts_within_it(area: Area) -> None:
+    before, after = beats(area, onset_h=8, duration_h=4)
+    moved = after[~np.isin(after, before)]
+    assert len(moved) > 5
+    assert ((moved > 10) & (moved < 10.1)).all()
+    assert not np.isin(before[(before > 8.1) & (before < 11.9)], after).any()
+
+
+def test_a_storm_keeps_to_its_period_and_its_weekdays(area: Area) -> None:
+    often = {"shape": "burst", "at_hours": [1], "duration_min": 20, "period_h": 8}
+    before, after = beats(area, onset=often, onset_h=0, duration_h=24)
+    moved = after[~np.isin(after, before)]
+    assert set(np.floor(moved)) == {1, 9, 17}
+    weekly = {"shape": "burst", "at_hours": [30], "duration_min": 20, "period_h": 168}
+    before, after = beats(area, onset=weekly, onset_h=0, duration_h=48)
+    assert (before == after).all()
+    before, after = beats(area, 1, onset=weekly, onset_h=0, duration_h=48)
+    assert not np.isin(before, after).any()
+
+
+@pytest.mark.parametrize("per", ["cell", "cell-month"])
+def test_as_many_faults_are_on_at_any_time_however_long_is_simulated(per: str) -> None:
+    entry = new(
+        NOISE,
+        duration={"dist": "lognormal", "median": 3, "unit": "day", "sigma": 1.0},
+        base_rate={"value": 0.02 if per == "cell" else 0.1, "per": per},
+    )
+    mean_d = 3 * np.exp(0.5)
+    wanted = 100_000 * (0.02 if per == "cell" else 0.1 / 30 * mean_d)
+    for days in (1, 30):
+        onset, lasts = spans_d(
+            Fault.model_validate(entry), days, elements=100_000, rng=np.random.default_rng(days)
+        )
+        for at in (0.0, 0.5 * days, days - 0.01):
+            on = ((onset <= at) & (onset + lasts > at)).sum()
+            assert on == pytest.approx(wanted, abs=4 * np.sqrt(wanted)), (days, at)
+        assert ((onset < days) & (onset + lasts > 0)).all()
