@@ -90,12 +90,12 @@ _SCHEMA = pa.schema(
         *((name, pa.float64()) for name in ("window_s", "bin", "numerator", "denominator")),
     ]
 )
-_READINGS = ("scope_id", "column", "window_start", "reading")
+_READINGS = ("scope_id", "element", "column", "window_start", "reading")
 
 
 def _no_readings() -> pd.DataFrame:
     moment = pd.Series([], dtype="datetime64[us, UTC]")
-    texts = {name: pd.Series([], dtype="string") for name in ("scope_id", "column")}
+    texts = {name: pd.Series([], dtype="string") for name in ("scope_id", "element", "column")}
     return pd.DataFrame({**texts, "window_start": moment, "reading": pd.Series([], dtype="float64")})
 
 
@@ -188,15 +188,15 @@ def _column(wide: Wide, column: str, unit: str, wanted: str) -> Told:
 
 def _steps(wide: Wide, one: Raw, told: Told) -> Told:
     """Return how much a running counter rose in each window; what is no step of one window is found so."""
-    file = wide.rows[["scope_id", "window_start"]].assign(
+    file = wide.rows[["scope_id", "element", "window_start"]].assign(
         reading=told.values, place=np.arange(len(told.values))
     )
     before = wide.previous[wide.previous["column"] == one.column].assign(place=-1)
     line = file[~told.gap & (told.found == "")]
     if len(before):
-        line = pd.concat([before[["scope_id", "window_start", "reading", "place"]], line])
-    line = line.sort_values(["scope_id", "window_start", "place"], kind="stable")
-    last = line.groupby("scope_id", dropna=False)[["window_start", "reading"]].shift()
+        line = pd.concat([before[["scope_id", "element", "window_start", "reading", "place"]], line])
+    line = line.sort_values(["scope_id", "element", "window_start", "place"], kind="stable")
+    last = line.groupby(["scope_id", "element"], dropna=False)[["window_start", "reading"]].shift()
     age_s = (line["window_start"] - last["window_start"]).dt.total_seconds().to_numpy()
     step = (line["reading"] - last["reading"]).to_numpy(dtype="float64")
     wrapped = step + 2.0 ** (one.cumulative_bits or 0)
@@ -216,11 +216,11 @@ def _steps(wide: Wide, one: Raw, told: Told) -> Told:
 
 def _last_readings(wide: Wide, one: Raw, told: Told) -> pd.DataFrame:
     good = ~told.gap & (told.found == "") & wide.rows["window_start"].notna().to_numpy()
-    file = wide.rows.loc[good, ["scope_id", "window_start"]].assign(
+    file = wide.rows.loc[good, ["scope_id", "element", "window_start"]].assign(
         column=one.column, reading=told.values[good]
     )
     ordered: pd.DataFrame = file.sort_values("window_start", kind="stable")
-    return ordered.groupby("scope_id").tail(1)[list(_READINGS)]
+    return ordered.groupby(["scope_id", "element"], dropna=False).tail(1)[list(_READINGS)]
 
 
 def _ratio(wide: Wide, counter: str, ratio: Ratio, raws: Mapping[str, Told]) -> pd.DataFrame | None:

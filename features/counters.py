@@ -32,7 +32,7 @@ from features.sources import Content, is_simulated
 
 log = logging.getLogger(__name__)
 
-_READING = 1  # raised when the code makes other rows of the same bytes: every file is then read anew
+_READING = 2  # raised when the code makes other rows of the same bytes: every file is then read anew
 _MEMORY = "2GB"
 _COLUMNS = ", ".join(column.name for column in COUNTERS)
 _ORDER = "window_start, scope, scope_id, counter, bin, row"  # what is summed together lies together: a third faster
@@ -239,7 +239,7 @@ def _previous(plan: _Plan, source: str, known: Mapping[str, lake.Delivery]) -> p
         if file.startswith("readings/")
     ]
     tables = [pq.read_table(file, partitioning=None).to_pandas() for file in files]
-    columns = ["scope_id", "column", "window_start", "reading", "vendor", "scope"]
+    columns = ["scope_id", "element", "column", "window_start", "reading", "vendor", "scope"]
     told = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
     assert plan.mapping is not None
     own = told[(told["vendor"] == plan.mapping.vendor) & (told["scope"] == plan.mapping.scope)]

@@ -50,6 +50,14 @@ def test_a_running_counter_is_told_as_its_rise_in_each_window_also_where_it_wrap
     assert first == pd.Timestamp("2026-03-01T00:15:00Z")  # 08:15 in Shanghai
 
 
+def test_each_element_has_a_running_counter_of_its_own(tmp_path: Path) -> None:
+    lines = [line("08:00", "100", "90"), line("08:15", "110", "99")]
+    other = [line("08:00", "50", "40"), line("08:15", "55", "45")]
+    done = read(tmp_path, *lines, *(one.replace("enb-1", "enb-2") for one in other))
+    assert sorted(rises(tmp_path)) == [(5, 5), (9, 10)]
+    assert done.quarantined == {"no_previous_reading": 2}
+
+
 def test_a_reset_and_a_gap_are_no_number(tmp_path: Path) -> None:
     lines = [
         line("08:00", "1000", "900"),
