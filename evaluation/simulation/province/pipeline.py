@@ -40,7 +40,8 @@ class Walked:
 @dataclass(frozen=True)
 class Day:
     """All that happened. first, again: attempts, and what followed failed ones. facts: faults on devices at the
-    end of the day, one value a device. heartbeat_heard: of each first attempt. extra: counters that are of no attempt.
+    end of the day, one value a device. heartbeat_heard_s: when
+    each first attempt was heard, NaN for never. extra: counters that are of no attempt.
     """
 
     number: int
@@ -49,7 +50,7 @@ class Day:
     presence: Presence
     presence_known: Known
     facts: Exposure
-    heartbeat_heard: np.ndarray
+    heartbeat_heard_s: np.ndarray
     online: Tally
     detached: Tally
     video: Sessions
@@ -97,11 +98,11 @@ def live(
     )
     first = _walked(area, attempts, faults, generator(area.plan, 6, area.number, day), processes)
     background.read_gauges(first.moment)
-    more = retries.follow_up(
+    more, follows = retries.follow_up(
         first.moment, first.outcome, alarm_every_s=patterns.smoke_sensor.alarm.repeat_every_s
     )
     again = _walked(area, more, faults, generator(area.plan, 7, area.number, day), processes)
-    heard = _count_heartbeats(first, again)
+    heard = _count_heartbeats(area, first, again, follows)
     seen, known = _follow(area, day, state.known, first, again, facts)
     online, detached = _count_online(area, seen, faults, rng), _count_detached(area, day, known, facts, rng)
     video = sessions.live(area, day, faults, traffic=patterns.video)
@@ -158,17 +159,28 @@ def is_heartbeat(attempts: Attempts) -> np.ndarray:
     return np.asarray((attempts.process == "ss_heartbeat") | parked)
 
 
-def _count_heartbeats(first: Walked, again: Walked) -> np.ndarray:
-    """Count heartbeats expected and received, the first time or repeated; return which attempts were heard."""
+def heard_by_s(area: Area, first: Walked, again: Walked, follows: np.ndarray) -> np.ndarray:
+    """Return when each first attempt that is a heartbeat was heard, s, itself or by the retry that follows it.
+
+    follows: the first attempt of each retry. NaN where none was heard in time, and where an attempt is no heartbeat.
+    """
     attempts = first.moment.attempts
-    rows = np.flatnonzero(first.moment.own & is_heartbeat(attempts))
-    rescued = np.unique(again.moment.attempts.device[again.heard])
-    slow = first.moment.attempts
-    quick = np.isin(slow.device[rows], rescued) & ~first.moment.silent[rows]
-    heard = np.zeros(len(attempts), bool)
-    heard[rows] = first.heard[rows] | quick
-    first.moment.tally.ratio("hb_recv/hb_expected", rows, heard[rows])
-    return heard
+    beat = first.moment.own & is_heartbeat(attempts)
+    at = np.where(beat & first.heard, attempts.at_s, np.nan)
+    ended = again.moment.attempts.at_s + again.outcome.took_ms / 1000.0
+    late = ended - attempts.at_s[follows]
+    patience = _PATIENCE * area.devices.heartbeat_s[attempts.device[follows]]
+    saved = again.heard & beat[follows] & ~first.heard[follows] & (late < patience)
+    at[follows[saved]] = again.moment.attempts.at_s[saved]
+    return at
+
+
+def _count_heartbeats(area: Area, first: Walked, again: Walked, follows: np.ndarray) -> np.ndarray:
+    """Count heartbeats expected and received; return when each was heard, NaN where it was not."""
+    at = heard_by_s(area, first, again, follows)
+    rows = np.flatnonzero(first.moment.own & is_heartbeat(first.moment.attempts))
+    first.moment.tally.ratio("hb_recv/hb_expected", rows, ~np.isnan(at[rows]))
+    return at
 
 
 def _follow(

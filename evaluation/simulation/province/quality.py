@@ -100,7 +100,7 @@ def _continuity(area: Area, day: Day) -> Judged:
     end, tally = (day.number + 1) * DAY_S, Tally()
     moment = day.first.moment
     heard = np.zeros(len(area.devices), bool)
-    heard[moment.attempts.device[day.heartbeat_heard]] = True
+    heard[moment.attempts.device[~np.isnan(day.heartbeat_heard_s)]] = True
     ok = heard[own] & (day.presence_known.last_s[own] >= end - _GAP_PERIODS * area.devices.heartbeat_s[own])
     tally.ratio("device_days_ok/device_days", np.arange(len(own)), ok)
     at = area.devices

@@ -1,0 +1,126 @@
+"""Facts about what a simulated province says was so: counts, truth and records follow from what happened."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from evaluation.simulation.province import events, pipeline, quality, terminal
+from evaluation.simulation.province.area import read_recipe
+from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
+from evaluation.simulation.province.faults import Happening
+from evaluation.simulation.province.noise import TerminalNoise
+from evaluation.simulation.province.pipeline import AreaState, Day
+from evaluation.simulation.province.settings import read_settings
+from evaluation.simulation.province.topology import Area, Plan, build
+from features.configuration import find_config
+
+HOUR_S = 3600.0
+DAY_S = 86_400.0
+
+
+@dataclass
+class Lived:
+    """An area and what happened in it on each day, without the noise of files."""
+
+    area: Area
+    days: list[Day]
+    told: list[dict[str, dict[int, float]]]
+    state: AreaState
+
+    @property
+    def day(self) -> Day:
+        """The last day."""
+        return self.days[-1]
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> ProvinceFaults:
+    return read_faults(find_config("fault_catalogue.yaml"))
+
+
+def area_of(devices: int = 240, **traits: float) -> Area:
+    """Return a small area; no SIM is misused unless told."""
+    settings = read_settings(find_config("province.yaml"))
+    chosen = settings.traits.model_copy(update={"misuse_share": 0.0} | traits)
+    settings = settings.model_copy(update={"devices_per_cell": 80, "cells_per_tac": 3, "traits": chosen})
+    return build(Plan(settings, devices, 1, 5), 0)
+
+
+def lived(
+    catalogue: ProvinceFaults, *happenings: Happening, days: int = 1, area: Area | None = None
+) -> Lived:
+    """Let an area live some days with these faults, as simulate does."""
+    area = area or area_of()
+    state, done = pipeline.begin(area), Lived(area, [], [], pipeline.begin(area))
+    for number in range(days):
+        acting = [h for h in happenings if h.onset_s < (number + 1) * DAY_S and h.end_s > number * DAY_S]
+        day, state = pipeline.live(
+            area, number, state, acting, patterns=catalogue.patterns, processes=read_recipe().processes
+        )
+        told, state.battery = terminal.tell(area, day, state.battery, patterns=catalogue.patterns)
+        done.days.append(day)
+        done.told.append({n: dict(zip(who.tolist(), v.tolist(), strict=True)) for n, who, v in told})
+    done.state = state
+    return done
+
+
+def fault(
+    catalogue: ProvinceFaults, fault_id: str, location: int = 0, *, severity: float = 1.0,
+    onset_h: float = -1.0, hours: float = 1000.0,
+) -> Happening:  # fmt: skip
+    """Return a fault that is at full strength at once."""
+    found = next(f for f in catalogue.faults if f.id == fault_id)
+    if found.onset.shape == "ramp":
+        found = found.model_copy(update={"onset": catalogue_step(catalogue)})
+    onset = onset_h * HOUR_S
+    name = f"F-{fault_id}-{location}"
+    return Happening(
+        name, found, found.granularity, location, "x", severity, onset, onset + hours * HOUR_S
+    )
+
+
+def catalogue_step(catalogue: ProvinceFaults) -> object:
+    return next(f.onset for f in catalogue.faults if f.onset.shape == "step")
+
+
+def on_all(
+    catalogue: ProvinceFaults, fault_id: str, area: Area, service: int, **when: float
+) -> list[Happening]:
+    """Return a fault at each device of a service."""
+    return [fault(catalogue, fault_id, int(d), **when) for d in np.flatnonzero(area.devices.service == service)]
+
+
+def of_process(day: Day, process: str) -> np.ndarray:
+    """Return the rows of the first attempts of a process that devices of the area made."""
+    return np.flatnonzero(day.first.moment.own & (day.first.moment.attempts.process == process))
+
+
+def test_no_more_heartbeats_are_received_than_attempts_that_the_platform_heard(
+    catalogue: ProvinceFaults,
+) -> None:
+    area = area_of()
+    day = lived(catalogue, *(fault(catalogue, "f_cell_outage", c) for c in range(3)), area=area).day
+    size = len(area.devices)
+    first, again = day.first, day.again
+    received = np.flatnonzero(~np.isnan(day.heartbeat_heard_s))
+    assert len(received)
+    counted = np.bincount(first.moment.attempts.device[received], minlength=size)
+    got = np.zeros(size)
+    for walked, wanted in ((first, pipeline.is_heartbeat(first.moment.attempts)), (again, again.moment.own)):
+        rows = np.flatnonzero(walked.moment.own & wanted & walked.heard)
+        got += np.bincount(walked.moment.attempts.device[rows], minlength=size)
+    assert (counted <= got).all()
+    late = day.heartbeat_heard_s[received] - first.moment.attempts.at_s[received]
+    assert late.max() > 0  # some were saved by a retry
+    assert (late < 0.5 * area.devices.heartbeat_s[first.moment.attempts.device[received]]).all()
+
+
+def test_a_retry_of_something_else_saves_no_heartbeat(catalogue: ProvinceFaults) -> None:
+    done = lived(catalogue, *(fault(catalogue, "f_cell_outage", c) for c in range(3)))
+    first, again = done.day.first, done.day.again
+    follows = np.flatnonzero(~pipeline.is_heartbeat(first.moment.attempts) & first.moment.own)
+    strangers = np.resize(follows, len(again.heard))
+    at = pipeline.heard_by_s(done.area, first, again, strangers)
+    beats = np.flatnonzero(pipeline.is_heartbeat(first.moment.attempts) & first.moment.own)
+    assert np.array_equal(~np.isnan(at[beats]), first.heard[beats])
