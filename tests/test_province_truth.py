@@ -124,3 +124,65 @@ def test_a_retry_of_something_else_saves_no_heartbeat(catalogue: ProvinceFaults)
     at = pipeline.heard_by_s(done.area, first, again, strangers)
     beats = np.flatnonzero(pipeline.is_heartbeat(first.moment.attempts) & first.moment.own)
     assert np.array_equal(~np.isnan(at[beats]), first.heard[beats])
+
+
+def test_restarts_of_a_defect_come_while_it_lasts_whenever_that_is(catalogue: ProvinceFaults) -> None:
+    area = area_of()
+    fleets = np.unique(area.devices.fleet[area.devices.service == 1])
+    usual = len(of_process(lived(catalogue, area=area).day, "bk_lock_online"))
+    for onset_h, hours in ((20.0, 2.0), (23.0, 1.0)):
+        defect = [fault(catalogue, "f_firmware_reconnect", int(f), onset_h=onset_h, hours=hours) for f in fleets]
+        day = lived(catalogue, *defect, area=area).day
+        rows = of_process(day, "bk_lock_online")
+        at_h = day.first.moment.attempts.at_s[rows] / HOUR_S
+        inside = (at_h >= onset_h) & (at_h < onset_h + hours)
+        assert (~inside).sum() <= 1.5 * usual + 10
+        assert inside.sum() > 0.05 * 24 * hours  # six a day of each lock, four registrations each
+
+
+def test_a_flag_is_told_as_it_is_when_the_record_is_made_and_a_count_as_the_day_was(
+    catalogue: ProvinceFaults,
+) -> None:
+    area = area_of()
+    over = on_all(catalogue, "f_tamper", area, 0, onset_h=6.0, hours=12.0)
+    told = lived(catalogue, *over, area=area).told[0]
+    sensors = np.flatnonzero(area.devices.service == 0).tolist()
+    assert {told["term_tamper"][d] for d in sensors} == {0.0}
+    assert 12 <= np.mean([told["term_cell_change_rate"][d] for d in sensors]) <= 14  # half of 25 a day, and overlap
+
+
+def test_a_weak_battery_is_replaced_when_its_fault_ends(catalogue: ProvinceFaults) -> None:
+    area = area_of()
+    weak = on_all(catalogue, "f_low_battery", area, 0, hours=30.0)
+    told = lived(catalogue, *weak, days=2, area=area).told
+    sensors = np.flatnonzero(area.devices.service == 0)
+    first = [told[0]["term_battery_level"][d] for d in sensors.tolist() if d in told[0]["term_battery_level"]]
+    second = [told[1]["term_battery_level"][d] for d in sensors.tolist() if d in told[1]["term_battery_level"]]
+    assert max(first) <= 7.0
+    assert np.median(second) > 99.0
+    assert min(second) > 50.0  # a siren eats of fresh cells too
+
+
+def test_an_empty_battery_is_silent(catalogue: ProvinceFaults) -> None:
+    area = area_of()
+    area = replace(area, devices=replace(area.devices, battery=np.zeros(len(area.devices))))
+    day = lived(catalogue, area=area).day
+    own = day.first.moment.own
+    assert day.first.moment.silent[own].all()
+    assert not (day.first.outcome.ok & own & (day.first.moment.attempts.process == "ss_heartbeat")).any()
+
+
+def test_a_sim_that_is_misused_behaves_so_all_along_and_the_truth_names_the_trait(
+    catalogue: ProvinceFaults,
+) -> None:
+    area = area_of(misuse_share=0.3)
+    misused = np.flatnonzero(area.devices.misused)
+    done = lived(catalogue, *on_all(catalogue, "f_sim_misuse", area, 1), area=area)
+    truth = events.device_truth(area, np.ones(len(area.devices), bool))
+    assert np.array_equal(truth["misuse"], area.devices.misused)
+    sensors = misused[area.devices.service[misused] == 0]
+    silent = np.isin(done.day.first.moment.attempts.device, misused)
+    assert len(sensors)
+    assert done.day.first.moment.silent[silent].all()
+    assert {done.told[0]["term_imei_binding_ok"][d] for d in sensors.tolist()} == {0.0}
+    assert min(done.told[0]["term_message_rate_ratio"][d] for d in sensors.tolist()) >= 60

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from evaluation.process import Process
 from evaluation.simulation.province.faults import DAY_S
 from evaluation.simulation.province.noise import TerminalNoise
-from evaluation.simulation.province.pipeline import Day, Walked
+from evaluation.simulation.province.pipeline import Day, Walked, report_moments_s
 from evaluation.simulation.province.settings import SERVICES
 from evaluation.simulation.province.tables import moments, names_at
-from evaluation.simulation.province.terminal import PERCENT, Told, report_moment_s
+from evaluation.simulation.province.terminal import PERCENT, Told
 from evaluation.simulation.province.topology import Area
 from evaluation.simulation.province.walk import MAX_STEPS
 from features.events import EVENTS
@@ -117,8 +117,8 @@ def _known(names: pa.Array, where: np.ndarray) -> pa.Array:
     return pc.if_else(pa.array(where), names, pa.scalar(None, pa.string()))
 
 
-def device_truth(area: Area, misused: np.ndarray) -> pd.DataFrame:
-    """Return the latent traits of the devices of an area."""
+def device_truth(area: Area, _misused_ever: np.ndarray) -> pd.DataFrame:
+    """Return the latent traits of the devices of an area; what faults did to them stands in the truth of faults."""
     at, service = area.devices, area.devices.service
     return pd.DataFrame(
         {
@@ -129,7 +129,7 @@ def device_truth(area: Area, misused: np.ndarray) -> pd.DataFrame:
             "power": np.array(["battery", "rechargeable", "phone"])[service],
             "reachability": np.where(service == 0, "sleepy", "always_on"),
             "volume": np.where(at.heavy, "heavy", "light"),
-            "misuse": misused,
+            "misuse": at.misused,
         }
     )
 
@@ -156,7 +156,7 @@ def terminal_records(
     value = np.where(percent, np.clip(value, 0, 100), value)
     kept = np.flatnonzero(arrives[device])
     order = kept[np.lexsort((kind[kept], device[kept]))]
-    at = report_moment_s(day) + area.devices.phase_s[device] % 1500.0
+    at = report_moments_s(area, day)[device]
     columns = [
         names_at(area.devices.names, device[order]),
         moments((at + wrong[device])[order], area.plan.start_s),

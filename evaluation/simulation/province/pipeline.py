@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.process import Process
-from evaluation.simulation.province import background, bikes, moment, presence, retries, sessions, smoke
+from evaluation.simulation.province import background, bikes, daylong, moment, presence, retries, sessions, smoke
 from evaluation.simulation.province.attempts import Attempts, joined, made
 from evaluation.simulation.province.bikes import Parked
 from evaluation.simulation.province.catalogue import TrafficPatterns
+from evaluation.simulation.province.daylong import QUARTERS, Daylong, expose_at
 from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
 from evaluation.simulation.province.moment import Moment
 from evaluation.simulation.province.presence import Known, Presence
@@ -25,7 +26,9 @@ _AFTER_CONTACT = (
 )  # fmt: skip  # steps after whose start the platform has heard the device
 _PATIENCE = 0.5  # of a period: a heartbeat this late still counts
 _DETACHED = 0.005  # implicit detaches a device-day that nobody explains
-_REPORT_HOUR = 23.4  # when facts of a day are read
+_REPORT_S, _REPORTS_WITHIN_S = 23.4 * 3600.0, 1500.0  # of a day: when records are made, each device at its moment
+_LOW, _LOW_RESTARTS = 15.0, 3.0  # % of charge below which a device restarts, so often a day
+_FULL = 100.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class Walked:
 
 @dataclass(frozen=True)
 class Day:
-    """All that happened. first, again: attempts, and what followed failed ones. facts: faults on devices at the
-    end of the day, one value a device. heartbeat_heard_s: when
+    """All that happened. first, again: attempts, and what followed failed ones. facts: faults on devices at
+    the moment of their record, one value a device; all_day: faults on them quarter by quarter. replaced: devices that
+    got new cells. heartbeat_heard_s: when
     each first attempt was heard, NaN for never. extra: counters that are of no attempt.
     """
 
@@ -50,6 +54,8 @@ class Day:
     presence: Presence
     presence_known: Known
     facts: Exposure
+    all_day: Daylong
+    replaced: np.ndarray
     heartbeat_heard_s: np.ndarray
     online: Tally
     detached: Tally
@@ -59,18 +65,22 @@ class Day:
 
 @dataclass
 class AreaState:
-    """What an area keeps from day to day."""
+    """What an area keeps from day to day. battery: charge, %; weak: whose cells a fault had spoilt at midnight."""
 
     parked: Parked
     known: Known
     battery: np.ndarray
+    weak: np.ndarray
 
 
 def begin(area: Area) -> AreaState:
     """Return the state before the first day."""
     at = area.devices
     return AreaState(
-        Parked(at.x_km.copy(), at.y_km.copy(), np.zeros(len(at))), presence.begin(area), at.battery.copy()
+        Parked(at.x_km.copy(), at.y_km.copy(), np.zeros(len(at))),
+        presence.begin(area),
+        at.battery.copy(),
+        np.zeros(len(at), bool),
     )
 
 
@@ -86,39 +96,45 @@ def live(
     """Return what happened on a day, and the state after it. processes: of the IoT services, by id."""
     rng = generator(area.plan, 5, area.number, day)
     weekend = (area.plan.settings.start.weekday() + day) % 7 >= 5
-    facts = facts_of(area, faults, (day + _REPORT_HOUR / 24.0) * DAY_S)
+    facts = expose_at(area, faults, np.arange(len(area.devices)), report_moments_s(area, day))
+    all_day = daylong.observe(area, day, faults)
+    replaced, weak = _new_cells(all_day, state.weak)
+    charge = np.where(replaced, _FULL, state.battery)
     trips = bikes.ride(area, day, state.parked, rng=rng, traffic=patterns.bike_sharing, weekend=weekend)
     attempts = joined(
         [
             smoke.live(area, day, rng=rng, traffic=patterns.smoke_sensor, faults=faults, weekend=weekend),
             bikes.live(area, day, state.parked, trips, rng=rng, traffic=patterns.bike_sharing),
-            _restarts(area, day, facts, state.parked, rng),
+            _restarts(area, day, all_day, charge, state.parked, rng),
             background.live(area, day, rng),
         ]
     )
-    first = _walked(area, attempts, faults, generator(area.plan, 6, area.number, day), processes)
+    first = _walked(area, attempts, faults, charge, generator(area.plan, 6, area.number, day), processes)
     background.read_gauges(first.moment)
     more, follows = retries.follow_up(
         first.moment, first.outcome, alarm_every_s=patterns.smoke_sensor.alarm.repeat_every_s
     )
-    again = _walked(area, more, faults, generator(area.plan, 7, area.number, day), processes)
+    again = _walked(area, more, faults, charge, generator(area.plan, 7, area.number, day), processes)
     heard = _count_heartbeats(area, first, again, follows)
-    seen, known = _follow(area, day, state.known, first, again, facts)
-    online, detached = _count_online(area, seen, faults, rng), _count_detached(area, day, known, facts, rng)
+    seen, known = _follow(area, day, state.known, first, again, all_day)
+    online, detached = _count_online(area, seen, faults, rng), _count_detached(area, day, known, all_day, rng)
     video = sessions.live(area, day, faults, traffic=patterns.video)
     gauges = sessions.gauges(area, day, faults)
-    done = Day(day, first, again, seen, known, facts, heard, online, detached, video, gauges)
-    return done, AreaState(bikes.after(state.parked, trips), known, state.battery)
+    done = Day(
+        day, first, again, seen, known, facts, all_day, replaced, heard, online, detached, video, gauges
+    )  # fmt: skip
+    return done, AreaState(bikes.after(state.parked, trips), known, state.battery, weak)
 
 
 def _walked(
     area: Area,
     attempts: Attempts,
     faults: list[Happening],
+    charge: np.ndarray,
     dice: np.random.Generator,
     processes: Mapping[str, Process],
 ) -> Walked:
-    found = moment.find(area, attempts, faults, dice=dice)
+    found = moment.find(area, attempts, faults, charge=charge, dice=dice)
     outcome = walk(found, processes)
     heard = outcome.ok.copy()
     for name, process in processes.items():
@@ -127,26 +143,40 @@ def _walked(
     return Walked(found, outcome, heard & (found.of("server_wrong", np.arange(len(attempts))) == 0))
 
 
-def facts_of(area: Area, faults: list[Happening], at_s: float) -> Exposure:
-    """Return what faults do to each device of an area at a moment."""
-    size, devices = len(area.devices), area.devices
-    places = {
-        "cell": area.home_cell, "tac": np.full(size, area.number), "mme": np.full(size, area.mme),
-        "platform_node": devices.node, "app": devices.app, "fleet": devices.fleet, "city": np.full(size, area.city),
-        "province": np.zeros(size, "int64"), "cdn_node": devices.cdn, "program_source": np.full(size, -1),
-    }  # fmt: skip
-    exposed = Exposed(np.full(size, at_s), np.arange(size), devices.service == 2, places)
-    return expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+def report_moments_s(area: Area, day: int) -> np.ndarray:
+    """Return when the record of each device is made on a day, s since the province began."""
+    return np.asarray(day * DAY_S + _REPORT_S + area.devices.phase_s % _REPORTS_WITHIN_S)
 
 
-def _restarts(area: Area, day: int, facts: Exposure, parked: Parked, rng: np.random.Generator) -> Attempts:
-    """Return the registrations of devices that restart over and over: a firmware defect, an empty battery."""
-    often = facts.pressure.of("firmware_loop") + 3.0 * (facts.pressure.of("battery_level") < 15)
+def _new_cells(all_day: Daylong, weak: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which devices get new cells on a day, for a fault of theirs ends, and whose are spoilt at its end."""
+    on = all_day.quarters("battery_level") < _FULL
+    replaced, after = weak.copy(), np.zeros_like(weak)
+    before = np.column_stack([weak[all_day.devices], on])
+    replaced[all_day.devices] = (before[:, :-1] & ~before[:, 1:]).any(axis=1)
+    after[all_day.devices] = before[:, -1]
+    return replaced, after
+
+
+def restart_rate(all_day: Daylong, charge: np.ndarray) -> np.ndarray:
+    """Return restarts a day of each device in each quarter: a firmware defect, a battery that is low but not empty."""
+    level = np.minimum(all_day.at_quarters("battery_level"), charge[:, None])
+    low = (level < _LOW) & (level > 0)
+    return np.asarray(all_day.at_quarters("firmware_loop") + _LOW_RESTARTS * low)
+
+
+def _restarts(
+    area: Area, day: int, all_day: Daylong, charge: np.ndarray, parked: Parked, rng: np.random.Generator
+) -> Attempts:
+    """Return the registrations of devices that restart over and over, each while it has a reason to."""
+    often = restart_rate(all_day, charge) / QUARTERS
     parts = []
-    for service, process in ((0, "ss_onboarding"), (1, "bk_lock_online")):
-        own = np.flatnonzero((area.devices.service == service) & (often > 0))
-        which = np.repeat(own, rng.poisson(often[own] * (1.0 if service == 0 else 4.0)))
-        at = day * DAY_S + rng.random(len(which)) * (DAY_S - 1)
+    for service, process, each in ((0, "ss_onboarding", 1.0), (1, "bk_lock_online", 4.0)):
+        own, quarter = np.nonzero((area.devices.service == service)[:, None] & (often > 0))
+        count = rng.poisson(each * often[own, quarter])
+        which, quarter = np.repeat(own, count), np.repeat(quarter, count)
+        at = day * DAY_S + (quarter + rng.random(len(which))) * presence.GRID_S
+        at = np.minimum(at, (day + 1) * DAY_S - 1.0)
         parts.append(
             made(which, at, process, parked.x_km[which], parked.y_km[which], extra_db=parked.extra_db[which])
         )
@@ -184,7 +214,7 @@ def _count_heartbeats(area: Area, first: Walked, again: Walked, follows: np.ndar
 
 
 def _follow(
-    area: Area, day: int, known: Known, first: Walked, again: Walked, facts: Exposure
+    area: Area, day: int, known: Known, first: Walked, again: Walked, all_day: Daylong
 ) -> tuple[Presence, Known]:
     parts = [(w, np.flatnonzero(w.moment.own & ~w.moment.silent)) for w in (first, again)]
     return presence.follow(
@@ -193,7 +223,7 @@ def _follow(
         at_s=np.concatenate([w.moment.attempts.at_s[rows] for w, rows in parts]),
         heard=np.concatenate([w.heard[rows] for w, rows in parts]),
         cell=np.concatenate([w.moment.cell[rows] for w, rows in parts]),
-        lifetime_ratio=facts.pressure.of("lifetime_ratio"),
+        lifetime_ratio=all_day.at_quarters("lifetime_ratio"),
     )  # fmt: skip
 
 
@@ -233,7 +263,7 @@ def _reachable(area: Area, seen: Presence, faults: list[Happening], rng: np.rand
     return np.asarray(rng.random(len(seen.device)) >= lost)
 
 
-def _count_detached(area: Area, day: int, known: Known, facts: Exposure, rng: np.random.Generator) -> Tally:
+def _count_detached(area: Area, day: int, known: Known, all_day: Daylong, rng: np.random.Generator) -> Tally:
     """Count registered device-days, and whom the MME gives up: silent beyond its timers, or timers set otherwise."""
     tally, own = Tally(), np.flatnonzero(area.devices.service < 2)
     end = (day + 1) * DAY_S
@@ -241,7 +271,7 @@ def _count_detached(area: Area, day: int, known: Known, facts: Exposure, rng: np
     just = silent & (
         end - known.last_s[own] < 1.25 * np.maximum(area.devices.heartbeat_s[own], DAY_S) + 1.5 * DAY_S
     )
-    chance = _DETACHED + 0.06 * facts.pressure.of("timer_mismatch", own)
+    chance = _DETACHED + 0.06 * all_day.mean("timer_mismatch")[own]
     gone = just | (rng.random(len(own)) < chance)
     tally.ratio("implicit_detach/registered_device_days", np.arange(len(own)), gone)
     return tally
