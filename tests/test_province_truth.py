@@ -186,3 +186,77 @@ def test_a_sim_that_is_misused_behaves_so_all_along_and_the_truth_names_the_trai
     assert done.day.first.moment.silent[silent].all()
     assert {done.told[0]["term_imei_binding_ok"][d] for d in sensors.tolist()} == {0.0}
     assert min(done.told[0]["term_message_rate_ratio"][d] for d in sensors.tolist()) >= 60
+
+
+def test_a_clock_is_as_wrong_on_every_day_and_the_record_admits_it() -> None:
+    area = area_of()
+    noise = TerminalNoise(
+        lost_share=0, late_share=0, late_h=(0, 1), skewed_share=0.3, skew_s=3000, measure_error=0
+    )
+    skew = events.clock_skew_s(area, noise)
+    assert (np.abs(skew) > 100).mean() == pytest.approx(0.3, abs=0.1)
+    who = np.arange(len(area.devices))
+    for day in (0, 1):
+        told: terminal.Told = [("term_clock_skew", who, np.zeros(len(who)))]
+        table = events.terminal_records(area, day, told, noise, np.random.default_rng(day))
+        at_s = table.column(1).cast("int64").to_numpy() / 1e6 - area.plan.start_s
+        assert at_s - pipeline.report_moments_s(area, day) == pytest.approx(skew, abs=0.01)
+        assert table.column(3).to_numpy() == pytest.approx(np.abs(skew))
+
+
+def test_only_what_is_measured_has_an_error_however_large_it_is() -> None:
+    area = area_of()
+    noise = TerminalNoise(
+        lost_share=0, late_share=0, late_h=(0, 1), skewed_share=0, skew_s=0, measure_error=0.1
+    )
+    who = np.arange(len(area.devices))
+    told: terminal.Told = [
+        (name, who, np.full(len(who), value))
+        for name, value in (("term_coap_ack_timeout_s", 6.0), ("term_battery_drain", 0.03))
+    ]
+    table = events.terminal_records(area, 0, told, noise, np.random.default_rng(0)).to_pandas()
+    table.columns = ["device", "at", "indicator", "value", "received"]
+    spread = table.groupby("indicator")["value"].agg(["mean", "std"])
+    assert spread.loc["term_coap_ack_timeout_s", "std"] == 0
+    assert spread.loc["term_battery_drain", "std"] == pytest.approx(0.003, rel=0.3)
+
+
+def test_membership_names_the_cell_of_every_attempt_of_a_lock(catalogue: ProvinceFaults) -> None:
+    area = area_of(400)
+    day = lived(catalogue, *(fault(catalogue, "f_backhaul_loss", c) for c in range(3)), area=area).day
+    device, since_s, cell = events.stays(area, day, area.home_cell.copy())
+    wrong, repeated = 0, 0
+    for walked in (day.first, day.again):
+        attempts = walked.moment.attempts
+        for row in np.flatnonzero(attempts.device >= 0):
+            if area.devices.service[attempts.device[row]] != 1:
+                continue
+            before = np.flatnonzero((device == attempts.device[row]) & (since_s <= attempts.at_s[row]))
+            named = cell[before[-1]] if len(before) else area.home_cell[attempts.device[row]]
+            wrong += int(named != walked.moment.cell[row])
+            repeated += int(walked is day.again)
+    assert repeated > 10
+    assert wrong == 0
+
+
+def test_what_a_lock_tells_of_its_motor_and_receiver_is_what_happened(catalogue: ProvinceFaults) -> None:
+    area = area_of(400)
+    locks = np.flatnonzero(area.devices.service == 1)[::2]
+    broken = [fault(catalogue, name, int(d)) for name in ("f_gnss_fault", "f_lock_actuator") for d in locks]
+    done = lived(catalogue, *broken, area=area)
+    told, first, again = done.told[0], done.day.first, done.day.again
+    stuck = first.moment.attempts.device[first.motor == pipeline.FAILED]
+    opened = first.moment.attempts.device[first.motor == pipeline.SUCCEEDED]
+    assert len(stuck) > 20
+    for device, share in told["term_lock_actuator_success"].items():
+        tried = (stuck == device).sum() + (opened == device).sum()
+        assert share == pytest.approx(100.0 * (opened == device).sum() / tried)
+    for device, share in told["term_gnss_fix_success"].items():
+        tried, fixed = 0, 0
+        for walked in (first, again):
+            own = walked.moment.attempts.device == device
+            tried += int((own & (walked.fix != pipeline.NOT_TRIED)).sum())
+            fixed += int((own & (walked.fix == pipeline.SUCCEEDED)).sum())
+        assert share == pytest.approx(100.0 * fixed / tried)
+    assert not (first.fresh & (first.fix == pipeline.NOT_TRIED)).any()
+    assert first.fresh[first.fix == pipeline.SUCCEEDED].all()

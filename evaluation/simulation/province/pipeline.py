@@ -17,7 +17,7 @@ from evaluation.simulation.province.presence import Known, Presence
 from evaluation.simulation.province.sessions import Gauges, Sessions
 from evaluation.simulation.province.tally import Place, Tally
 from evaluation.simulation.province.topology import Area, generator
-from evaluation.simulation.province.walk import Outcome, walk
+from evaluation.simulation.province.walk import MAX_STEPS, Outcome, walk
 from features.indicators import Scope
 
 _AFTER_CONTACT = (
@@ -31,13 +31,25 @@ _LOW, _LOW_RESTARTS = 15.0, 3.0  # % of charge below which a device restarts, so
 _FULL = 100.0
 
 
+NOT_TRIED, FAILED, SUCCEEDED = -1, 0, 1
+_FIX, _FRESH = 0.93, 0.985  # share of reports with a fix of their own, and with one that is not old
+_REPORTS_POSITION = ("bk_ride_position", "bk_lock_settlement")
+
+
 @dataclass(frozen=True)
 class Walked:
-    """Attempts of one kind of walk, the state they found, and how they ended."""
+    """Attempts of one kind of walk, the state they found, and how they ended.
+
+    heard: whether the platform heard. motor, fix: NOT_TRIED, FAILED or SUCCEEDED, of the lock's motor and its receiver.
+    fresh: whether the position told is not old.
+    """
 
     moment: Moment
     outcome: Outcome
     heard: np.ndarray
+    motor: np.ndarray
+    fix: np.ndarray
+    fresh: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,33 @@ def _walked(
     for name, process in processes.items():
         late = [step.seq for step in process.steps if step.name in _AFTER_CONTACT]
         heard |= (attempts.process == name) & np.isin(outcome.failed_step, late)
-    return Walked(found, outcome, heard & (found.of("server_wrong", np.arange(len(attempts))) == 0))
+    heard &= found.of("server_wrong", np.arange(len(attempts))) == 0
+    return Walked(found, outcome, heard, _motor(found, outcome, processes), *_fixes(found, dice))
+
+
+def _motor(found: Moment, outcome: Outcome, processes: Mapping[str, Process]) -> np.ndarray:
+    """Return what the motor of a lock did at each attempt."""
+    moved = np.full(len(found), NOT_TRIED)
+    for name, process in processes.items():
+        rows = np.flatnonzero(found.attempts.process == name)
+        for place, step in enumerate(process.steps[:MAX_STEPS]):
+            if step.name == "actuate":
+                tried = rows[outcome.step_ms[rows, place] >= 0]
+                moved[tried] = np.where(outcome.failed_step[tried] == step.seq, FAILED, SUCCEEDED)
+    return moved
+
+
+def _fixes(found: Moment, dice: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return of each attempt that tells a position whether it has a fix, and whether the position is fresh.
+
+    Both by one throw: a position is fresh with a fix of its own, and mostly when the last one is not old.
+    """
+    fix, fresh = np.full(len(found), NOT_TRIED), np.zeros(len(found), bool)
+    rows = np.flatnonzero(found.own & ~found.silent & np.isin(found.attempts.process, _REPORTS_POSITION))
+    throw, seen = dice.random(len(rows)), 1.0 - found.of("gnss_loss", rows)
+    fix[rows] = np.where(throw < _FIX * seen, SUCCEEDED, FAILED)
+    fresh[rows] = throw < _FRESH * seen
+    return fix, fresh
 
 
 def report_moments_s(area: Area, day: int) -> np.ndarray:

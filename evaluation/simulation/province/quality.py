@@ -15,7 +15,6 @@ from evaluation.simulation.province.topology import Area
 
 _ALARM_WITHIN_S, _UNLOCK_WITHIN_S, _RETURN_WITHIN_S = 60.0, 10.0, 25.0
 _GAP_PERIODS = 1.5
-_GNSS_FIX = 0.985  # share of lock reports with a fresh position
 _SLOW_START_S = 6.0
 _BAD_STALL = 0.1
 
@@ -38,12 +37,11 @@ class Judged:
 
 def judge(area: Area, day: Day) -> list[Judged]:
     """Return what the KQIs of all services count on a day."""
-    rng = np.random.default_rng([area.plan.seed, 11, area.number, day.number])
     return [
         _alarms(day),
         _continuity(area, day),
         _unlocks(day),
-        _returns(day, rng),
+        _returns(day),
         _video(day),
     ]
 
@@ -124,10 +122,9 @@ def _unlocks(day: Day) -> Judged:
     return _of(day.first, rows, tally, ~ok, "unlock_ok_10s/unlock_orders")
 
 
-def _returns(day: Day, rng: np.random.Generator) -> Judged:
+def _returns(day: Day) -> Judged:
     rows, ok, took = _ended(day, "bk_lock_settlement")
-    fresh = rng.random(len(rows)) < _GNSS_FIX * (1 - day.first.moment.of("gnss_loss", rows))
-    good, tally = ok & (took <= _RETURN_WITHIN_S) & fresh, Tally()
+    good, tally = ok & (took <= _RETURN_WITHIN_S) & day.first.fresh[rows], Tally()
     tally.ratio("return_ok/trips_ended", np.arange(len(rows)), good)
     return _of(day.first, rows, tally, ~good, "return_ok/trips_ended")
 

@@ -5,7 +5,7 @@ import numpy as np
 from evaluation.simulation.province.catalogue import Battery, TrafficPatterns
 from evaluation.simulation.province.daylong import Daylong
 from evaluation.simulation.province.faults import DAY_S
-from evaluation.simulation.province.pipeline import Day, restart_rate
+from evaluation.simulation.province.pipeline import NOT_TRIED, SUCCEEDED, Day, restart_rate
 from evaluation.simulation.province.radio import LEAST_UL
 from evaluation.simulation.province.topology import Area
 
@@ -28,6 +28,8 @@ PERCENT = (
     "term_battery_level", "term_gnss_fix_success", "term_lock_actuator_success", "term_quota_remaining",
     "term_cpu_load",
 )  # fmt: skip
+MEASURED = ("term_battery_level", "term_battery_drain", "term_clock_skew", "term_cpu_load")
+# read by a sensor or against another clock; flags, settings and counts are told as they are
 Told = list[tuple[str, np.ndarray, np.ndarray]]
 
 
@@ -56,8 +58,6 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
     age = (end - day.presence_known.last_s) / area.devices.heartbeat_s
     reboots = rng.poisson(0.02 + restart_rate(day.all_day, before).mean(axis=1), len(service))
     quota = np.where(pressure.of("quota_used") > 0, 0.0, np.clip(rng.normal(60, 15, len(service)), 5, 100))
-    fixes = _share(rng, 6 + activity["count"][locks], 0.93 * (1 - pressure.of("gnss_loss", locks)))
-    opened = _share(rng, 1 + activity["unlocks"][locks], 0.9965 * (1 - pressure.of("motor_jam", locks)))
     told += [
         ("term_battery_level", heard, level[heard]),
         ("term_battery_drain", heard, drain[heard]),
@@ -66,8 +66,8 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
         ("term_ce_level", heard, activity["ce_level"][heard]),
         ("term_cell_change_rate", iot, _cell_changes(area, activity, day.all_day, rng)[iot]),
         ("term_clock_skew", heard, np.abs(area.devices.skew_s[heard])),
-        ("term_gnss_fix_success", locks, fixes),
-        ("term_lock_actuator_success", locks, opened),
+        ("term_gnss_fix_success", *_share(activity["fixed"], activity["fixes"], locks)),
+        ("term_lock_actuator_success", *_share(activity["opened"], activity["driven"], locks)),
         ("term_message_rate_ratio", iot, _rate(area, activity, day.all_day)[iot]),
         ("term_traffic_ratio", iot, _traffic(area, activity, day.all_day, rng)[iot]),
         ("term_lifetime_heartbeat_ratio", sensors, pressure.of("lifetime_ratio", sensors)),
@@ -79,11 +79,12 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
 
 
 def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
-    """Return counts of each device on a day: attempts, alarms, unlocks, mean CE level, sum of report energy."""
+    """Return counts of each device on a day: attempts, alarms, unlocks, positions, mean CE level, report energy."""
     size = len(area.devices)
     found = {
         name: np.zeros(size)
-        for name in ("count", "heard", "level", "unlocks", "alarms", "ce0", "ce1", "ce2", "strain")
+        for name in ("count", "heard", "level", "unlocks", "alarms", "ce0", "ce1", "ce2", "strain", "fixes", "fixed",
+                     "driven", "opened")
     }
     cells = np.zeros(size)
     for walked in (day.first, day.again):
@@ -95,6 +96,9 @@ def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
         found["level"] += np.bincount(device, level, size)
         for name, wanted in (("unlocks", "bk_unlock"), ("alarms", "ss_alarm")):
             found[name] += np.bincount(device, moment.attempts.process[rows] == wanted, size)
+        for tries, good, how in (("fixes", "fixed", walked.fix), ("driven", "opened", walked.motor)):
+            found[tries] += np.bincount(device, how[rows] != NOT_TRIED, size)
+            found[good] += np.bincount(device, how[rows] == SUCCEEDED, size)
         for number, name in enumerate(_LEVELS):
             found[name] += np.bincount(device, level == number, size)
         strain = moment.ul_repetition[rows] / LEAST_UL[level]
@@ -143,9 +147,10 @@ def _reports_mah(battery: Battery, activity: dict[str, np.ndarray]) -> np.ndarra
     )
 
 
-def _share(rng: np.random.Generator, tries: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    tried = np.maximum(tries, 1).astype("int64")
-    return np.asarray(100.0 * rng.binomial(tried, np.clip(chance, 0, 1)) / tried)
+def _share(succeeded: np.ndarray, tried: np.ndarray, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of some devices tried at all, and the share of their tries that succeeded, %."""
+    who = devices[tried[devices] > 0]
+    return who, np.asarray(100.0 * succeeded[who] / tried[who])
 
 
 def _cell_changes(
