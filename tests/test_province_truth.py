@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from evaluation.simulation.province import events, pipeline, quality, terminal
+from evaluation.simulation.province import blame, events, pipeline, quality, terminal
+from evaluation.simulation.province.actuators import BY_NAME
 from evaluation.simulation.province.area import read_recipe
 from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
 from evaluation.simulation.province.faults import Happening
@@ -13,6 +14,7 @@ from evaluation.simulation.province.noise import TerminalNoise
 from evaluation.simulation.province.pipeline import AreaState, Day
 from evaluation.simulation.province.settings import read_settings
 from evaluation.simulation.province.topology import Area, Plan, build
+from evaluation.simulation.province.walk import STEPS
 from features.configuration import find_config
 
 HOUR_S = 3600.0
@@ -75,9 +77,7 @@ def fault(
         found = found.model_copy(update={"onset": catalogue_step(catalogue)})
     onset = onset_h * HOUR_S
     name = f"F-{fault_id}-{location}"
-    return Happening(
-        name, found, found.granularity, location, "x", severity, onset, onset + hours * HOUR_S
-    )
+    return Happening(name, found, found.granularity, location, "x", severity, onset, onset + hours * HOUR_S)
 
 
 def catalogue_step(catalogue: ProvinceFaults) -> object:
@@ -88,7 +88,9 @@ def on_all(
     catalogue: ProvinceFaults, fault_id: str, area: Area, service: int, **when: float
 ) -> list[Happening]:
     """Return a fault at each device of a service."""
-    return [fault(catalogue, fault_id, int(d), **when) for d in np.flatnonzero(area.devices.service == service)]
+    return [
+        fault(catalogue, fault_id, int(d), **when) for d in np.flatnonzero(area.devices.service == service)
+    ]
 
 
 def of_process(day: Day, process: str) -> np.ndarray:
@@ -131,7 +133,9 @@ def test_restarts_of_a_defect_come_while_it_lasts_whenever_that_is(catalogue: Pr
     fleets = np.unique(area.devices.fleet[area.devices.service == 1])
     usual = len(of_process(lived(catalogue, area=area).day, "bk_lock_online"))
     for onset_h, hours in ((20.0, 2.0), (23.0, 1.0)):
-        defect = [fault(catalogue, "f_firmware_reconnect", int(f), onset_h=onset_h, hours=hours) for f in fleets]
+        defect = [
+            fault(catalogue, "f_firmware_reconnect", int(f), onset_h=onset_h, hours=hours) for f in fleets
+        ]
         day = lived(catalogue, *defect, area=area).day
         rows = of_process(day, "bk_lock_online")
         at_h = day.first.moment.attempts.at_s[rows] / HOUR_S
@@ -148,7 +152,9 @@ def test_a_flag_is_told_as_it_is_when_the_record_is_made_and_a_count_as_the_day_
     told = lived(catalogue, *over, area=area).told[0]
     sensors = np.flatnonzero(area.devices.service == 0).tolist()
     assert {told["term_tamper"][d] for d in sensors} == {0.0}
-    assert 12 <= np.mean([told["term_cell_change_rate"][d] for d in sensors]) <= 14  # half of 25 a day, and overlap
+    assert (
+        12 <= np.mean([told["term_cell_change_rate"][d] for d in sensors]) <= 14
+    )  # half of 25 a day, and overlap
 
 
 def test_a_weak_battery_is_replaced_when_its_fault_ends(catalogue: ProvinceFaults) -> None:
@@ -157,7 +163,9 @@ def test_a_weak_battery_is_replaced_when_its_fault_ends(catalogue: ProvinceFault
     told = lived(catalogue, *weak, days=2, area=area).told
     sensors = np.flatnonzero(area.devices.service == 0)
     first = [told[0]["term_battery_level"][d] for d in sensors.tolist() if d in told[0]["term_battery_level"]]
-    second = [told[1]["term_battery_level"][d] for d in sensors.tolist() if d in told[1]["term_battery_level"]]
+    second = [
+        told[1]["term_battery_level"][d] for d in sensors.tolist() if d in told[1]["term_battery_level"]
+    ]
     assert max(first) <= 7.0
     assert np.median(second) > 99.0
     assert min(second) > 50.0  # a siren eats of fresh cells too
@@ -260,3 +268,61 @@ def test_what_a_lock_tells_of_its_motor_and_receiver_is_what_happened(catalogue:
         assert share == pytest.approx(100.0 * fixed / tried)
     assert not (first.fresh & (first.fix == pipeline.NOT_TRIED)).any()
     assert first.fresh[first.fix == pipeline.SUCCEEDED].all()
+
+
+def blamed(day: Day, judged: quality.Judged) -> set[str]:
+    """Return the faults that bad rows are put down to."""
+    names = [h.fault.id for h in day.faults] + list(day.continuity.earlier) + ["none"]
+    return {names[b] for b in judged.blame[judged.bad]}
+
+
+def test_a_fault_that_cannot_touch_the_failed_step_is_not_blamed(catalogue: ProvinceFaults) -> None:
+    area = area_of(400)
+    apps = np.unique(area.devices.app[area.devices.service == 1])
+    down = [fault(catalogue, "f_app_server_down", int(a), severity=0.9) for a in apps]
+    blind = on_all(catalogue, "f_gnss_fault", area, 1, severity=0.95)
+    day = lived(catalogue, *down, *blind, area=area).day
+    rows = of_process(day, "bk_unlock")
+    unlocks = quality._unlocks(day)
+    report = next(s.seq for s in day.processes["bk_unlock"].steps if s.name == "unlock report")
+    at_report = day.first.outcome.failed_step[rows] == report
+    assert at_report.sum() > 20
+    assert {day.faults[b].fault.id for b in unlocks.blame[at_report]} == {"f_app_server_down"}
+    assert "f_gnss_fault" not in blamed(day, unlocks)
+    assert {"f_gnss_fault", "f_app_server_down"} <= blamed(day, quality._returns(day))
+
+
+def test_a_day_is_continuous_when_no_gap_between_heard_heartbeats_is_too_long(
+    catalogue: ProvinceFaults,
+) -> None:
+    area = area_of()
+    cut = on_all(catalogue, "f_sim_fault", area, 0, onset_h=0.0, hours=25.0)
+    done = lived(catalogue, *cut, days=3, area=area)
+    daily = np.flatnonzero((area.devices.service == 0) & (area.devices.heartbeat_s == DAY_S))
+    lost, after, later = (day.continuity for day in done.days)
+    assert not lost.ok[daily].any()
+    assert {done.days[0].faults[b].fault.id for b in lost.blame[daily]} == {"f_sim_fault"}
+    gap_to_next = after.gap_s[daily] > 1.5 * DAY_S
+    assert gap_to_next.mean() > 0.9  # the day after is bad too: the gap reaches into it
+    names = [h.number for h in done.days[1].faults] + list(after.earlier)
+    assert all(names[b].startswith("F-f_sim_fault") for b in after.blame[daily][gap_to_next])
+    assert later.ok[daily].mean() > 0.9
+
+
+def test_a_short_gap_within_a_day_counts_for_a_device_that_reports_often(catalogue: ProvinceFaults) -> None:
+    area = area_of(600)
+    often = np.flatnonzero((area.devices.service == 0) & (area.devices.heartbeat_s == 14_400.0))
+    assert len(often) > 10
+    cut = [fault(catalogue, "f_sim_fault", int(d), onset_h=6.0, hours=9.0) for d in often]
+    day = lived(catalogue, *cut, area=area).day
+    assert not day.continuity.ok[often].any()  # heard again hours before midnight
+    assert {day.faults[b].location for b in day.continuity.blame[often]} == set(often.tolist())
+    healthy = lived(catalogue, area=area).day
+    assert healthy.continuity.ok[area.devices.service == 0].mean() > 0.95
+
+
+def test_every_step_with_a_law_names_the_causes_that_act_on_it() -> None:
+    assert set(STEPS.values()) == set(blame.ACTS)
+    assert frozenset().union(*blame.ACTS.values(), *blame.VIDEO) <= set(BY_NAME)
+    assert blame.acts_of("actuate") == {"motor_jam"}
+    assert blame.acts_of("scan and order") == frozenset()  # no law of its own

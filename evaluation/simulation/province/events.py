@@ -65,7 +65,9 @@ def stays(area: Area, day: Day, last_cell: np.ndarray) -> tuple[np.ndarray, np.n
     last_cell: of each device, before the day; changed to what it is after it.
     """
     walked = (day.first.moment, day.again.moment)
-    rows = [np.flatnonzero(m.own & (area.devices.service[np.maximum(m.attempts.device, 0)] == 1)) for m in walked]
+    rows = [
+        np.flatnonzero(m.own & (area.devices.service[np.maximum(m.attempts.device, 0)] == 1)) for m in walked
+    ]
     device = np.concatenate([m.attempts.device[own] for m, own in zip(walked, rows, strict=True)])
     at = np.concatenate([m.attempts.at_s[own] for m, own in zip(walked, rows, strict=True)])
     cell = np.concatenate([m.meant_cell[own] for m, own in zip(walked, rows, strict=True)])

@@ -6,10 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.process import Process
-from evaluation.simulation.province import background, bikes, daylong, moment, presence, retries, sessions, smoke
+from evaluation.simulation.province import (
+    background,
+    bikes,
+    blame,
+    continuity,
+    daylong,
+    moment,
+    presence,
+    retries,
+    sessions,
+    smoke,
+)
 from evaluation.simulation.province.attempts import Attempts, joined, made
 from evaluation.simulation.province.bikes import Parked
 from evaluation.simulation.province.catalogue import TrafficPatterns
+from evaluation.simulation.province.continuity import Beats, Continuity
 from evaluation.simulation.province.daylong import QUARTERS, Daylong, expose_at
 from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
 from evaluation.simulation.province.moment import Moment
@@ -26,7 +38,10 @@ _AFTER_CONTACT = (
 )  # fmt: skip  # steps after whose start the platform has heard the device
 _PATIENCE = 0.5  # of a period: a heartbeat this late still counts
 _DETACHED = 0.005  # implicit detaches a device-day that nobody explains
-_REPORT_S, _REPORTS_WITHIN_S = 23.4 * 3600.0, 1500.0  # of a day: when records are made, each device at its moment
+_REPORT_S, _REPORTS_WITHIN_S = (
+    23.4 * 3600.0,
+    1500.0,
+)  # of a day: when records are made, each device at its moment
 _LOW, _LOW_RESTARTS = 15.0, 3.0  # % of charge below which a device restarts, so often a day
 _FULL = 100.0
 
@@ -69,10 +84,13 @@ class Day:
     all_day: Daylong
     replaced: np.ndarray
     heartbeat_heard_s: np.ndarray
+    continuity: Continuity
     online: Tally
     detached: Tally
     video: Sessions
     gauges: Gauges
+    faults: list[Happening]
+    processes: Mapping[str, Process]
 
 
 @dataclass
@@ -83,6 +101,7 @@ class AreaState:
     known: Known
     battery: np.ndarray
     weak: np.ndarray
+    beats: Beats
 
 
 def begin(area: Area) -> AreaState:
@@ -93,6 +112,7 @@ def begin(area: Area) -> AreaState:
         presence.begin(area),
         at.battery.copy(),
         np.zeros(len(at), bool),
+        continuity.begin(area),
     )
 
 
@@ -128,14 +148,16 @@ def live(
     )
     again = _walked(area, more, faults, charge, generator(area.plan, 7, area.number, day), processes)
     heard = _count_heartbeats(area, first, again, follows)
+    whole, beats = _continuity(area, day, state.beats, first, heard, faults, processes)
     seen, known = _follow(area, day, state.known, first, again, all_day)
     online, detached = _count_online(area, seen, faults, rng), _count_detached(area, day, known, all_day, rng)
     video = sessions.live(area, day, faults, traffic=patterns.video)
     gauges = sessions.gauges(area, day, faults)
     done = Day(
-        day, first, again, seen, known, facts, all_day, replaced, heard, online, detached, video, gauges
+        day, first, again, seen, known, facts, all_day, replaced, heard, whole, online, detached, video, gauges,
+        faults, processes,
     )  # fmt: skip
-    return done, AreaState(bikes.after(state.parked, trips), known, state.battery, weak)
+    return done, AreaState(bikes.after(state.parked, trips), known, state.battery, weak, beats)
 
 
 def _walked(
@@ -249,6 +271,23 @@ def _count_heartbeats(area: Area, first: Walked, again: Walked, follows: np.ndar
     rows = np.flatnonzero(first.moment.own & is_heartbeat(first.moment.attempts))
     first.moment.tally.ratio("hb_recv/hb_expected", rows, ~np.isnan(at[rows]))
     return at
+
+
+def _continuity(
+    area: Area, day: int, beats: Beats, first: Walked, heard_s: np.ndarray, faults: list[Happening],
+    processes: Mapping[str, Process],
+) -> tuple[Continuity, Beats]:  # fmt: skip
+    """Follow the heartbeats of sensors; a lost one blames what acts on the step where it was lost."""
+    attempts = first.moment.attempts
+    rows = np.flatnonzero(first.moment.own & (attempts.process == "ss_heartbeat"))
+    blamed, lost = np.full(len(rows), -1), np.isnan(heard_s[rows])
+    blamed[lost] = blame.of_attempts(
+        first.moment, first.outcome, processes["ss_heartbeat"], rows[lost], faults=faults, other={}
+    )
+    return continuity.follow(
+        area, day, beats, device=attempts.device[rows], at_s=attempts.at_s[rows], heard_s=heard_s[rows],
+        blame=blamed, faults=faults,
+    )  # fmt: skip
 
 
 def _follow(

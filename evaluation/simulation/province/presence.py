@@ -42,7 +42,7 @@ def follow(
 ) -> tuple[Presence, Known]:  # fmt: skip
     """Return who was online on a day, and what is known after it.
 
-    device, at_s, heard, cell: one value an attempt of a device. lifetime_ratio: of each device in each quarter of an hour.
+    device, at_s, heard, cell: one value an attempt of a device. lifetime_ratio: of each device and quarter of an hour.
     """
     order = np.lexsort((at_s, device))
     device, at_s, heard, cell = device[order], at_s[order], heard[order], cell[order]

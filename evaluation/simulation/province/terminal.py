@@ -1,7 +1,10 @@
 """What devices, their subscription and the network tell of each device at the end of a day: TERMINAL records."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from evaluation.simulation.province.actuators import Pressure
 from evaluation.simulation.province.catalogue import Battery, TrafficPatterns
 from evaluation.simulation.province.daylong import Daylong
 from evaluation.simulation.province.faults import DAY_S
@@ -24,6 +27,9 @@ _PHONE_FLAGS = {
     "term_data_switch_on": ("data_switch_off", 1), "term_vpn_on": ("vpn", 0),
     "term_power_saving": ("power_saving", 0),
 }  # fmt: skip
+_COUNTS = (
+    "count", "heard", "level", "unlocks", "alarms", *_LEVELS, "strain", "fixes", "fixed", "driven", "opened",
+)  # fmt: skip
 PERCENT = (
     "term_battery_level", "term_gnss_fix_success", "term_lock_actuator_success", "term_quota_remaining",
     "term_cpu_load",
@@ -49,11 +55,7 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
     iot, phones = np.flatnonzero(service < 2), np.flatnonzero(service == 2)
     heard = iot[activity["heard"][iot] > 0]
     locks, sensors = heard[service[heard] == 1], heard[service[heard] == 0]
-    told: Told = []
-    for who, flags in ((iot, _FLAG_LIVES), (phones, _PHONE_FLAGS)):
-        for name, (actuator, healthy) in flags.items():
-            wrong = pressure.of(actuator, who) > 0
-            told.append((name, who, np.where(wrong, 1.0 - healthy, float(healthy))))
+    told = [*_flags(pressure, iot, _FLAG_LIVES), *_flags(pressure, phones, _PHONE_FLAGS)]
     end = (day.number + 1) * DAY_S
     age = (end - day.presence_known.last_s) / area.devices.heartbeat_s
     reboots = rng.poisson(0.02 + restart_rate(day.all_day, before).mean(axis=1), len(service))
@@ -78,14 +80,18 @@ def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns
     return told, charge
 
 
+def _flags(pressure: Pressure, who: np.ndarray, flags: Mapping[str, tuple[str, int]]) -> Told:
+    """Return flags as they are at the moment of the record."""
+    return [
+        (name, who, np.where(pressure.of(actuator, who) > 0, 1.0 - healthy, float(healthy)))
+        for name, (actuator, healthy) in flags.items()
+    ]
+
+
 def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
     """Return counts of each device on a day: attempts, alarms, unlocks, positions, mean CE level, report energy."""
     size = len(area.devices)
-    found = {
-        name: np.zeros(size)
-        for name in ("count", "heard", "level", "unlocks", "alarms", "ce0", "ce1", "ce2", "strain", "fixes", "fixed",
-                     "driven", "opened")
-    }
+    found = {name: np.zeros(size) for name in _COUNTS}
     cells = np.zeros(size)
     for walked in (day.first, day.again):
         moment = walked.moment
