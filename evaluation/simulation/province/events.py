@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 from evaluation.process import Process
 from evaluation.simulation.province.faults import DAY_S
 from evaluation.simulation.province.noise import TerminalNoise
-from evaluation.simulation.province.pipeline import Day, Walked
+from evaluation.simulation.province.pipeline import Day, Walked, report_moments_s
 from evaluation.simulation.province.settings import SERVICES
 from evaluation.simulation.province.tables import moments, names_at
-from evaluation.simulation.province.terminal import PERCENT, Told, report_moment_s
-from evaluation.simulation.province.topology import Area
+from evaluation.simulation.province.terminal import MEASURED, PERCENT, Told
+from evaluation.simulation.province.topology import Area, generator
 from evaluation.simulation.province.walk import MAX_STEPS
 from features.events import EVENTS
 from features.membership import MEMBERSHIP
@@ -60,13 +60,17 @@ def _events(area: Area, walked: Walked, processes: Mapping[str, Process]) -> pa.
 
 
 def stays(area: Area, day: Day, last_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return device, moment and cell of every change of cell on a day: only locks change theirs.
+    """Return device, moment and cell of every change of cell on a day: only locks change theirs, when they repeat too.
 
     last_cell: of each device, before the day; changed to what it is after it.
     """
-    moment = day.first.moment
-    rows = np.flatnonzero(moment.own & (area.devices.service[np.maximum(moment.attempts.device, 0)] == 1))
-    device, at, cell = moment.attempts.device[rows], moment.attempts.at_s[rows], moment.meant_cell[rows]
+    walked = (day.first.moment, day.again.moment)
+    rows = [
+        np.flatnonzero(m.own & (area.devices.service[np.maximum(m.attempts.device, 0)] == 1)) for m in walked
+    ]
+    device = np.concatenate([m.attempts.device[own] for m, own in zip(walked, rows, strict=True)])
+    at = np.concatenate([m.attempts.at_s[own] for m, own in zip(walked, rows, strict=True)])
+    cell = np.concatenate([m.meant_cell[own] for m, own in zip(walked, rows, strict=True)])
     order = np.lexsort((at, device))
     device, at, cell = device[order], at[order], cell[order]
     before = np.empty_like(cell)
@@ -117,8 +121,8 @@ def _known(names: pa.Array, where: np.ndarray) -> pa.Array:
     return pc.if_else(pa.array(where), names, pa.scalar(None, pa.string()))
 
 
-def device_truth(area: Area, misused: np.ndarray) -> pd.DataFrame:
-    """Return the latent traits of the devices of an area."""
+def device_truth(area: Area, _misused_ever: np.ndarray) -> pd.DataFrame:
+    """Return the latent traits of the devices of an area; what faults did to them stands in the truth of faults."""
     at, service = area.devices, area.devices.service
     return pd.DataFrame(
         {
@@ -129,9 +133,16 @@ def device_truth(area: Area, misused: np.ndarray) -> pd.DataFrame:
             "power": np.array(["battery", "rechargeable", "phone"])[service],
             "reachability": np.where(service == 0, "sleepy", "always_on"),
             "volume": np.where(at.heavy, "heavy", "light"),
-            "misuse": misused,
+            "misuse": at.misused,
         }
     )
+
+
+def clock_skew_s(area: Area, noise: TerminalNoise) -> np.ndarray:
+    """Return by how much the clock of each device is wrong, s, on all days of a run."""
+    rng, size = generator(area.plan, 19, area.number), len(area.devices)
+    wrong = rng.random(size) < noise.skewed_share
+    return np.asarray(np.where(wrong, rng.normal(0, noise.skew_s, size), area.devices.skew_s))
 
 
 def terminal_records(
@@ -139,9 +150,7 @@ def terminal_records(
 ) -> pa.Table:
     """Return TERMINAL as it arrives: some devices' records never, some late, some by a wrong clock."""
     size = len(area.devices)
-    wrong = np.where(
-        rng.random(size) < noise.skewed_share, rng.normal(0, noise.skew_s, size), area.devices.skew_s
-    )
+    wrong = clock_skew_s(area, noise)
     wait = 30.0 + rng.exponential(120.0, size)
     late = rng.random(size) < noise.late_share
     wait = np.where(late, 3600.0 * rng.uniform(*noise.late_h, size), wait)
@@ -150,13 +159,15 @@ def terminal_records(
     kind = np.concatenate([np.full(len(who), names.index(name)) for name, who, _ in told])
     device = np.concatenate([who for _, who, _ in told])
     value = np.concatenate([values for _, _, values in told])
-    measured = np.abs(value) > 1.0  # a flag is told as it is
+    clock = np.array([name == "term_clock_skew" for name in names])[kind]
+    value = np.where(clock, np.abs(wrong[device]), value)
+    measured = np.array([name in MEASURED for name in names])[kind]
     value = np.where(measured, value * (1 + noise.measure_error * rng.standard_normal(len(value))), value)
     percent = np.array([name in PERCENT for name in names])[kind]
     value = np.where(percent, np.clip(value, 0, 100), value)
     kept = np.flatnonzero(arrives[device])
     order = kept[np.lexsort((kind[kept], device[kept]))]
-    at = report_moment_s(day) + area.devices.phase_s[device] % 1500.0
+    at = report_moments_s(area, day)[device]
     columns = [
         names_at(area.devices.names, device[order]),
         moments((at + wrong[device])[order], area.plan.start_s),

@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluation.simulation.province import queues, radio
 from evaluation.simulation.province.attempts import NOBODY, Attempts
+from evaluation.simulation.province.daylong import misuse
 from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area
@@ -23,7 +24,7 @@ class Moment:
     """One value an attempt, of attempts in the area's own NB-IoT cells. utilisation: %. own: has a device.
 
     meant_cell: where an attempt would be if every cell served. searching: it is not served, and has not found another
-    cell yet. gauges: counted at meant_cell; tally: counted at cell.
+    cell yet. charge: %, of the battery. gauges: counted at meant_cell; tally: counted at cell.
     dice: the random numbers of the steps. rach_ms, waited_ms: what earlier steps took. refused_s6a, refused_pdn:
     drawn at attach, told at the steps after it.
     """
@@ -46,6 +47,7 @@ class Moment:
     dl_utilisation: np.ndarray
     nprach_load: np.ndarray
     mme_utilisation: np.ndarray
+    charge: np.ndarray
     silent: np.ndarray
     lwm2m: np.ndarray
     places: dict[str, np.ndarray]
@@ -135,8 +137,13 @@ def places_of(
     }
 
 
-def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.random.Generator) -> Moment:
-    """Return the state in which attempts find the network. faults: all that may touch the day, in their order."""
+def find(
+    area: Area, attempts: Attempts, faults: list[Happening], *, charge: np.ndarray, dice: np.random.Generator
+) -> Moment:
+    """Return the state in which attempts find the network. faults: all that may touch the day, in their order.
+
+    charge: %, of the battery of each device of the area, unless a fault lowers it.
+    """
     power = _received(area, attempts, dice)
     rows = np.arange(len(attempts))
     cell = meant = power.argmax(axis=1)
@@ -169,6 +176,8 @@ def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.ra
     up = radio.ul_repetitions(snr, level)
     load = area.cells.load[cell] * busy
     capacity = pressure.of("capacity")
+    left = np.where(attempts.device != NOBODY, charge[np.maximum(attempts.device, 0)], 100.0)
+    left = np.minimum(left, pressure.of("battery_level"))
     own_load = _own_load(attempts, cell, up, len(area.cells))
     return Moment(
         area, attempts, exposure, dice, cell, nrsrp, nsinr, floor + rise, rise, snr, level, up,
@@ -178,7 +187,8 @@ def find(area: Area, attempts: Attempts, faults: list[Happening], *, dice: np.ra
         np.minimum((usual.dl * load + own_load + pressure.of("offered_load_dl")) / capacity, 130.0),
         (usual.nprach * load + pressure.of("offered_load_nprach")) / capacity,
         usual.mme * busy + pressure.of("mme_load"),
-        _silent(exposure, level, dice),
+        left,
+        _silent(exposure, left, level, dice),
         _speaks_lwm2m(area, attempts),
         places | {"cell": cell},
         meant,
@@ -223,7 +233,9 @@ def _expose(
         np.zeros(len(attempts), bool),
         places | {"cdn_node": nowhere, "program_source": nowhere},
     )
-    return expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+    exposure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+    misuse(area, exposure, attempts.device)
+    return exposure
 
 
 def _own_load(attempts: Attempts, cell: np.ndarray, ul_repetition: np.ndarray, cells: int) -> np.ndarray:
@@ -233,15 +245,16 @@ def _own_load(attempts: Attempts, cell: np.ndarray, ul_repetition: np.ndarray, c
     return np.asarray(100.0 * used[slot] / _OWN_TONES_S)
 
 
-def _silent(exposure: Exposure, level: np.ndarray, dice: np.random.Generator) -> np.ndarray:
-    """Return at which attempts the device sends nothing: no SIM, in a phone, or the transmit pulse kills it."""
+def _silent(
+    exposure: Exposure, charge: np.ndarray, level: np.ndarray, dice: np.random.Generator
+) -> np.ndarray:
+    """Return at which attempts the device sends nothing: no SIM, in a phone, empty, or the transmit pulse kills it."""
     pressure = exposure.pressure
-    charge = pressure.of("battery_level")
     brown_out = np.where(
         charge < 20, np.where(level >= 1, 0.7, 0.35) * np.clip((20 - charge) / 13, 0, 1), 0.0
     )
     gone = pressure.of("sim_absent") + pressure.of("misused")
-    return np.asarray((gone > 0) | (dice.random(pressure.size) < brown_out))
+    return np.asarray((gone > 0) | (charge <= 0) | (dice.random(pressure.size) < brown_out))
 
 
 def _speaks_lwm2m(area: Area, attempts: Attempts) -> np.ndarray:

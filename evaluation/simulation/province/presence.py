@@ -42,7 +42,7 @@ def follow(
 ) -> tuple[Presence, Known]:  # fmt: skip
     """Return who was online on a day, and what is known after it.
 
-    device, at_s, heard, cell: one value an attempt of a device. lifetime_ratio: of each device.
+    device, at_s, heard, cell: one value an attempt of a device. lifetime_ratio: of each device and quarter of an hour.
     """
     order = np.lexsort((at_s, device))
     device, at_s, heard, cell = device[order], at_s[order], heard[order], cell[order]
@@ -58,7 +58,7 @@ def follow(
     since = np.where(today, contact[last], known.last_s[who]) if len(device) else known.last_s[who]
     lock = area.devices.service[who] == 1
     session = np.where(today, heard[last], known.online[who]) if len(device) else known.online[who]
-    lifetime = np.where(lock, _LOCK_LIFETIME_S, area.devices.heartbeat_s[who] * lifetime_ratio[who])
+    lifetime = np.where(lock, _LOCK_LIFETIME_S, area.devices.heartbeat_s[who] * lifetime_ratio[own].ravel())
     online = (grid - since < lifetime) & (session | ~lock)
     at_cell = np.where(today, cell[last], known.cell[who]) if len(device) else known.cell[who]
     return Presence(who, grid, online, at_cell), _remember(known, device, contact, heard, cell)

@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 
 from evaluation.process import ServiceModel
-from evaluation.simulation.province.faults import DAY_S, Happening
-from evaluation.simulation.province.pipeline import Day, Walked
+from evaluation.simulation.province import blame
+from evaluation.simulation.province.faults import DAY_S, Exposed, Happening
+from evaluation.simulation.province.pipeline import Day
 from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area
 
 _ALARM_WITHIN_S, _UNLOCK_WITHIN_S, _RETURN_WITHIN_S = 60.0, 10.0, 25.0
-_GAP_PERIODS = 1.5
-_GNSS_FIX = 0.985  # share of lock reports with a fresh position
 _SLOW_START_S = 6.0
 _BAD_STALL = 0.1
 
@@ -24,7 +23,7 @@ _BAD_STALL = 0.1
 class Judged:
     """KQI counters of a day: rows are of one value each. bad: rows whose user may complain; counter: what was bad.
 
-    blame: index into the happenings of the day, -1 for none.
+    blame: index into the happenings of the day and those earlier ones that its continuity names, -1 for none.
     """
 
     tally: Tally
@@ -38,23 +37,34 @@ class Judged:
 
 def judge(area: Area, day: Day) -> list[Judged]:
     """Return what the KQIs of all services count on a day."""
-    rng = np.random.default_rng([area.plan.seed, 11, area.number, day.number])
     return [
         _alarms(day),
         _continuity(area, day),
         _unlocks(day),
-        _returns(day, rng),
+        _returns(day),
         _video(day),
     ]
 
 
-def _of(walked: Walked, rows: np.ndarray, tally: Tally, bad: np.ndarray, counter: str) -> Judged:
-    """Return what is judged of some attempts; the tally's rows are places in `rows`."""
-    moment = walked.moment
+def _of(
+    day: Day, rows: np.ndarray, tally: Tally, bad: np.ndarray, counter: str, **other: np.ndarray
+) -> Judged:
+    """Return what is judged of some first attempts of one process; the tally's rows are places in `rows`.
+
+    other: causes beside those of its steps, and for which of the rows each is the reason.
+    """
+    moment, outcome = day.first.moment, day.first.outcome
     places = {name: values[rows] for name, values in moment.places.items()}
+    blamed, wrong = np.full(len(rows), -1), np.flatnonzero(bad)
+    if len(wrong):
+        process = day.processes[str(moment.attempts.process[rows[wrong[0]]])]
+        blamed[wrong] = blame.of_attempts(
+            moment, outcome, process, rows[wrong], faults=day.faults,
+            other={name: why[wrong] for name, why in other.items()},
+        )  # fmt: skip
     return Judged(
         tally, moment.attempts.device[rows], moment.attempts.at_s[rows], places, bad,
-        np.full(len(rows), counter), moment.exposure.blame[rows],
+        np.full(len(rows), counter), blamed,
     )  # fmt: skip
 
 
@@ -88,20 +98,19 @@ def _ended(day: Day, process: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _alarms(day: Day) -> Judged:
     rows, ok, took = _ended(day, "ss_alarm")
-    ok &= day.first.moment.of("sensor_broken", rows) == 0
+    blind = day.first.moment.of("sensor_broken", rows) > 0
+    ok &= ~blind
     tally, at = Tally(), np.arange(len(rows))
     tally.ratio("alarm_ok_60s/alarm_raised", at, ok & (took <= _ALARM_WITHIN_S))
     tally.sample("alarm_latency_s", at[ok], took[ok])
-    return _of(day.first, rows, tally, ~ok | (took > _ALARM_WITHIN_S), "alarm_ok_60s/alarm_raised")
+    bad = ~ok | (took > _ALARM_WITHIN_S)
+    return _of(day, rows, tally, bad, "alarm_ok_60s/alarm_raised", sensor_broken=blind)
 
 
 def _continuity(area: Area, day: Day) -> Judged:
     own = np.flatnonzero(area.devices.service == 0)
     end, tally = (day.number + 1) * DAY_S, Tally()
-    moment = day.first.moment
-    heard = np.zeros(len(area.devices), bool)
-    heard[moment.attempts.device[day.heartbeat_heard]] = True
-    ok = heard[own] & (day.presence_known.last_s[own] >= end - _GAP_PERIODS * area.devices.heartbeat_s[own])
+    ok = day.continuity.ok[own]
     tally.ratio("device_days_ok/device_days", np.arange(len(own)), ok)
     at = area.devices
     places = {
@@ -110,7 +119,7 @@ def _continuity(area: Area, day: Day) -> Judged:
         "fleet": at.fleet[own], "city": np.full(len(own), area.city), "province": np.zeros(len(own), "int64"),
     }  # fmt: skip
     counter = np.full(len(own), "device_days_ok/device_days")
-    return Judged(tally, own, np.full(len(own), end - 60.0), places, ~ok, counter, day.facts.blame[own])
+    return Judged(tally, own, np.full(len(own), end - 60.0), places, ~ok, counter, day.continuity.blame[own])
 
 
 def _unlocks(day: Day) -> Judged:
@@ -121,15 +130,15 @@ def _unlocks(day: Day) -> Judged:
     tally.ratio("unlock_ok_10s/unlock_orders", at, ok)
     opened = outcome.ok[rows]
     tally.sample("unlock_delay_s", at[opened], took[opened])
-    return _of(day.first, rows, tally, ~ok, "unlock_ok_10s/unlock_orders")
+    return _of(day, rows, tally, ~ok, "unlock_ok_10s/unlock_orders")
 
 
-def _returns(day: Day, rng: np.random.Generator) -> Judged:
+def _returns(day: Day) -> Judged:
     rows, ok, took = _ended(day, "bk_lock_settlement")
-    fresh = rng.random(len(rows)) < _GNSS_FIX * (1 - day.first.moment.of("gnss_loss", rows))
-    good, tally = ok & (took <= _RETURN_WITHIN_S) & fresh, Tally()
+    fresh, in_time = day.first.fresh[rows], ok & (took <= _RETURN_WITHIN_S)
+    good, tally = in_time & fresh, Tally()
     tally.ratio("return_ok/trips_ended", np.arange(len(rows)), good)
-    return _of(day.first, rows, tally, ~good, "return_ok/trips_ended")
+    return _of(day, rows, tally, ~good, "return_ok/trips_ended", gnss_loss=in_time & ~fresh)
 
 
 def _video(day: Day) -> Judged:
@@ -151,8 +160,25 @@ def _video(day: Day) -> Judged:
         places,
         slow | stalls,
         counter,
-        video.exposure.blame[rows],
+        _blame_video(day, rows, slow | stalls),
     )
+
+
+def _blame_video(day: Day, rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Return what is to blame for each bad session: by the step that failed, or by what slows all of them."""
+    video, wrong = day.video, np.flatnonzero(bad)
+    at = rows[wrong]
+    kind = np.minimum(video.failed_step[at], len(blame.VIDEO) - 1)
+    where = Exposed(
+        video.at_s[at],
+        video.device[at],
+        np.ones(len(at), bool),
+        {name: values[at] for name, values in video.places.items()},
+    )
+    weekday = video.area.plan.settings.start.weekday()
+    blamed = np.full(len(rows), -1)
+    blamed[wrong] = blame.strongest(day.faults, where, blame.VIDEO, kind, weekday=weekday)
+    return blamed
 
 
 def complaints(
@@ -165,7 +191,10 @@ def complaints(
     """Return the cases of a day: of those with a bad experience some complain, once a day; a few do without any."""
     settings: ProvinceSettings = area.plan.settings
     rng = np.random.default_rng([area.plan.seed, 12, area.number, day.number])
-    share, names = settings.complaint_share, [*(h.number for h in happenings), "none"]
+    share, names = (
+        settings.complaint_share,
+        [*(h.number for h in happenings), *day.continuity.earlier, "none"],
+    )
     kqi_of = {(s.id, k.aggregate.counter): k.id for s in services for k in s.kqis}
     rows: list[tuple[int, float, str, int]] = []
     for one in judged:

@@ -11,8 +11,10 @@ _SERVICE_REQUEST = 4  # seq of the step of a heartbeat after whose failure a sen
 _SESSION_LOST = 0.6  # share of a lock's failed reports after which its session is gone
 
 
-def follow_up(moment: Moment, outcome: Outcome, *, alarm_every_s: tuple[float, float]) -> Attempts:
-    """Return the attempts that follow from failed ones, on the same day."""
+def follow_up(
+    moment: Moment, outcome: Outcome, *, alarm_every_s: tuple[float, float]
+) -> tuple[Attempts, np.ndarray]:
+    """Return the attempts that follow from failed ones, on the same day, and the row of the one that each follows."""
     attempts, dice = moment.attempts, moment.dice
     failed = np.flatnonzero(moment.own & ~outcome.ok & ~moment.silent)
     again, process = attempts.take(failed), attempts.process[failed].copy()
@@ -41,4 +43,4 @@ def follow_up(moment: Moment, outcome: Outcome, *, alarm_every_s: tuple[float, f
         again.device, at, process, again.x_km, again.y_km, again.extra_db, again.riding, again.event,
         np.ones(size, bool), since,
     )  # fmt: skip
-    return repeated.take(chosen)
+    return repeated.take(chosen), failed[chosen]

@@ -26,7 +26,7 @@ def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ende
         (1 - radio_loss) * (1 - 2 * moment.of("backhaul_loss", rows)) * (1 - 2 * moment.of("sgi_loss", rows))
     )
     down |= moment.happens(rows, _lasting(moment, rows, deaf))
-    weak = np.clip((20.0 - moment.of("battery_level", rows)) / 13.0, 0.0, 1.0)
+    weak = np.clip((20.0 - moment.charge[rows]) / 13.0, 0.0, 1.0)
     down |= moment.happens(rows, 0.15 * weak)  # the transmit pulse takes the voltage down
     kept = kept * (1 - 0.5 * outage)
     lost = 1.0 - np.clip(kept * (1 - 0.5 * queues.overload_loss(moment.ul_utilisation[rows])), 0.02, 0.998)

@@ -1,15 +1,17 @@
 """What devices, their subscription and the network tell of each device at the end of a day: TERMINAL records."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from evaluation.simulation.province.actuators import Pressure
 from evaluation.simulation.province.catalogue import Battery, TrafficPatterns
+from evaluation.simulation.province.daylong import Daylong
 from evaluation.simulation.province.faults import DAY_S
-from evaluation.simulation.province.pipeline import Day
+from evaluation.simulation.province.pipeline import NOT_TRIED, SUCCEEDED, Day, restart_rate
 from evaluation.simulation.province.radio import LEAST_UL
 from evaluation.simulation.province.topology import Area
 
-_REPORT_S = 23.4 * 3600.0
 _LEVELS = ("ce0", "ce1", "ce2")
 _KM_PER_TRIP = 1.4
 _SUN = 0.5  # of days
@@ -25,64 +27,71 @@ _PHONE_FLAGS = {
     "term_data_switch_on": ("data_switch_off", 1), "term_vpn_on": ("vpn", 0),
     "term_power_saving": ("power_saving", 0),
 }  # fmt: skip
+_COUNTS = (
+    "count", "heard", "level", "unlocks", "alarms", *_LEVELS, "strain", "fixes", "fixed", "driven", "opened",
+)  # fmt: skip
 PERCENT = (
     "term_battery_level", "term_gnss_fix_success", "term_lock_actuator_success", "term_quota_remaining",
     "term_cpu_load",
 )  # fmt: skip
+MEASURED = ("term_battery_level", "term_battery_drain", "term_clock_skew", "term_cpu_load")
+# read by a sensor or against another clock; flags, settings and counts are told as they are
 Told = list[tuple[str, np.ndarray, np.ndarray]]
 
 
 def tell(area: Area, day: Day, battery: np.ndarray, *, patterns: TrafficPatterns) -> tuple[Told, np.ndarray]:
-    """Return (indicator, device, value) of the end of a day, and the battery of each device after it.
+    """Return (indicator, device, value) of the end of a day, and the charge of each device after it.
 
+    A flag is told as it is when the record is made; what is counted, as it was all day long.
     What a device tells of itself it tells only on a day on which it was heard; what subscription and network know,
     always.
     """
     rng = np.random.default_rng([area.plan.seed, 13, area.number, day.number])
     pressure, service = day.facts.pressure, area.devices.service
     activity = _activity(area, day)
-    level, drain = _battery(area, battery, activity, pressure, rng, patterns)
+    before = np.where(day.replaced, 100.0, battery)
+    charge, drain = _battery(area, before, activity, day.all_day, rng, patterns)
+    level = np.minimum(charge, pressure.of("battery_level"))
     iot, phones = np.flatnonzero(service < 2), np.flatnonzero(service == 2)
     heard = iot[activity["heard"][iot] > 0]
     locks, sensors = heard[service[heard] == 1], heard[service[heard] == 0]
-    told: Told = []
-    for who, flags in ((iot, _FLAG_LIVES), (phones, _PHONE_FLAGS)):
-        for name, (actuator, healthy) in flags.items():
-            wrong = pressure.of(actuator, who) > 0
-            told.append((name, who, np.where(wrong, 1.0 - healthy, float(healthy))))
+    told = [*_flags(pressure, iot, _FLAG_LIVES), *_flags(pressure, phones, _PHONE_FLAGS)]
     end = (day.number + 1) * DAY_S
     age = (end - day.presence_known.last_s) / area.devices.heartbeat_s
-    reboots = rng.poisson(0.02 + pressure.of("firmware_loop") + 3.0 * (level < 15), len(service))
+    reboots = rng.poisson(0.02 + restart_rate(day.all_day, before).mean(axis=1), len(service))
     quota = np.where(pressure.of("quota_used") > 0, 0.0, np.clip(rng.normal(60, 15, len(service)), 5, 100))
-    fixes = _share(rng, 6 + activity["count"][locks], 0.93 * (1 - pressure.of("gnss_loss", locks)))
-    opened = _share(rng, 1 + activity["unlocks"][locks], 0.9965 * (1 - pressure.of("motor_jam", locks)))
     told += [
         ("term_battery_level", heard, level[heard]),
         ("term_battery_drain", heard, drain[heard]),
         ("term_reboot_count", iot, reboots[iot].astype("float64")),
         ("term_last_seen_age", iot, np.maximum(age[iot], 0.0)),
         ("term_ce_level", heard, activity["ce_level"][heard]),
-        ("term_cell_change_rate", iot, _cell_changes(area, activity, pressure, rng)[iot]),
+        ("term_cell_change_rate", iot, _cell_changes(area, activity, day.all_day, rng)[iot]),
         ("term_clock_skew", heard, np.abs(area.devices.skew_s[heard])),
-        ("term_gnss_fix_success", locks, fixes),
-        ("term_lock_actuator_success", locks, opened),
-        ("term_message_rate_ratio", iot, _rate(area, activity, pressure)[iot]),
-        ("term_traffic_ratio", iot, _traffic(area, activity, pressure, rng)[iot]),
+        ("term_gnss_fix_success", *_share(activity["fixed"], activity["fixes"], locks)),
+        ("term_lock_actuator_success", *_share(activity["opened"], activity["driven"], locks)),
+        ("term_message_rate_ratio", iot, _rate(area, activity, day.all_day)[iot]),
+        ("term_traffic_ratio", iot, _traffic(area, activity, day.all_day, rng)[iot]),
         ("term_lifetime_heartbeat_ratio", sensors, pressure.of("lifetime_ratio", sensors)),
         ("term_coap_ack_timeout_s", heard, pressure.of("ack_timeout_s", heard)),
         ("term_quota_remaining", np.arange(len(service)), quota),
         *_cpu(day, phones),
     ]  # fmt: skip
-    return told, level
+    return told, charge
+
+
+def _flags(pressure: Pressure, who: np.ndarray, flags: Mapping[str, tuple[str, int]]) -> Told:
+    """Return flags as they are at the moment of the record."""
+    return [
+        (name, who, np.where(pressure.of(actuator, who) > 0, 1.0 - healthy, float(healthy)))
+        for name, (actuator, healthy) in flags.items()
+    ]
 
 
 def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
-    """Return counts of each device on a day: attempts, alarms, unlocks, mean CE level, sum of report energy."""
+    """Return counts of each device on a day: attempts, alarms, unlocks, positions, mean CE level, report energy."""
     size = len(area.devices)
-    found = {
-        name: np.zeros(size)
-        for name in ("count", "heard", "level", "unlocks", "alarms", "ce0", "ce1", "ce2", "strain")
-    }
+    found = {name: np.zeros(size) for name in _COUNTS}
     cells = np.zeros(size)
     for walked in (day.first, day.again):
         moment = walked.moment
@@ -93,6 +102,9 @@ def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
         found["level"] += np.bincount(device, level, size)
         for name, wanted in (("unlocks", "bk_unlock"), ("alarms", "ss_alarm")):
             found[name] += np.bincount(device, moment.attempts.process[rows] == wanted, size)
+        for tries, good, how in (("fixes", "fixed", walked.fix), ("driven", "opened", walked.motor)):
+            found[tries] += np.bincount(device, how[rows] != NOT_TRIED, size)
+            found[good] += np.bincount(device, how[rows] == SUCCEEDED, size)
         for number, name in enumerate(_LEVELS):
             found[name] += np.bincount(device, level == number, size)
         strain = moment.ul_repetition[rows] / LEAST_UL[level]
@@ -106,16 +118,16 @@ def _activity(area: Area, day: Day) -> dict[str, np.ndarray]:
 
 
 def _battery(
-    area: Area, before: np.ndarray, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator,
+    area: Area, before: np.ndarray, activity: dict[str, np.ndarray], all_day: Daylong, rng: np.random.Generator,
     patterns: TrafficPatterns,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return level (%) and drain (%/day) by the battery laws of the fault catalogue."""
+    """Return charge (%) and drain (%/day) by the battery laws of the fault catalogue."""
     sensor, lock = area.devices.service == 0, area.devices.service == 1
-    again = np.where(pressure.of("ack_timeout_s") < 3, 0.5, 0.03)
+    again = 0.03 + 0.47 * all_day.share("ack_timeout_s")
     small, large = patterns.smoke_sensor.battery, patterns.bike_sharing.battery
     sensor_mah = 0.024 * small.sleep_current_ua + _reports_mah(small, activity) * (1 + again)
     sensor_mah = sensor_mah + activity["alarms"] * 60.0 * small.alarm_sound_ma / 3600.0
-    sensor_mah = sensor_mah * (1 + 1.2 * (pressure.of("timer_mismatch") > 0))  # awake when it should sleep
+    sensor_mah = sensor_mah * (1 + 1.2 * all_day.share("timer_mismatch"))  # awake when it should sleep
     fixes, trips = activity["count"], activity["unlocks"]
     lock_mah = (
         24 * large.idle_ma
@@ -129,8 +141,7 @@ def _battery(
     used = np.where(sensor, sensor_mah, lock_mah - charge)
     whole = np.where(sensor, small.capacity_mah * small.usable_share, large.capacity_mah)
     drain = 100.0 * np.where(sensor | lock, used, 0.0) / whole
-    level = np.clip(before - drain, 0.0, 100.0)
-    return np.minimum(level, pressure.of("battery_level")), np.maximum(drain, 0.0)
+    return np.clip(before - drain, 0.0, 100.0), np.maximum(drain, 0.0)
 
 
 def _reports_mah(battery: Battery, activity: dict[str, np.ndarray]) -> np.ndarray:
@@ -142,35 +153,36 @@ def _reports_mah(battery: Battery, activity: dict[str, np.ndarray]) -> np.ndarra
     )
 
 
-def _share(rng: np.random.Generator, tries: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    tried = np.maximum(tries, 1).astype("int64")
-    return np.asarray(100.0 * rng.binomial(tried, np.clip(chance, 0, 1)) / tried)
+def _share(succeeded: np.ndarray, tried: np.ndarray, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of some devices tried at all, and the share of their tries that succeeded, %."""
+    who = devices[tried[devices] > 0]
+    return who, np.asarray(100.0 * succeeded[who] / tried[who])
 
 
 def _cell_changes(
-    area: Area, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator
+    area: Area, activity: dict[str, np.ndarray], all_day: Daylong, rng: np.random.Generator
 ) -> np.ndarray:
     overlap = rng.poisson(0.3, len(area.devices))  # an idle device changes cells of overlap too
-    return np.asarray(activity["cells"] + overlap + 25.0 * (pressure.of("tampered") > 0))
+    return np.asarray(activity["cells"] + overlap + 25.0 * all_day.share("tampered"))
 
 
-def _rate(area: Area, activity: dict[str, np.ndarray], pressure: Pressure) -> np.ndarray:
+def _rate(area: Area, activity: dict[str, np.ndarray], all_day: Daylong) -> np.ndarray:
     """Return messages over the median of the same service and period."""
     usual = np.ones(len(area.devices))
     for service in (0, 1):
         for period in np.unique(area.devices.heartbeat_s):
             rows = (area.devices.service == service) & (area.devices.heartbeat_s == period)
             usual[rows] = max(np.median(activity["count"][rows]), 1.0) if rows.any() else 1.0
-    return np.asarray(activity["count"] / usual + 60.0 * (pressure.of("misused") > 0))
+    return np.asarray(activity["count"] / usual + 60.0 * all_day.share("misused"))
 
 
 def _traffic(
-    area: Area, activity: dict[str, np.ndarray], pressure: Pressure, rng: np.random.Generator
+    area: Area, activity: dict[str, np.ndarray], all_day: Daylong, rng: np.random.Generator
 ) -> np.ndarray:
     """Return bytes over the median: of a phone, of a heavy user, or as messages go."""
     appetite = np.where(area.devices.heavy, rng.uniform(3, 8, len(area.devices)), 1.0)
-    phone = 800.0 * rng.lognormal(0, 0.5, len(area.devices)) * (pressure.of("misused") > 0)
-    return np.asarray(_rate(area, activity, pressure) * appetite + phone)
+    phone = 800.0 * rng.lognormal(0, 0.5, len(area.devices)) * all_day.share("misused")
+    return np.asarray(_rate(area, activity, all_day) * appetite + phone)
 
 
 def _cpu(day: Day, phones: np.ndarray) -> Told:
@@ -183,8 +195,3 @@ def _cpu(day: Day, phones: np.ndarray) -> Told:
     seen = phones[(phones < len(count))]
     seen = seen[count[seen] > 0]
     return [("term_cpu_load", seen, load[seen])]
-
-
-def report_moment_s(day: int) -> float:
-    """Return when the records of a day are made, s since the province began."""
-    return day * DAY_S + _REPORT_S

@@ -1,0 +1,167 @@
+"""Whose fault a bad experience is: of the faults that act on the step that failed, the one with the largest effect."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from evaluation.process import Process
+from evaluation.simulation.province import steps_core, steps_platform, steps_radio
+from evaluation.simulation.province.actuators import BY_NAME
+from evaluation.simulation.province.faults import Exposed, Happening, expose
+from evaluation.simulation.province.moment import Moment
+from evaluation.simulation.province.walk import STEPS, Outcome
+
+Acts = frozenset[str]
+NOTHING: Acts = frozenset()
+SILENT: Acts = frozenset({"sim_absent", "misused", "battery_level"})
+_SIGNAL: Acts = frozenset({"attenuation_db", "antenna_loss_db", "cell_outage"})
+_RADIO: Acts = _SIGNAL | {"noise_power_db", "interference_power_db"}
+_UP, _DOWN = frozenset({"offered_load_ul", "capacity"}), frozenset({"offered_load_dl", "capacity"})
+_ACCESS: Acts = _RADIO | {"offered_load_nprach", "capacity"}
+_NO_SERVICE: Acts = frozenset({"account_inactive", "apn_wrong"})
+_TRIP: Acts = frozenset({"backhaul_delay_ms", "session_delay_ms", "sgi_delay_ms"})
+_EXCHANGE: Acts = _RADIO | _UP | _DOWN | _TRIP | {
+    "server_wrong", "access_outage", "session_reject", "backhaul_loss", "sgi_loss", "battery_level", "mme_load",
+    "ack_timeout_s",
+}  # fmt: skip
+_LOGIN: Acts = _EXCHANGE | {"credentials_wrong", "auth_reject"}
+_REPORT: Acts = _EXCHANGE | {"credentials_wrong"}
+_RULES: Acts = frozenset({"rule_delay_ms"})
+_PUSH: Acts = frozenset({"push_reject", "push_delay_ms"})
+_REQUEST: Acts = _RADIO | _NO_SERVICE | {"band_locked", "backhaul_loss", "backhaul_delay_ms", "mme_load"}
+_SUBSCRIPTION: Acts = frozenset({"s6a_reject"})
+_BEARER: Acts = frozenset({"session_reject", "apn_wrong", "session_delay_ms"})
+_CORE: Acts = frozenset({"mme_load", "session_delay_ms", "backhaul_delay_ms"})
+_PAGE: Acts = SILENT | _NO_SERVICE | _RADIO | _DOWN | {
+    "timer_mismatch", "power_saving_wrong", "paging_loss", "mme_load",
+}  # fmt: skip
+
+ACTS: Mapping[Callable[..., object], Acts] = {
+    steps_radio.synchronise: _SIGNAL,
+    steps_radio.random_access: _ACCESS,
+    steps_radio.connect: _RADIO | _UP | _DOWN,
+    steps_radio.connect_at_once: _ACCESS | _UP | _DOWN,
+    steps_core.attach: _RADIO | _SUBSCRIPTION | {
+        "attach_reject", "account_inactive", "band_locked", "backhaul_loss", "backhaul_delay_ms", "mme_load",
+    },
+    steps_core.subscription: _SUBSCRIPTION,
+    steps_core.bearer: _BEARER,
+    steps_core.subscription_and_bearer: _SUBSCRIPTION | _BEARER,
+    steps_core.service_request: _REQUEST,
+    steps_core.core_path: _CORE,
+    steps_core.notify_downlink: frozenset({"mme_load"}),
+    steps_core.page: _PAGE,
+    steps_core.change_cell: NOTHING,
+    steps_platform.register: _LOGIN,
+    steps_platform.observe: _EXCHANGE,
+    steps_platform.resolve: _RADIO | {"dns_reject", "backhaul_loss", "backhaul_delay_ms", "session_delay_ms"},
+    steps_platform.log_in: _LOGIN | {"dns_reject"},
+    steps_platform.first_status: _REPORT,
+    steps_platform.update_or_notify: _REPORT,
+    steps_platform.report: _REPORT,
+    steps_platform.report_and_push: _REPORT | _RULES | _PUSH,
+    steps_platform.accept_command: frozenset(
+        {"command_drop", "command_delay_ms", "nat_timeout_s", "access_outage"}
+    ),
+    steps_platform.deliver: _EXCHANGE,
+    steps_platform.actuate: frozenset({"motor_jam"}),
+    steps_platform.run_rules: _RULES,
+    steps_platform.push: _PUSH,
+    steps_platform.rules_and_push: _RULES | _PUSH,
+}  # fmt: skip  # the causes that the law of each step asks for
+_DATA_PATH: Acts = _REQUEST | _CORE | _REPORT
+_LENGTHEN: Acts = _ACCESS | _UP | _DOWN | _TRIP | {
+    "mme_load", "backhaul_loss", "sgi_loss", "access_outage", "ack_timeout_s", "dns_reject", "paging_loss",
+    "timer_mismatch", "power_saving_wrong", "command_delay_ms", "rule_delay_ms", "push_delay_ms", "band_locked",
+}  # fmt: skip  # causes of delay, and of the repetitions that take time
+_SLOW_VIDEO: Acts = _SIGNAL | {
+    "interference_power_db", "offered_load_dl", "cdn_load", "cache_miss", "origin_delay_ms", "peering_delay_ms",
+    "peering_loss", "cpu_load", "power_saving", "vpn", "quota_used",
+}  # fmt: skip
+VIDEO: tuple[Acts, ...] = (
+    _SLOW_VIDEO,
+    _SIGNAL | {"interference_power_db", "erab_reject"},
+    frozenset({"origin_reject"}),
+    _SLOW_VIDEO,
+)  # by the step of vd_start that failed, 0 for none: it plays, but slowly
+_WHOLE = {
+    "dB": 30.0,
+    "%": 100.0,
+    "ms": 5000.0,
+    "per day": 24.0,
+}  # a move as bad as certain failure; judgement
+
+
+def acts_of(name: str) -> Acts:
+    """Return the causes that act on a step; of one without a law of its own, none does."""
+    if name == "data path":
+        return _DATA_PATH
+    return ACTS[STEPS[name]] if name in STEPS else NOTHING
+
+
+def delays_of(process: Process) -> Acts:
+    """Return the causes that lengthen a process."""
+    return _LENGTHEN & frozenset().union(*(acts_of(step.name) for step in process.steps))
+
+
+def of_attempts(
+    moment: Moment, outcome: Outcome, process: Process, rows: np.ndarray, *, faults: Sequence[Happening],
+    other: Mapping[str, np.ndarray],
+) -> np.ndarray:  # fmt: skip
+    """Return the place in `faults` of what is to blame for each attempt of a process that went wrong, -1 for none.
+
+    An attempt that no step ended was too slow. other: causes beside the steps, and for which rows they are the reason.
+    """
+    kinds = [delays_of(process), SILENT, *(acts_of(step.name) for step in process.steps)]
+    failed = outcome.failed_step[rows]
+    kind = np.zeros(len(rows), "int64")
+    for place, step in enumerate(process.steps):
+        kind[failed == step.seq] = place + 2
+    never_began = outcome.step_ms[rows].max(axis=1, initial=-1.0) < 0
+    kind[moment.silent[rows] & never_began] = 1
+    for actuator, why in other.items():
+        kind[why] = len(kinds)
+        kinds.append(frozenset({actuator}))
+    nowhere = np.full(len(rows), -1)
+    places = {n: v[rows] for n, v in moment.places.items()} | {"cell": moment.meant_cell[rows]}
+    places |= {"cdn_node": nowhere, "program_source": nowhere}
+    where = Exposed(
+        moment.attempts.at_s[rows], moment.attempts.device[rows], np.zeros(len(rows), bool), places
+    )
+    weekday = moment.area.plan.settings.start.weekday()
+    return strongest(faults, where, kinds, kind, weekday=weekday)
+
+
+def strongest(
+    faults: Sequence[Happening], where: Exposed, kinds: Sequence[Acts], kind: np.ndarray, *, weekday: int
+) -> np.ndarray:
+    """Return the place of the fault with the largest effect on each row, -1 where none has any.
+
+    kinds: sets of causes; kind: which of them counts at each row.
+    """
+    blamed, most = np.full(len(kind), -1), np.zeros(len(kind))
+    if not len(kind):
+        return blamed
+    here = set(where.device.tolist())
+    wanted = np.array([[name in acts for acts in kinds] for name in BY_NAME])
+    row_of = {name: number for number, name in enumerate(BY_NAME)}
+    for number, one in enumerate(faults):
+        if one.scope == "device" and one.location not in here:
+            continue
+        names = {act.actuator for act in one.fault.mechanism if wanted[row_of[act.actuator]].any()}
+        if not names:
+            continue
+        pressure = expose([one], where, weekday=weekday).pressure
+        for name in sorted(names):
+            if pressure.touched(name):
+                effect = _size(name, pressure.of(name)) * wanted[row_of[name]][kind]
+                larger = effect > most
+                blamed[larger], most[larger] = number, effect[larger]
+    return blamed
+
+
+def _size(name: str, values: np.ndarray) -> np.ndarray:
+    """Return how far an actuator is moved, 1 for as far as certain failure."""
+    actuator = BY_NAME[name]
+    whole = actuator.neutral if actuator.kind == "value" else _WHOLE.get(actuator.unit, 1.0)
+    return np.asarray(np.minimum(np.abs(values - actuator.neutral) / whole, 1.0))
