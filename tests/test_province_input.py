@@ -25,6 +25,7 @@ from evaluation.simulation.province.actuators import (
     combined,
 )
 from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
+from evaluation.simulation.province.daylong import expose_at
 from evaluation.simulation.province.faults import (
     Exposed,
     expose,
@@ -35,7 +36,6 @@ from evaluation.simulation.province.faults import (
 )
 from evaluation.simulation.province.mechanisms import broken
 from evaluation.simulation.province.noise import read_noise
-from evaluation.simulation.province.pipeline import facts_of
 from evaluation.simulation.province.schedule import resolved
 from evaluation.simulation.province.settings import SERVICES, ProvinceSettings, read_settings
 from evaluation.simulation.province.topology import Area, Plan, build
@@ -317,10 +317,11 @@ def test_a_drawn_fault_that_never_acts_is_not_in_the_truth(plan: Plan, area: Are
 
 
 def touched(area: Area, entry: dict[str, Any], **planned: Any) -> np.ndarray:
-    """Return which devices of an area feel a fault, as facts of its first noon."""
+    """Return which devices of an area feel a fault at its first noon."""
     faults = resolved(area.plan, scheduled(entry, planned))
     happenings = [*shared_happenings(area.plan, faults), *local_happenings(area, faults)]
-    return np.asarray(facts_of(area, happenings, 43_200.0).blame >= 0)
+    everyone = np.arange(len(area.devices))
+    return np.asarray(expose_at(area, happenings, everyone, np.full(len(everyone), 43_200.0)).blame >= 0)
 
 
 def test_a_fault_of_one_service_leaves_the_devices_of_others_alone(area: Area) -> None:
