@@ -186,7 +186,7 @@ def test_a_sim_that_is_misused_behaves_so_all_along_and_the_truth_names_the_trai
     area = area_of(misuse_share=0.3)
     misused = np.flatnonzero(area.devices.misused)
     done = lived(catalogue, *on_all(catalogue, "f_sim_misuse", area, 1), area=area)
-    truth = events.device_truth(area, np.ones(len(area.devices), bool))
+    truth = events.device_truth(area)
     assert np.array_equal(truth["misuse"], area.devices.misused)
     sensors = misused[area.devices.service[misused] == 0]
     silent = np.isin(done.day.first.moment.attempts.device, misused)

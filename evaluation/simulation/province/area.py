@@ -82,7 +82,7 @@ def simulate(job: Job, number: int) -> AreaDone:
     area, recipe = build(job.plan, number), read_recipe()
     local = local_happenings(area, job.faults)
     all_faults = [*job.shared, *local]
-    state, cell, misused = pipeline.begin(area), area.home_cell.copy(), np.zeros(len(area.devices), bool)
+    state, cell = pipeline.begin(area), area.home_cell.copy()
     moves, attempts, rows, cases = [], 0, 0, []
     for number_of_day in range(job.plan.days):
         acting = _acting(all_faults, number_of_day)
@@ -90,16 +90,13 @@ def simulate(job: Job, number: int) -> AreaDone:
             area, number_of_day, state, acting, patterns=job.faults.patterns, processes=recipe.processes
         )
         moves.append(events.stays(area, day, cell))
-        misused |= day.facts.pressure.of("misused") > 0
         told, state.battery = terminal.tell(area, day, state.battery, patterns=job.faults.patterns)
         attempts += _write_day(job, area, day, recipe, told)
         rows += _write_counters(job, area, recipe.book, day)
         cases.append(_write_quality(job, area, day, recipe, acting))
     write_table(job.scratch / f"truth-{number:03d}.parquet", truth(job.plan, local), TRUTH)
     write_table(job.scratch / f"cases-{number:03d}.parquet", pd.concat(cases), CASES)
-    write_table(
-        job.scratch / f"device_truth-{number:03d}.parquet", events.device_truth(area, misused), DEVICE_TRUTH
-    )
+    write_table(job.scratch / f"device_truth-{number:03d}.parquet", events.device_truth(area), DEVICE_TRUTH)
     pq.write_table(
         events.membership(area, area.home_cell, moves), job.scratch / f"membership-{number:03d}.parquet"
     )

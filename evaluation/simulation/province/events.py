@@ -121,7 +121,7 @@ def _known(names: pa.Array, where: np.ndarray) -> pa.Array:
     return pc.if_else(pa.array(where), names, pa.scalar(None, pa.string()))
 
 
-def device_truth(area: Area, _misused_ever: np.ndarray) -> pd.DataFrame:
+def device_truth(area: Area) -> pd.DataFrame:
     """Return the latent traits of the devices of an area; what faults did to them stands in the truth of faults."""
     at, service = area.devices, area.devices.service
     return pd.DataFrame(
