@@ -7,6 +7,7 @@ to be broken.
 
 import csv
 import gzip
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from features.duck import listed
+
+log = logging.getLogger(__name__)
 
 TEXTS = ("scope", "scope_id", "counter", "element", "vendor")
 TIMES = ("window_start", "received")
@@ -95,10 +98,11 @@ def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datet
             raise ValueError(f"is no Parquet of counters: {str(error).partition(chr(10))[0]}") from error
     register_ragged(connection, ragged)
     kinds = {name: kind for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()}
+    _warn(path, kinds)
     columns = ", ".join(
         f"{_expression(name, kinds, received)} AS {name}" for name in (*TEXTS, *TIMES, *NUMBERS)
     )
-    ragged_row = ", ".join(f"NULL AS {name}" for name in (*TEXTS, *TIMES, *NUMBERS))
+    ragged_row = ", ".join(f"{_nothing(name)} AS {name}" for name in (*TEXTS, *TIMES, *NUMBERS))
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW given AS SELECT row, {_found(kinds)} AS found, {columns} FROM raw"
         f" UNION ALL SELECT row, 'ragged_row', {ragged_row} FROM ragged"
@@ -119,7 +123,7 @@ def register_ragged(connection: duckdb.DuckDBPyConnection, ragged: Sequence[tupl
 def _expression(name: str, kinds: Mapping[str, str], received: datetime) -> str:
     kind = kinds.get(name)
     if kind is None:
-        return f"TIMESTAMPTZ '{received.isoformat()}'" if name == "received" else "NULL"
+        return f"TIMESTAMPTZ '{received.isoformat()}'" if name == "received" else _nothing(name)
     if name in TEXTS:
         return f'CAST("{name}" AS VARCHAR)'
     if name in NUMBERS:
@@ -127,6 +131,20 @@ def _expression(name: str, kinds: Mapping[str, str], received: datetime) -> str:
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f'"{name}"'
     return f'TRY_CAST("{name}" AS TIMESTAMPTZ)' if kind == "VARCHAR" else "CAST(NULL AS TIMESTAMPTZ)"
+
+
+def _nothing(name: str) -> str:
+    kind = "VARCHAR" if name in TEXTS else "TIMESTAMPTZ" if name in TIMES else "DOUBLE"
+    return f"CAST(NULL AS {kind})"
+
+
+def _warn(path: Path, kinds: Mapping[str, str]) -> None:
+    """Say which columns a file lacks or should not have: the rules that its rows break do not name them."""
+    wanted = (*TEXTS, *TIMES, *NUMBERS)
+    strange = [name for name in kinds if name not in (*wanted, *_OPTIONAL)]
+    lacking = [name for name in wanted if name not in kinds and name not in _OPTIONAL]
+    if lacking or strange:
+        log.warning("%s: lacks columns %s; has unknown ones %s", path, lacking, strange)
 
 
 def _found(kinds: Mapping[str, str]) -> str:

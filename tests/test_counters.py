@@ -241,3 +241,15 @@ def test_files_lie_by_the_date_of_their_window_under_the_contract(tmp_path: Path
     assert [field.type for field in stored.schema][:-1] == [
         column.arrow for column in counter_tables.COUNTERS
     ]
+
+
+def test_a_file_without_its_times_is_told_by_name_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    good = pd.DataFrame([GOOD])
+    good.rename(columns={"window_start": "window_strat"}).to_csv(tmp_path / "in" / "a.csv", index=False)
+    good.to_csv(tmp_path / "in" / "b.csv", index=False)
+    done = counters.ingest([str(tmp_path / "in")], tmp_path / "ws")
+    assert (done.used, done.quarantined) == (1, {"missing_column": 1})
+    assert "a.csv: lacks columns ['window_start']; has unknown ones ['window_strat']" in caplog.text
