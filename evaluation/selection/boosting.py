@@ -1,0 +1,150 @@
+"""Gradient boosted trees under cross-validation: what a set of columns can tell, and what each one moves in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evaluation.selection.study import Study, Target
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+FOLDS = 3
+MOST_ROUNDS = 300
+PATIENCE = 20  # rounds without a better score
+TAIL_SPREADS = 10.0  # a continuous target is learnt within so many interquartile ranges of its median
+_LEARNING_RATE, _LEAVES = 0.06, 15
+
+Fold = tuple[np.ndarray, np.ndarray]  # places to learn from, places to judge on
+
+
+@dataclass(frozen=True)
+class Trees:
+    """How trees are grown. monotone: -1, 0 or 1 for each column."""
+
+    rounds: int = MOST_ROUNDS
+    seed: int = 0
+    monotone: tuple[int, ...] = ()
+    threads: int = 1
+
+
+def folds(study: Study, *, count: int, seed: int) -> list[Fold]:
+    """Return folds that never share a cluster; with times, each is judged on rows later than those it learns from.
+
+    Without times, clusters are dealt at random. With times the rows are cut into count + 1 stretches, and fold k
+    learns from all before stretch k and judges on it.
+    """
+    if study.times is None:
+        clusters, codes = np.unique(study.clusters, return_inverse=True)
+        dealt = np.random.default_rng(seed).permutation(len(clusters)) % count
+        place = dealt[codes]
+        return [(np.flatnonzero(place != k), np.flatnonzero(place == k)) for k in range(count)]
+    order = np.argsort(study.times, kind="stable")
+    stretches = np.array_split(order, count + 1)
+    cut = []
+    for k in range(1, count + 1):
+        judged = np.sort(stretches[k])
+        before = np.sort(np.concatenate(stretches[:k]))
+        before = before[~np.isin(study.clusters[before], study.clusters[judged])]
+        cut.append((before, judged))
+    return cut
+
+
+def fit(study: Study, X: np.ndarray, places: np.ndarray, trees: Trees) -> "Booster":
+    """Return trees learnt from the rows at `places` of X (n, p)."""
+    import lightgbm
+
+    target = study.target
+    data = lightgbm.Dataset(X[places], label=_label(target)[places], params={"verbose": -1})
+    return lightgbm.train(_settings(target, trees, len(places)), data, num_boost_round=trees.rounds)
+
+
+def rounds(study: Study, X: np.ndarray, cut: Sequence[Fold], trees: Trees) -> int:
+    """Return how many rounds suffice: the median over folds of where the judged loss stops falling."""
+    import lightgbm
+
+    label, told = _label(study.target), []
+    for learn, judge in cut:
+        settings = _settings(study.target, trees, len(learn))
+        data = lightgbm.Dataset(X[learn], label=label[learn], params={"verbose": -1})
+        held = lightgbm.Dataset(X[judge], label=label[judge], reference=data)
+        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+        booster = lightgbm.train(settings, data, MOST_ROUNDS, valid_sets=[held], callbacks=[stop])
+        told.append(booster.best_iteration)
+    return max(10, int(np.median(told)))
+
+
+def scores(study: Study, columns: Sequence[int], cut: Sequence[Fold], trees: Trees) -> np.ndarray:
+    """Return the score of each fold for trees on these columns of X; without a column, that of knowing nothing."""
+    if not len(columns):
+        return np.full(len(cut), 0.0 if study.target.kind == "continuous" else 0.5)
+    X = study.X[:, list(columns)]
+    monotone = tuple(trees.monotone[column] for column in columns) if trees.monotone else ()
+    grown = Trees(trees.rounds, trees.seed, monotone, trees.threads)
+    told = []
+    for learn, judge in cut:
+        said = fit(study, X, learn, grown).predict(X[judge], num_threads=trees.threads)
+        told.append(judged(study.target, judge, said))
+    return np.array(told)
+
+
+def judged(target: Target, places: np.ndarray, said: np.ndarray) -> float:
+    """Return R squared of a continuous target, the area under the ROC curve of two classes, of more its mean over them.
+
+    A class absent from the judged rows does not count.
+    """
+    from sklearn.metrics import r2_score, roc_auc_score
+
+    truth = _label(target)[places]
+    if target.kind == "continuous":
+        return float(r2_score(truth, said))
+    columns = said[:, None] if said.ndim == 1 else said
+    areas = []
+    for code in range(columns.shape[1]):
+        one = truth == (code if columns.shape[1] > 1 else 1)
+        if one.any() and not one.all():
+            areas.append(roc_auc_score(one, columns[:, code]))
+    return float(np.mean(areas)) if areas else 0.5
+
+
+def contributions(booster: "Booster", X: np.ndarray, *, threads: int = 1) -> np.ndarray:
+    """Return SHAP values (n, p, k) of the raw score, k = 1 but for more than two classes.
+
+    Source: Lundberg et al. 2020, Nature Machine Intelligence 2, as LightGBM computes them.
+    """
+    told = np.asarray(booster.predict(X, pred_contrib=True, num_threads=threads))
+    return told.reshape(len(X), -1, X.shape[1] + 1)[:, :, :-1].transpose(0, 2, 1)
+
+
+def _label(target: Target) -> np.ndarray:
+    """Return what is learnt: codes, or a continuous target within TAIL_SPREADS of its middle."""
+    if target.kind != "continuous":
+        return target.values
+    low, middle, high = np.quantile(target.values, [0.25, 0.5, 0.75])
+    reach = TAIL_SPREADS * (high - low)
+    return np.clip(target.values, middle - reach, middle + reach) if reach else target.values
+
+
+def _settings(target: Target, trees: Trees, rows: int) -> dict[str, object]:
+    settings: dict[str, object] = {
+        "objective": {"binary": "binary", "classes": "multiclass", "continuous": "regression"}[target.kind],
+        "learning_rate": _LEARNING_RATE,
+        "num_leaves": _LEAVES,
+        "min_data_in_leaf": max(5, min(50, rows // 50)),
+        "feature_fraction_bynode": 0.5,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "lambda_l2": 1.0,
+        "seed": trees.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": trees.threads,
+        "verbose": -1,
+    }
+    if target.kind == "classes":
+        settings["num_class"] = len(target.classes)
+    if any(trees.monotone):
+        settings["monotone_constraints"] = list(trees.monotone)
+    return settings

@@ -1,0 +1,115 @@
+"""SHAP values of rows that the trees did not learn from, over many subsamples, beside columns of shuffled values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+from evaluation.selection import boosting
+from evaluation.selection.study import Study
+
+SUBSAMPLES = 10
+SHARE = 0.8  # of the clusters, drawn without replacement: a row drawn twice would confirm itself
+FEWEST_PROBES = 10
+SHOWN_ROWS = 1500  # kept for the pictures and the shapes
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What trees made of the columns, over s subsamples; p columns, g groups.
+
+    strength: (s, p) mean |SHAP| of each column in the units of the raw score (log odds; of a continuous target its
+    own). group_strength: (s, g) the same of each group's SHAP values, summed with their sign. probes: (s, q).
+    shown_rows: (m,) rows of the study, shown: (m, p, k) their SHAP values. score: (s,) of the folds.
+    """
+
+    strength: np.ndarray
+    group_strength: np.ndarray
+    probes: np.ndarray
+    shown_rows: np.ndarray
+    shown: np.ndarray
+    score: np.ndarray
+
+    @property
+    def p_values(self) -> np.ndarray:
+        """Return (p,): how often a probe would have so much strength, by a gamma law fitted to all probes."""
+        return against_probes(self.strength.mean(axis=0), self.probes.ravel())
+
+
+def against_probes(strength: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    """Return the share of a gamma law with the probes' mean and variance that lies above each strength."""
+    mean, variance = float(probes.mean()), float(probes.var())
+    if mean <= 0 or variance <= 0:
+        return np.where(strength > mean, 0.0, 1.0)
+    return np.asarray(stats.gamma.sf(strength, mean**2 / variance, scale=variance / mean))
+
+
+def subsamples(study: Study, *, count: int, seed: int) -> list[np.ndarray]:
+    """Return the rows of `count` draws of SHARE of the clusters, sorted."""
+    clusters, codes = np.unique(study.clusters, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(count):
+        taken = np.zeros(len(clusters), dtype=bool)
+        taken[rng.choice(len(clusters), max(2, int(SHARE * len(clusters))), replace=False)] = True
+        drawn.append(np.flatnonzero(taken[codes]))
+    return drawn
+
+
+def measure(
+    study: Study,
+    columns: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    *,
+    draws: Sequence[np.ndarray],
+    trees: boosting.Trees,
+) -> Contributions:
+    """Return the contributions of `columns` of X over draws of its rows. groups: places in `columns`."""
+    columns = list(columns)
+    probes = max(FEWEST_PROBES, len(columns) // 5)
+    strength, group_strength, probe_strength, scores = [], [], [], []
+    shown_rows, shown = [], []
+    for number, rows in enumerate(tqdm(draws, desc="SHAP over subsamples", delay=2, disable=None, leave=False)):
+        seed = trees.seed + number
+        part = study.rows(rows)
+        X = np.column_stack([part.X[:, columns], _probes(part.X[:, columns], probes, seed)])
+        monotone = tuple(trees.monotone[column] for column in columns) if trees.monotone else ()
+        told, judged, score = _out_of_fold(part, X, replace(trees, seed=seed, monotone=monotone))
+        strength.append(np.abs(told[:, : len(columns)]).mean(axis=(0, 2)))
+        probe_strength.append(np.abs(told[:, len(columns) :]).mean(axis=(0, 2)))
+        group_strength.append([np.abs(told[:, list(group)].sum(axis=1)).mean() for group in groups])
+        scores.append(score)
+        few = np.random.default_rng(seed).permutation(len(judged))[: -(-SHOWN_ROWS // len(draws))]
+        shown_rows.append(rows[judged[few]])
+        shown.append(told[few, : len(columns)])
+    return Contributions(
+        np.array(strength),
+        np.array(group_strength).reshape(len(draws), len(groups)),
+        np.array(probe_strength),
+        np.concatenate(shown_rows),
+        np.concatenate(shown),
+        np.array(scores),
+    )
+
+
+def _probes(X: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return (n, count) columns of X drawn at random, each with its values shuffled."""
+    rng = np.random.default_rng([seed, 1])
+    return np.column_stack([rng.permutation(X[:, column]) for column in rng.integers(X.shape[1], size=count)])
+
+
+def _out_of_fold(
+    part: Study, X: np.ndarray, trees: boosting.Trees
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return SHAP values (m, p + q, k) of the judged rows, these rows, and the mean score of the folds."""
+    free = X.shape[1] - len(trees.monotone)  # the probes
+    grown = replace(trees, monotone=(*trees.monotone, *[0] * free)) if trees.monotone else trees
+    told, places, scores = [], [], []
+    for learn, judge in boosting.folds(part, count=boosting.FOLDS, seed=trees.seed):
+        booster = boosting.fit(part, X, learn, grown)
+        told.append(boosting.contributions(booster, X[judge], threads=trees.threads))
+        places.append(judge)
+        scores.append(boosting.judged(part.target, judge, booster.predict(X[judge], num_threads=trees.threads)))
+    return np.concatenate(told), np.concatenate(places), float(np.mean(scores))

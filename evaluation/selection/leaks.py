@@ -1,0 +1,90 @@
+"""Columns that know the target because they come after it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from evaluation.selection import boosting
+from evaluation.selection.ranks import Scores
+from evaluation.selection.screening import Screened
+from evaluation.selection.study import Drop, Study
+
+SUSPECTS = 3  # columns that explain most alone are asked whether they beat the rest
+SAME = 0.9  # columns correlated beyond are one suspect
+STRONG = 0.1  # R squared, or area under the ROC curve above one half, below which nothing looks like the target
+FEWEST_CAUSES = 3
+SURE_TIED, STILL_TIED = 0.001, 0.05  # p-values, each shared among the causes
+_SLICES = 20  # of equal size, in which a continuous target counts as known
+
+
+def outdoes_all(
+    study: Study, scores: Scores, alone: np.ndarray, columns: Sequence[int], trees: boosting.Trees
+) -> list[Drop]:
+    """Return the columns that alone explain more than all others together, those that say the same set aside."""
+    found: list[Drop] = []
+    cut = boosting.folds(study, count=boosting.FOLDS, seed=trees.seed)
+    for suspect in sorted(columns, key=lambda column: (alone[column], column))[:SUSPECTS]:
+        same = [column for column in columns if abs(scores.rho[suspect, column]) >= SAME]
+        rest = [column for column in columns if column not in same and study.names[column] not in _names(found)]
+        if not rest:
+            continue
+        ours, theirs = (float(boosting.scores(study, part, cut, trees).mean()) for part in ([suspect], rest))
+        nothing = float(boosting.scores(study, [], cut, trees).mean())
+        if ours > theirs and ours - nothing > STRONG:
+            facts = f"alone it scores {ours:.3f}, the other {len(rest)} together {theirs:.3f}"
+            found += [Drop(study.names[column], "leak", facts) for column in same]
+    return found
+
+
+def follows_target(study: Study, scores: Scores, screened: Screened, *, among: Sequence[int]) -> list[Drop]:
+    """Return the columns that go with the causes of the target only through the target.
+
+    A cause is independent of other causes, and bound to them once the target is known. A consequence is the
+    reverse: it goes with several causes, and with none once the target is known. Needs FEWEST_CAUSES.
+    Source: Pearl 2009, Causality, section 1.2 (d-separation).
+    """
+    known = _slices(study)
+    found = []
+    for column in among:
+        causes = [
+            cause for cause in screened.chosen if cause != column and abs(scores.rho[cause, column]) < SAME
+        ]
+        if len(causes) < FEWEST_CAUSES:
+            continue
+        blind = np.array([_tie(scores.z[:, column], scores.z[:, cause], None) for cause in causes])
+        tied = np.flatnonzero(blind < SURE_TIED / len(causes))
+        if len(tied) < FEWEST_CAUSES:
+            continue
+        seeing = [_tie(scores.z[:, column], scores.z[:, causes[place]], known) for place in tied]
+        if min(seeing) * len(seeing) > STILL_TIED:
+            names = ", ".join(study.names[causes[place]] for place in tied)
+            facts = f"goes with {names}, but no longer where {study.target.name} is known: its consequence, not a cause"
+            found.append(Drop(study.names[column], "leak", facts))
+    return found
+
+
+def _names(drops: Sequence[Drop]) -> set[str]:
+    return {drop.indicator for drop in drops}
+
+
+def _slices(study: Study) -> np.ndarray:
+    if study.target.kind != "continuous":
+        return study.target.values.astype("int64")
+    ranks = stats.rankdata(study.target.values)
+    return np.minimum((ranks - 1) * _SLICES // len(ranks), _SLICES - 1).astype("int64")
+
+
+def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None) -> float:
+    """Return the p-value of the correlation of two columns, within each value of `known` where that is given."""
+    pair = np.column_stack([one, other])
+    slices = 1 if known is None else int(known.max()) + 1
+    codes = np.zeros(len(pair), dtype="int64") if known is None else known
+    counts = np.maximum(np.bincount(codes, minlength=slices), 1)
+    means = np.column_stack([np.bincount(codes, weights=column, minlength=slices) / counts for column in pair.T])
+    a, b = (pair - means[codes]).T
+    spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    if spread == 0:
+        return 1.0
+    rho = float(np.clip((a * b).sum() / spread, -0.999999, 0.999999))
+    return float(2 * stats.norm.sf(abs(np.arctanh(rho)) * np.sqrt(max(len(pair) - slices - 2, 1))))

@@ -1,0 +1,367 @@
+"""The selection of a table's indicators, step by step; each indicator that falls keeps the reason."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+from evaluation.selection import boosting, contributions, groups, leaks, quality, smallest
+from evaluation.selection.contributions import Contributions
+from evaluation.selection.expert import Experts, Statement
+from evaluation.selection.groups import Group, Likeness
+from evaluation.selection.ranks import Scores, score
+from evaluation.selection.screening import RATE, Screen, Screened
+from evaluation.selection.shapes import Effect, effect
+from evaluation.selection.smallest import Curve
+from evaluation.selection.study import Drop, Study
+
+log = logging.getLogger(__name__)
+
+OFTEN = 0.5  # share of the subsamples that must choose a group
+CERTAIN = 0.01  # p-value, shared among the columns, from which trees alone make a column a suspect to be confirmed
+MOST_CONFIRMED = 5
+CONTRADICTED = 0.01  # p-value of an effect opposite to the expert's direction
+UNUSABLE = {"empty", "constant", "no_number"}  # what no expert can keep
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a selection is made. rows: at most so many are screened and explained; the quality looks at all."""
+
+    seed: int = 0
+    rows: int = 20_000
+    subsamples: int = contributions.SUBSAMPLES
+    rate: float = RATE
+    likeness: Likeness = "spearman"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """An expert's direction that the data deny."""
+
+    indicator: str
+    expected: str
+    p_value: float
+    statement: Statement
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One audited answer. Columns are places in study.names.
+
+    selected: in order of strength, one of each group that matters; minimal: how many suffice, the best first.
+    """
+
+    study: Study  # the rows that were screened and explained
+    settings: Settings
+    experts: Experts
+    columns: tuple[int, ...]  # the candidates after quality, leaks and vetoes
+    groups: tuple[Group, ...]  # in the order of `selected`
+    frequency: tuple[float, ...]
+    selected: tuple[int, ...]
+    minimal: tuple[int, ...]
+    dropped: tuple[Drop, ...]
+    moved: tuple[Drop, ...]
+    contradictions: tuple[Contradiction, ...]
+    scores: Scores
+    screened: Screened
+    measured: Contributions
+    effects: tuple[Effect | None, ...]
+    curve: Curve
+    rows_of_table: int
+    agreement: float | None = None
+
+
+@dataclass
+class _Work:
+    """What the steps hand on."""
+
+    study: Study
+    drops: list[Drop]
+    columns: list[int] = field(default_factory=list)
+
+    def drop(self, found: Sequence[Drop], experts: Experts) -> None:
+        """Take columns out, but for those that an expert keeps and that can be kept."""
+        kept = {one.indicator for one in experts.statements if one.keep}
+        out = [drop for drop in found if drop.indicator not in kept or drop.reason in UNUSABLE]
+        self.drops += out
+        gone = {drop.indicator for drop in out}
+        self.columns = [column for column in self.columns if self.study.names[column] not in gone]
+
+
+def select(study: Study, settings: Settings, experts: Experts) -> Selection:
+    """Return which indicators of a study decide its target, and why each other one fell.
+
+    Raises ValueError where no indicator can be used at all.
+    """
+    inspected = quality.inspect(study)
+    sample = study.rows(_capped(study, settings))
+    work = _Work(sample, list(study.dropped), list(range(len(study.names))))
+    work.drop([*inspected.drops, *_told_by_experts(experts)], experts)
+    if not work.columns:
+        raise ValueError(
+            "a selection needs a usable indicator, but all fell: "
+            + "; ".join(f"{drop.indicator}: {drop.detail}" for drop in work.drops[:5])
+        )
+    scores = score(sample.X)
+    trees = _trees(sample, scores, work.columns, settings, experts)
+    screened = _without_leaks(work, scores, trees, settings, experts)
+    screen = Screen(sample, candidates=work.columns, scores=scores)
+    alike = groups.likeness(scores, settings.likeness)
+    screened = _with_kept(screened, experts, work)
+    found, screened = groups.elect(screen, screened, alike, study.names, experts)
+    draws = contributions.subsamples(sample, count=settings.subsamples, seed=settings.seed)
+    often = _frequency(work, scores, draws, found, settings)
+    found, often, screened = _repeated(found, often, screened, experts, work)
+    measured = _measure(work, found, draws, trees)
+    added = _confirmed(work, found, measured, draws, alike, trees)
+    if added:
+        found = [*found, *(Group(column, (column,), ()) for column in added)]
+        often = [*often, *[1.0] * len(added)]
+        measured = _measure(work, found, draws, trees)
+    order = np.argsort(-measured.group_strength.mean(axis=0), kind="stable")
+    found, often = [found[place] for place in order], [often[place] for place in order]
+    measured = replace(measured, group_strength=measured.group_strength[:, order])
+    chosen = [group.representative for group in found]
+    told = smallest.curve(sample, scores, work.columns, chosen, trees)
+    return Selection(
+        study=sample,
+        settings=settings,
+        experts=experts,
+        columns=tuple(work.columns),
+        groups=tuple(found),
+        frequency=tuple(often),
+        selected=tuple(chosen),
+        minimal=told.order[: told.enough],
+        dropped=(*work.drops, *_fallen(work, found, scores, screened, measured)),
+        moved=inspected.moved,
+        contradictions=tuple(_contradictions(screen, screened, experts, study.names)),
+        scores=scores,
+        screened=screened,
+        measured=measured,
+        effects=tuple(_effects(sample, work.columns, chosen, measured)),
+        curve=told,
+        rows_of_table=len(study.X),
+        agreement=_agreement(study, sample, work.columns, found, measured, trees),
+    )
+
+
+def _capped(study: Study, settings: Settings) -> np.ndarray:
+    """Return the rows to work on: all, or whole clusters drawn at random up to the cap."""
+    if len(study.X) <= settings.rows:
+        return np.arange(len(study.X))
+    clusters, codes, sizes = np.unique(study.clusters, return_inverse=True, return_counts=True)
+    drawn = np.random.default_rng(settings.seed).permutation(len(clusters))
+    fits = np.cumsum(sizes[drawn]) <= settings.rows
+    fits[0] = True
+    taken = np.zeros(len(clusters), dtype=bool)
+    taken[drawn[fits]] = True
+    return np.flatnonzero(taken[codes])
+
+
+def _told_by_experts(experts: Experts) -> list[Drop]:
+    drops = []
+    for one in experts.statements:
+        who = f"{one.author}, {one.date:%Y-%m-%d}: {one.reason}"
+        if one.keep is False:
+            drops.append(Drop(one.indicator, "veto", who))
+        elif one.available_after_s is not None and one.available_after_s > 0:
+            late = f"known {one.available_after_s:g} s after the moment of the target ({who})"
+            drops.append(Drop(one.indicator, "leak", late))
+    return drops
+
+
+def _trees(
+    sample: Study, scores: Scores, columns: Sequence[int], settings: Settings, experts: Experts
+) -> boosting.Trees:
+    """Return how trees are grown: experts' directions, and as many rounds as the columns need."""
+    signs = {"rising": 1, "falling": -1}
+    told = {one.indicator: signs[one.direction] for one in experts.statements if one.direction}
+    if told and sample.target.kind == "classes":
+        raise ValueError("a direction needs a target that is a number or of two classes, but this one has more")
+    monotone = tuple(told.get(name, 0) for name in sample.names) if told else ()
+    grown = boosting.Trees(seed=settings.seed, threads=settings.threads)
+    cut = boosting.folds(sample, count=boosting.FOLDS, seed=settings.seed)
+    enough = boosting.rounds(sample, sample.X[:, list(columns)], cut, grown)
+    return replace(grown, rounds=enough, monotone=monotone)
+
+
+def _without_leaks(
+    work: _Work, scores: Scores, trees: boosting.Trees, settings: Settings, experts: Experts
+) -> Screened:
+    """Return the screening once the suspected leaks are out; each that goes may uncover another."""
+    while True:
+        screen = Screen(work.study, candidates=work.columns, scores=scores)
+        screened = screen.run(rate=settings.rate)
+        found = leaks.outdoes_all(work.study, scores, screened.alone, work.columns, trees)
+        if not found:
+            found = leaks.follows_target(work.study, scores, screened, among=screened.columns)
+        before = len(work.columns)
+        work.drop(found, experts)
+        if len(work.columns) == before:
+            return screened
+
+
+def _with_kept(screened: Screened, experts: Experts, work: _Work) -> Screened:
+    """Return the screening with what experts keep among the chosen."""
+    kept = {one.indicator for one in experts.statements if one.keep}
+    added = [
+        column
+        for column in work.columns
+        if work.study.names[column] in kept and column not in screened.columns
+    ]
+    return replace(screened, chosen=(*screened.chosen, *added))
+
+
+def _frequency(
+    work: _Work, scores: Scores, draws: Sequence[np.ndarray], found: Sequence[Group], settings: Settings
+) -> list[float]:
+    """Return how often each group is chosen from a draw of the rows, by any of its members."""
+    chosen = []
+    for rows in tqdm(draws, desc="screen subsamples", delay=2, disable=None, leave=False):
+        screen = Screen(work.study.rows(rows), candidates=work.columns, scores=scores.rows(rows))
+        chosen.append(set(screen.run(rate=settings.rate).columns))
+    return [float(np.mean([bool(one & set(group.members)) for one in chosen])) for group in found]
+
+
+def _repeated(
+    found: list[Group], often: list[float], screened: Screened, experts: Experts, work: _Work
+) -> tuple[list[Group], list[float], Screened]:
+    """Return the groups that most subsamples choose, or an expert keeps."""
+    kept = {one.indicator for one in experts.statements if one.keep}
+    stay = [
+        place
+        for place, group in enumerate(found)
+        if often[place] >= OFTEN or work.study.names[group.representative] in kept
+    ]
+    gone = {group.representative for place, group in enumerate(found) if place not in stay}
+    for place, group in enumerate(found):
+        if place not in stay:
+            told = f"chosen in {100 * often[place]:.0f} % of the subsamples only"
+            work.drops.append(Drop(work.study.names[group.representative], "not_repeated", told))
+    pairs = tuple(pair for pair in screened.pairs if not gone & set(pair))
+    left = replace(screened, chosen=tuple(one for one in screened.chosen if one not in gone), pairs=pairs)
+    return [found[place] for place in stay], [often[place] for place in stay], left
+
+
+def _measure(
+    work: _Work, found: Sequence[Group], draws: Sequence[np.ndarray], trees: boosting.Trees
+) -> Contributions:
+    place = {column: number for number, column in enumerate(work.columns)}
+    members = [[place[column] for column in group.members] for group in found]
+    return contributions.measure(work.study, work.columns, members, draws=draws, trees=trees)
+
+
+def _confirmed(
+    work: _Work,
+    found: Sequence[Group],
+    measured: Contributions,
+    draws: Sequence[np.ndarray],
+    alike: np.ndarray,
+    trees: boosting.Trees,
+) -> list[int]:
+    """Return columns that only trees saw: stronger than probes, and better in each draw with than without."""
+    chosen = [group.representative for group in found]
+    told = {column for group in found for column in group.members}
+    p_values = dict(zip(work.columns, measured.p_values, strict=True))
+    suspects = [
+        column
+        for column in sorted(work.columns, key=lambda one: p_values[one])
+        if column not in told and p_values[column] * len(work.columns) < CERTAIN
+    ]
+    added: list[int] = []
+    for suspect in suspects[:MOST_CONFIRMED]:
+        if len(chosen) and alike[suspect, [*chosen, *added]].max() >= groups.ALIKE:
+            continue
+        if all(_gain(work.study.rows(rows), [*chosen, *added], suspect, trees) > 0 for rows in draws):
+            added.append(suspect)
+    return added
+
+
+def _gain(part: Study, columns: list[int], added: int, trees: boosting.Trees) -> float:
+    cut = boosting.folds(part, count=boosting.FOLDS, seed=trees.seed)
+    more, less = (boosting.scores(part, some, cut, trees).mean() for some in ([*columns, added], columns))
+    return float(more - less)
+
+
+def _fallen(
+    work: _Work,
+    found: Sequence[Group],
+    scores: Scores,
+    screened: Screened,
+    measured: Contributions,
+) -> list[Drop]:
+    """Return the reason of each candidate that is not selected and has none yet."""
+    names = work.study.names
+    group_of = {column: group for group in found for column in group.members}
+    chosen = {group.representative for group in found}
+    known = {drop.indicator for drop in work.drops}
+    drops = []
+    for place, column in enumerate(work.columns):
+        if column in chosen or names[column] in known:
+            continue
+        beside = f"beside the selected p = {_p(screened.log_p[column])}"
+        if (group := group_of.get(column)) is not None:
+            rho = scores.rho[column, group.representative]
+            tie = "; could stand for the group as well" if column in group.ties else ""
+            facts = f"rank correlation {rho:+.2f} with {names[group.representative]}; {beside}{tie}"
+            drops.append(Drop(names[column], "redundant", facts))
+        elif screened.alone[column] < np.log(CERTAIN / len(work.columns)):
+            facts = f"alone p = {_p(screened.alone[column])}; {beside}"
+            drops.append(Drop(names[column], "explained_by_others", facts))
+        else:
+            facts = f"alone p = {_p(screened.alone[column])}; {beside}; against probes p = {measured.p_values[place]:.2g}"
+            drops.append(Drop(names[column], "no_effect", facts))
+    return drops
+
+
+def _p(log_p: float) -> str:
+    return f"{np.exp(log_p):.2g}" if log_p > -690 else "below 1e-300"
+
+
+def _contradictions(
+    screen: Screen, screened: Screened, experts: Experts, names: Sequence[str]
+) -> list[Contradiction]:
+    found = []
+    for one in experts.statements:
+        column = names.index(one.indicator)
+        if one.direction is None or column not in screen.candidates:
+            continue
+        sign, log_p = screen.pull(screened.chosen, screened.pairs, column)
+        if sign == {"rising": -1, "falling": 1}[one.direction] and log_p < np.log(CONTRADICTED):
+            found.append(Contradiction(one.indicator, one.direction, float(np.exp(log_p)), one))
+    return found
+
+
+def _effects(
+    sample: Study, columns: Sequence[int], chosen: Sequence[int], measured: Contributions
+) -> list[Effect | None]:
+    """Return the effect of each chosen column; of several classes, on the one that it moves most."""
+    told = []
+    for column in chosen:
+        shown = measured.shown[:, list(columns).index(column), :]
+        most = int(np.abs(shown).mean(axis=0).argmax())
+        told.append(effect(sample.X[measured.shown_rows, column], shown[:, most]))
+    return told
+
+
+def _agreement(
+    study: Study,
+    sample: Study,
+    columns: Sequence[int],
+    found: Sequence[Group],
+    measured: Contributions,
+    trees: boosting.Trees,
+) -> float | None:
+    """Return the rank correlation of the candidates' strength with that of trees on the whole table; None: it is the whole."""
+    if len(study.X) == len(sample.X) or len(columns) < 3:
+        return None
+    X = study.X[:, list(columns)]
+    monotone = tuple(trees.monotone[column] for column in columns) if trees.monotone else ()
+    booster = boosting.fit(study, X, np.arange(len(X)), replace(trees, monotone=monotone))
+    shap = boosting.contributions(booster, sample.X[:, list(columns)], threads=trees.threads)
+    return float(stats.spearmanr(np.abs(shap).mean(axis=(0, 2)), measured.strength.mean(axis=0))[0])

@@ -1,0 +1,88 @@
+"""How few of the selected suffice: the score against their number, with the ranking made anew inside each fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tqdm import tqdm
+
+from evaluation.selection import boosting
+from evaluation.selection.ranks import Scores
+from evaluation.selection.screening import Screen
+from evaluation.selection.study import Study
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Curve:
+    """scores: (folds, K + 1), of the best 0, 1 ... K columns as each fold's own rows rank them; whole: (folds,) of all columns.
+
+    order: all selected columns, the best first, as all rows rank them. enough: how many are within one standard error
+    of the best score.
+    """
+
+    order: tuple[int, ...]
+    scores: np.ndarray
+    whole: np.ndarray
+    enough: int
+
+
+def curve(study: Study, scores: Scores, columns: Sequence[int], selected: Sequence[int], trees: boosting.Trees) -> Curve:
+    """Return the curve. columns: all candidates, from which each fold selects for itself."""
+    cut = boosting.folds(study, count=FOLDS, seed=trees.seed)
+    told, whole = [], []
+    for learn, judge in tqdm(cut, desc="score against number", delay=2, disable=None, leave=False):
+        own = _selected_inside(study, scores, columns, learn, len(selected))
+        ranked = eliminate(study, own, learn, trees)
+        counts = range(len(selected) + 1)
+        told.append([_score(study, ranked[:count], (learn, judge), trees) for count in counts])
+        whole.append(_score(study, list(columns), (learn, judge), trees))
+    held = np.array(told)
+    everything = np.arange(len(study.X))
+    return Curve(tuple(eliminate(study, list(selected), everything, trees)), held, np.array(whole), enough(held))
+
+
+def enough(scores: np.ndarray) -> int:
+    """Return the smallest number of columns whose mean score is within one standard error of the best mean.
+
+    scores: (folds, K + 1). Source: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
+    """
+    mean = scores.mean(axis=0)
+    best = int(mean.argmax())
+    error = float(scores[:, best].std(ddof=1)) / np.sqrt(len(scores))
+    return int(np.flatnonzero(mean >= mean[best] - error)[0])
+
+
+def eliminate(study: Study, columns: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> list[int]:
+    """Return the columns, the best first: the one that moves trees least is taken out, again and again."""
+    left, gone = list(columns), []
+    while len(left) > 1:
+        X = study.X[:, left]
+        booster = boosting.fit(study, X, rows, replace(trees, monotone=_of(trees, left)))
+        moved = np.abs(boosting.contributions(booster, X[rows], threads=trees.threads)).mean(axis=(0, 2))
+        gone.append(left.pop(int(moved.argmin())))
+    return [*left, *gone[::-1]]
+
+
+def _selected_inside(
+    study: Study, scores: Scores, columns: Sequence[int], learn: np.ndarray, count: int
+) -> list[int]:
+    """Return what these rows alone select, filled up by what explains most alone; at least `count` where there are as many."""
+    part = study.rows(learn)
+    screened = Screen(part, candidates=columns, scores=scores.rows(learn)).run()
+    chosen = list(screened.columns)
+    for column in sorted(columns, key=lambda one: (screened.log_p[one], screened.alone[one])):
+        if len(chosen) >= count:
+            break
+        if column not in chosen:
+            chosen.append(column)
+    return chosen
+
+
+def _score(study: Study, columns: Sequence[int], fold: boosting.Fold, trees: boosting.Trees) -> float:
+    return float(boosting.scores(study, columns, [fold], trees)[0])
+
+
+def _of(trees: boosting.Trees, columns: Sequence[int]) -> tuple[int, ...]:
+    return tuple(trees.monotone[column] for column in columns) if trees.monotone else ()

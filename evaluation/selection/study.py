@@ -1,0 +1,219 @@
+"""A table of any origin as a study: numbers, a target, groups of rows that belong together, and their time."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["binary", "classes", "continuous"]
+FEWEST_ROWS = 40  # below, no test of dozens of columns can tell anything
+FEWEST_OF_CLASS = 10  # a rarer class is left out: folds could not hold it on both sides
+MOST_CODES = 10  # an integer target of at most so many different values is taken for classes
+NUMBERS_SHARE = 0.5  # a text column of which more than this reads as numbers is a column of numbers with errors
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be explained. values: (n,), for classes their codes 0..k-1, in the order of `classes`."""
+
+    name: str
+    kind: Kind
+    values: np.ndarray
+    classes: tuple[str, ...] = ()
+
+    @property
+    def responses(self) -> np.ndarray:
+        """Return (n, r): the target itself, or for r > 2 classes one column of 0 and 1 for each."""
+        if self.kind != "classes":
+            return self.values[:, None]
+        return np.asarray(self.values[:, None] == np.arange(len(self.classes)), dtype="float64")
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Why an indicator is not among the selected. reason: a key of `record.REASONS`; detail: the facts."""
+
+    indicator: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """The table: X float64 (n, p), NaN where missing.
+
+    clusters: int64 (n,), equal where rows belong together (one device, one run). times: float64 (n,), only their
+    order matters, or None. dropped: the columns that hold no numbers. notes: what a reader must know of the reading.
+    """
+
+    X: np.ndarray
+    names: tuple[str, ...]
+    target: Target
+    clusters: np.ndarray
+    times: np.ndarray | None
+    dropped: tuple[Drop, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def rows(self, places: np.ndarray) -> "Study":
+        """Return the study of some of its rows."""
+        target = Target(self.target.name, self.target.kind, self.target.values[places], self.target.classes)
+        times = None if self.times is None else self.times[places]
+        return Study(self.X[places], self.names, target, self.clusters[places], times)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column of a table is what; the others are indicators."""
+
+    target: str
+    group: str | None = None
+    time: str | None = None
+    ignored: tuple[str, ...] = ()
+    kind: Kind | None = None  # None: told by the values
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a Parquet or CSV file as a frame. Raises ValueError: what is wrong with the file."""
+    try:
+        if path.name.lower().endswith(".parquet"):
+            return pd.read_parquet(path)
+        if path.name.lower().endswith((".csv", ".csv.gz")):
+            return pd.read_csv(path, low_memory=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+    raise ValueError(f"{path} must be a table: .parquet, .csv or .csv.gz")
+
+
+def read_study(frame: pd.DataFrame, roles: Roles, *, table: str) -> Study:
+    """Return the study of a frame; `table` names it in errors.
+
+    Rows without a target, group or time are left out and counted in the notes, and so are rows of classes rarer than
+    FEWEST_OF_CLASS. Raises LookupError for a column that the table lacks, ValueError for one that cannot be what it is
+    said to be.
+    """
+    _check_names(frame, roles, table)
+    told = [name for name in (roles.target, roles.group, roles.time) if name is not None]
+    notes = []
+    whole = frame[told].notna().all(axis=1).to_numpy()
+    if not whole.all():
+        notes.append(f"{(~whole).sum():,} of {len(frame):,} rows lack {' or '.join(told)} and were left out")
+    target, kept, target_notes = _target(frame[roles.target][whole], roles, table)
+    places = np.flatnonzero(whole)[kept]
+    if len(places) < FEWEST_ROWS:
+        raise ValueError(
+            f"{table} must have at least {FEWEST_ROWS} rows with a target, but has {len(places)}"
+        )
+    columns = [name for name in frame.columns if name not in {*told, *roles.ignored}]
+    X, names, dropped, column_notes = _numbers(frame.iloc[places], columns, table)
+    clusters = np.arange(len(places)) if roles.group is None else pd.factorize(frame[roles.group].iloc[places])[0]
+    times = None if roles.time is None else _times(frame[roles.time].iloc[places], table)
+    return Study(
+        X, names, target, clusters.astype("int64"), times, dropped, (*notes, *target_notes, *column_notes)
+    )
+
+
+def _check_names(frame: pd.DataFrame, roles: Roles, table: str) -> None:
+    if repeated := sorted(set(frame.columns[frame.columns.duplicated()])):
+        raise ValueError(f"{table} must have each column once, but has several of {repeated}")
+    wanted = [name for name in (roles.target, roles.group, roles.time, *roles.ignored) if name is not None]
+    for name in wanted:
+        if name not in frame.columns:
+            raise LookupError(f"{table} has no column {name!r}; it has {_listed(frame.columns)}")
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    told = ", ".join(map(str, names[:most]))
+    return told if len(names) <= most else f"{told} and {len(names) - most} more"
+
+
+def _target(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.ndarray, list[str]]:
+    """Return the target, the places of the rows that it has, and notes."""
+    kind = roles.kind or _kind(values)
+    if kind == "continuous":
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64")
+        kept = np.flatnonzero(np.isfinite(numbers))
+        if len(kept) < len(values):
+            row = values.index[int(np.flatnonzero(~np.isfinite(numbers))[0])]
+            raise ValueError(f"{table}.{roles.target} must be numbers, but row {row} has {values[row]!r}")
+        if len(np.unique(numbers)) < 2:
+            raise ValueError(f"{table}.{roles.target} must vary, but all its values are {numbers[0]:g}")
+        return Target(roles.target, "continuous", numbers), kept, []
+    counts = values.value_counts()
+    common = sorted(counts.index[counts >= FEWEST_OF_CLASS], key=lambda one: (isinstance(one, str), one))
+    if len(common) < 2:
+        raise ValueError(
+            f"{table}.{roles.target} must have two classes of at least {FEWEST_OF_CLASS} rows, but has "
+            + _listed([f"{name} ({count} rows)" for name, count in counts.items()])
+        )
+    notes = [
+        f"class {name} of {roles.target} has {count} rows, fewer than {FEWEST_OF_CLASS}: left out"
+        for name, count in counts[counts < FEWEST_OF_CLASS].items()
+    ]
+    codes = pd.Categorical(values, categories=common).codes
+    kept = np.flatnonzero(codes >= 0)
+    classes = tuple(str(name) for name in common)
+    told: Kind = "binary" if len(classes) == 2 else "classes"
+    return Target(roles.target, told, codes[kept].astype("float64"), classes), kept, notes
+
+
+def _kind(values: pd.Series) -> Kind:
+    if not pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+        return "classes"
+    distinct = pd.unique(values)
+    whole = bool((np.asarray(distinct, dtype="float64") % 1 == 0).all())
+    return "classes" if len(distinct) == 2 or (whole and len(distinct) <= MOST_CODES) else "continuous"
+
+
+def _numbers(
+    frame: pd.DataFrame, columns: Sequence[str], table: str
+) -> tuple[np.ndarray, tuple[str, ...], tuple[Drop, ...], list[str]]:
+    kept: dict[str, np.ndarray] = {}
+    dropped, notes = [], []
+    for name in columns:
+        values = frame[name]
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+        else:
+            text = _text_numbers(values, f"{table}.{name}")
+            if text is None:
+                dropped.append(Drop(name, "no_number", f"holds {values.dtype}; encode it as numbers to have it judged"))
+                continue
+            numbers = text
+        infinite = np.isinf(numbers)
+        if infinite.any():
+            notes.append(f"{infinite.sum():,} infinite values of {name} count as missing")
+            numbers = np.where(infinite, np.nan, numbers)
+        kept[str(name)] = numbers
+    if not kept:
+        raise ValueError(f"{table} must have a column of numbers beside its target, but has none")
+    return np.column_stack(list(kept.values())), tuple(kept), tuple(dropped), notes
+
+
+def _text_numbers(values: pd.Series, column: str) -> np.ndarray | None:
+    """Return a column of texts as numbers, or None where it holds texts. Raises ValueError where it holds both."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return None
+    told = values.notna().to_numpy()
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
+    wrong = told & np.isnan(numbers)
+    if not wrong.any():
+        return numbers
+    if wrong.sum() > (1 - NUMBERS_SHARE) * told.sum():
+        return None
+    row = values.index[int(np.flatnonzero(wrong)[0])]
+    raise ValueError(f"{column} must be numbers, but row {row} has {values[row]!r}; mend it, or leave the column out")
+
+
+def _times(values: pd.Series, table: str) -> np.ndarray:
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return values.to_numpy(dtype="float64")
+    try:
+        return pd.to_datetime(values, utc=True).to_numpy().astype("datetime64[us]").astype("float64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{table}.{values.name} must be times, however: {error}") from error
