@@ -1,0 +1,82 @@
+"""From a table on disk to a written selection, and what is said of it on the screen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from evaluation.selection import record
+from evaluation.selection.expert import Experts, read_experts
+from evaluation.selection.groups import Likeness
+from evaluation.selection.procedure import Settings, select
+from evaluation.selection.record import Json
+from evaluation.selection.study import Kind, Roles, read_study, read_table
+
+
+Word = TypeVar("Word", bound=str)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks, as typed. task, likeness: one of the words that Kind and Likeness list."""
+
+    target: str
+    group: str | None = None
+    time: str | None = None
+    ignored: tuple[str, ...] = ()
+    task: str | None = None
+    likeness: str = "spearman"
+    rows: int = 20_000
+    seed: int = 0
+    threads: int = 1
+
+    @property
+    def kind(self) -> Kind | None:
+        """The task. Raises ValueError for a word that is none."""
+        return None if self.task is None else _one_of(self.task, get_args(Kind), "task")
+
+    @property
+    def settings(self) -> Settings:
+        """How to select. Raises ValueError for a likeness that is none."""
+        how: Likeness = _one_of(self.likeness, get_args(Likeness), "likeness")
+        return Settings(seed=self.seed, rows=self.rows, likeness=how, threads=self.threads)
+
+
+def of_table(path: Path, request: Request, *, experts: Path | None, out: Path) -> str:
+    """Select from a table, write the files into `out`, and return what to tell."""
+    frame = read_table(path)
+    roles = Roles(request.target, request.group, request.time, request.ignored, request.kind)
+    study = read_study(frame, roles, table=path.name)
+    said = Experts() if experts is None else read_experts(experts, study.names)
+    selection = select(study, request.settings, said)
+    summary = record.summarize(selection, table=path.name, meanings={}, simulated=False)
+    record.write(summary, out)
+    return told(summary, out)
+
+
+def told(summary: Json, out: Path) -> str:
+    """Return a selection as lines of text."""
+    score, name = summary["score"], summary["target"]["name"]
+    lines = [
+        f"{len(summary['selected'])} of {summary['columns']['table']} indicators explain {name}:"
+        f" {score['measure']} {_spoken(score['selected'])}, with all {_spoken(score['all'])}"
+    ]
+    for place, row in enumerate(summary["groups"], start=1):
+        like = [member["indicator"] for member in row["members"][1:]]
+        also = f"  (also {', '.join(like)})" if like else ""
+        pair = f"  with {', '.join(row['pairs'])}" if row["pairs"] else ""
+        lines.append(f"{place:3} {row['representative']}  {100 * row['share']:.0f} %{pair}{also}")
+    lines.append(f"{len(summary['minimal'])} suffice: {', '.join(summary['minimal']) or 'none'}: {_spoken(score['minimal'])}")
+    lines += [f"look at {row['indicator']}: {record.REASONS[row['reason']]}: {row['detail']}" for row in summary["flagged"]]
+    lines += [f"note: {note}" for note in summary["notes"]]
+    return "\n".join([*lines, str(out / record.SELECTION_JSON)])
+
+
+def _spoken(score: Json) -> str:
+    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+
+
+def _one_of(given: str, words: tuple[Word, ...], what: str) -> Word:
+    for word in words:
+        if word == given:
+            return word
+    raise ValueError(f"{what} must be one of {', '.join(words)}, but is {given!r}")
