@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from evaluation.selection import record
+from evaluation.selection import page, record
 from evaluation.selection.expert import Experts, read_experts
 from evaluation.selection.groups import Likeness
 from evaluation.selection.procedure import Settings, select
@@ -50,6 +50,8 @@ def of_table(path: Path, request: Request, *, experts: Path | None, out: Path) -
     selection = select(study, request.settings, said)
     summary = record.summarize(selection, table=path.name, meanings={}, simulated=False)
     record.write(summary, out)
+    record.replace_text(out / page.REPORT_HTML, page.to_html(summary))
+    record.replace_text(out / page.REPORT_MD, page.to_markdown(summary))
     return told(summary, out)
 
 
@@ -68,7 +70,7 @@ def told(summary: Json, out: Path) -> str:
     lines.append(f"{len(summary['minimal'])} suffice: {', '.join(summary['minimal']) or 'none'}: {_spoken(score['minimal'])}")
     lines += [f"look at {row['indicator']}: {record.REASONS[row['reason']]}: {row['detail']}" for row in summary["flagged"]]
     lines += [f"note: {note}" for note in summary["notes"]]
-    return "\n".join([*lines, str(out / record.SELECTION_JSON)])
+    return "\n".join([*lines, str(out / page.REPORT_HTML)])
 
 
 def _spoken(score: Json) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from evaluation.selection import pictured
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Selection
 from evaluation.selection.study import Study
@@ -66,6 +67,8 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
         "importance": _importance(selection),
         "score": _score(selection),
         "curve": _curve(selection),
+        "points": pictured.points(selection),
+        "map": pictured.neighbourhood(selection),
         "overrides": _overrides(selection),
         "weights": weights({row["representative"]: row["importance"] for row in ranked}, selection.experts),
         "settings": {**asdict(selection.settings), "rounds": "by early stopping", "alpha": selection.experts.alpha},
@@ -99,8 +102,8 @@ def write(summary: Json, directory: Path) -> None:
     """Write selection.json and selection.csv; each is whole or not there."""
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    _replace(directory / SELECTION_JSON, text + "\n")
-    _replace(directory / SELECTION_CSV, sheet(summary).to_csv(index=False))
+    replace_text(directory / SELECTION_JSON, text + "\n")
+    replace_text(directory / SELECTION_CSV, sheet(summary).to_csv(index=False))
 
 
 def read(directory: Path) -> Json:
@@ -269,7 +272,8 @@ def _overrides(selection: Selection) -> list[Json]:
     ]
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)

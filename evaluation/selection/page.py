@@ -1,0 +1,203 @@
+"""selection.json -> report.html, one page that stands alone, and a Markdown text for a ticket."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from evaluation.selection import figures, record
+
+Json = dict[str, Any]  # parts of selection.json, as parsed
+REPORT_HTML, REPORT_MD = "report.html", "report.md"
+TEMPLATES = Path(__file__).parents[1] / "templates"
+SHAPES = {
+    "monotone": "steadily",
+    "threshold": "in a step",
+    "bent": "up and down",
+    "with_others": "together with other indicators",
+}
+DOMAINS = {"radio": "the radio network's", "core": "the core network's", "platform": "the platform's", "terminal": "the terminal's"}
+
+
+def to_html(summary: Json) -> str:
+    """Return the page of a summary, as `record.summarize` makes it or selection.json holds it: the same page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": _figure, "p": _p, "percent": _percent, "count": _count, "effect": effect_line}
+    return environment.get_template("selection.html").render(
+        s=summary,
+        headline=headline(summary),
+        unit=unit(summary),
+        reasons=record.REASONS,
+        tallies=_tallies(summary),
+        figures=_figures(summary),
+        made=_made(summary),
+    )
+
+
+def to_markdown(summary: Json) -> str:
+    """Return the answer as Markdown: headline, the selected, what to look at, and why the others fell."""
+    lines = [f"# {headline(summary)}", "", _score_line(summary), "", "| # | indicator | share | effect | told as well by |"]
+    lines.append("|---|---|---|---|---|")
+    for place, row in enumerate(summary["groups"], start=1):
+        others = ", ".join(f"`{member['indicator']}`" for member in row["members"][1:]) or "–"
+        bold = "**" if row["minimal"] else ""
+        told = f"| {place} | {bold}`{row['representative']}`{bold} | {_percent(row['share'])} % | {effect_line(row)} | {others} |"
+        lines.append(told)
+    lines += ["", "Bold: these suffice.", ""]
+    if summary["flagged"]:
+        lines += ["## Look at these first", ""]
+        lines += [f"- `{row['indicator']}`: {record.REASONS[row['reason']]}: {row['detail']}" for row in summary["flagged"]]
+        lines.append("")
+    lines += ["## Dropped", "", "| indicator | reason | detail |", "|---|---|---|"]
+    for row in summary["dropped"]:
+        lines.append(f"| `{row['indicator']}` | {record.REASONS[row['reason']]} | {_cell(row['detail'])} |")
+    lines += ["", f"Table {summary['table']}, data {summary['data_hash']}{_simulated(summary)}."]
+    return "\n".join(lines) + "\n"
+
+
+def headline(summary: Json) -> str:
+    """Return the answer in one sentence: how many explain the target, and whose they are."""
+    count, total = len(summary["selected"]), summary["columns"]["table"]
+    target = summary["target"]["name"].replace("_", " ")
+    if not count:
+        return f"None of {total} indicators explains {target}"
+    verb = "explains" if count == 1 else "explain"
+    told = f"{count} of {total} indicators {verb} {target}"
+    tally: dict[str, int] = defaultdict(int)
+    for row in summary["groups"]:
+        if row["meaning"]["domain"]:
+            tally[row["meaning"]["domain"]] += 1
+    if not tally:
+        return told
+    most = max(tally, key=lambda domain: (tally[domain], domain))
+    return f"{told}; {tally[most]} of them {'is' if tally[most] == 1 else 'are'} {DOMAINS.get(most, most + chr(39) + 's')}"
+
+
+def effect_line(row: Json) -> str:
+    """Return how the target goes with an indicator, in words."""
+    effect = row["effect"]
+    if row["pairs"]:
+        return f"through its product with {', '.join(row['pairs'])}"
+    if effect is None:
+        return "too few values to say"
+    if effect["shape"] == "with_others" or not effect["direction"]:
+        return SHAPES["with_others" if effect["shape"] == "with_others" else "bent"]
+    way = "rises" if effect["direction"] > 0 else "falls"
+    if effect["threshold"] is None:
+        return f"target {way} with it, {SHAPES[effect['shape']]}"
+    named = "" if row["meaning"]["unit"] == "-" else f" {row['meaning']['unit']}"
+    return f"target {way} above {effect['threshold']:.3g}{named}"
+
+
+def unit(summary: Json) -> str:
+    """Return the unit of SHAP values: of the target itself, or of the raw score of classes."""
+    return "units of the target" if summary["target"]["kind"] == "continuous" else "log odds"
+
+
+def _score_line(summary: Json) -> str:
+    score = summary["score"]
+    told = [f"{what}: {_spoken(score[key])}" for what, key in (("selected", "selected"), ("those that suffice", "minimal"), ("all", "all"))]
+    return f"{score['measure']} over {score['folds']} folds (95 % interval): {'; '.join(told)}{_simulated(summary)}."
+
+
+def _figures(summary: Json) -> dict[str, Markup]:
+    rows, said = summary["groups"], "Simulated. " if summary["simulated"] else ""
+    if not rows:
+        return {}
+    names = ", ".join(row["representative"] for row in rows)
+    drawn: dict[str, Callable[[], str]] = {
+        "ranked": lambda: figures.ranked(rows, unit=unit(summary), label=f"{said}Importance, the strongest first: {names}"),
+        "swarm": lambda: figures.swarm(summary["points"], unit=unit(summary), label=f"{said}SHAP values of rows for {names}"),
+        "dependence": lambda: figures.dependence(
+            summary["points"], rows, unit=unit(summary), label=f"{said}SHAP value against value of {names}"
+        ),
+        "relations": lambda: figures.relations(
+            summary["map"], label=f"{said}Rank correlations of {len(summary['map']['names'])} columns; the table of groups has those that matter"
+        ),
+        "numbers": lambda: figures.numbers(
+            summary["curve"],
+            enough=len(summary["minimal"]),
+            whole=summary["score"]["all"],
+            measure=summary["score"]["measure"],
+            label=f"{said}Score against the number of indicators; {len(summary['minimal'])} suffice",
+        ),
+    }
+    for key in ("domain", "scope"):
+        if parts := _shares(rows, key):
+            drawn[key] = lambda parts=parts, key=key: figures.shares(  # type: ignore[misc]
+                parts, name=f"by-{key}", label=said + ", ".join(f"{text} {100 * share:.0f} %" for text, share in parts)
+            )
+    return {name: Markup(draw()) for name, draw in drawn.items()}
+
+
+def _shares(rows: list[Json], key: str) -> list[tuple[str, float]]:
+    told: dict[str, float] = defaultdict(float)
+    for row in rows:
+        told[row["meaning"][key] or "not in the catalogue"] += row["share"]
+    if set(told) == {"not in the catalogue"}:
+        return []
+    return sorted(told.items(), key=lambda one: -one[1])
+
+
+def _tallies(summary: Json) -> list[tuple[str, int]]:
+    told: dict[str, int] = defaultdict(int)
+    for row in summary["dropped"]:
+        told[record.REASONS[row["reason"]]] += 1
+    return sorted(told.items(), key=lambda one: -one[1])
+
+
+def _made(summary: Json) -> list[tuple[str, str]]:
+    rows, settings = summary["rows"], summary["settings"]
+    used = f"{_count(rows['used'])} of {_count(rows['table'])}"
+    if rows["agreement"] is not None:
+        used += f" (rank agreement of importance with trees on the whole table: {rows['agreement']:.2f})"
+    return [
+        ("table", summary["table"]),
+        ("target", f"{summary['target']['name']}, {summary['target']['kind']}"),
+        ("rows used", used),
+        ("score", summary["score"]["measure"]),
+        ("subsamples", f"{settings['subsamples']}, each of 80 % of the clusters, without replacement"),
+        ("false share accepted", f"{100 * settings['rate']:.0f} %"),
+        ("likeness", settings["likeness"]),
+        ("seed", str(settings["seed"])),
+        ("data", f"hash {summary['data_hash']}"),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(summary["libraries"].items()))),
+    ]
+
+
+def _spoken(score: Json) -> str:
+    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+
+
+def _simulated(summary: Json) -> str:
+    return " (simulated)" if summary["simulated"] else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:#.3g}"
+
+
+def _p(log_p: float) -> str:
+    return f"{np.exp(log_p):.2g}" if log_p > -690 else "< 1e-299"
