@@ -1,4 +1,4 @@
-"""Tables whose truth is known: drivers with copies, pairs, a threshold, a drifting column, a leak, and noise of all kinds."""
+"""Tables whose truth is known: drivers with copies, pairs, a threshold, a drift, a leak, and noise of all kinds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

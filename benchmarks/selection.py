@@ -52,7 +52,7 @@ class Job:
         return model(random_state=self.seed, n_jobs=1, verbose=-1, **settings)
 
 
-def iotlens(planted: Planted, frame: pd.DataFrame, seed: int) -> Answers:
+def iotlens(frame: pd.DataFrame, seed: int) -> Answers:
     """Return both answers of iotlens."""
     study = read_study(frame, Roles(TARGET, time=TIME), table="planted")
     selection = select(study, Settings(seed=seed), Experts())
@@ -87,11 +87,16 @@ def feature_engine(job: Job) -> Answers:
     from feature_engine.selection import ProbeFeatureSelection, SmartCorrelatedSelection
 
     apart = SmartCorrelatedSelection(
-        method="spearman", threshold=0.8, selection_method="model_performance", estimator=job.trees(n_estimators=50),
+        method="spearman",
+        threshold=0.8,
+        selection_method="model_performance",
+        estimator=job.trees(n_estimators=50),
         scoring="r2" if job.kind == "continuous" else "roc_auc",
     ).fit_transform(job.filled, pd.Series(job.y))
     probed = ProbeFeatureSelection(
-        job.trees(n_estimators=100), n_probes=5, scoring="r2" if job.kind == "continuous" else "roc_auc",
+        job.trees(n_estimators=100),
+        n_probes=5,
+        scoring="r2" if job.kind == "continuous" else "roc_auc",
         random_state=job.seed,
     )
     return {"feature-engine": list(probed.fit_transform(apart, pd.Series(job.y)))}
@@ -111,8 +116,12 @@ def boost_rfe(job: Job) -> Answers:
 
     cut = int(0.75 * len(job.X))
     chosen = BoostRFE(
-        job.trees(n_estimators=100), min_features_to_select=1, step=3, importance_type="shap_importances",
-        train_importance=False, verbose=0,
+        job.trees(n_estimators=100),
+        min_features_to_select=1,
+        step=3,
+        importance_type="shap_importances",
+        train_importance=False,
+        verbose=0,
     )
     filled = job.filled
     chosen.fit(filled[:cut], job.y[:cut], eval_set=[(filled[cut:], job.y[cut:])])
@@ -136,11 +145,13 @@ RIVALS: dict[str, Callable[[Job], Answers]] = {
 }
 
 
-def answers(planted: Planted, frame: pd.DataFrame, kind: Kind, seed: int, rivals: Sequence[str]) -> list[tuple[str, list[str], float]]:
+def answers(
+    planted: Planted, frame: pd.DataFrame, kind: Kind, seed: int, rivals: Sequence[str]
+) -> list[tuple[str, list[str], float]]:
     """Return (method, columns, CPU seconds) of each method on one table."""
     told: list[tuple[str, list[str], float]] = []
     job = Job(frame[planted.indicators], frame[TARGET].to_numpy(), kind, seed)
-    methods: list[Callable[[], Answers]] = [lambda: iotlens(planted, frame, seed)]
+    methods: list[Callable[[], Answers]] = [lambda: iotlens(frame, seed)]
     methods += [lambda rival=RIVALS[name]: rival(job) for name in rivals]
     for method in methods:
         began = time.process_time()
@@ -164,10 +175,23 @@ def truth(seeds: int, rivals: Sequence[str]) -> pd.DataFrame:
                 for method, columns, spent in answers(planted, planted.frame, kind, seed, rivals):
                     marks = mark(planted, columns)
                     row = {"method": method, "target": kind, "ratio": ratio, "seed": seed, "F1": marks.f1}
-                    row |= {"redundant": marks.redundant, "false": marks.false, "leak kept": "leaking" in columns}
-                    row |= {"drift kept": "drifting" in columns, "pairs found": sum(g in marks.found for g in (8, 9))}
+                    row |= {
+                        "redundant": marks.redundant,
+                        "false": marks.false,
+                        "leak kept": "leaking" in columns,
+                    }
+                    row |= {
+                        "drift kept": "drifting" in columns,
+                        "pairs found": sum(g in marks.found for g in (8, 9)),
+                    }
                     rows.append(row | {"CPU s": spent})
-                    print(" ".join(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in rows[-1].items()), flush=True)
+                    print(
+                        " ".join(
+                            f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+                            for key, value in rows[-1].items()
+                        ),
+                        flush=True,
+                    )
     return pd.DataFrame(rows)
 
 
@@ -183,12 +207,17 @@ def stable(rivals: Sequence[str]) -> pd.DataFrame:
             frame = planted.frame.iloc[rows].reset_index(drop=True)
             for method, columns, _ in answers(planted, frame, kind, draw, rivals):
                 found.setdefault(method, []).append(columns)
-        told += [{"method": method, "target": kind, "stability": stability(some, planted.indicators)} for method, some in found.items()]
+        told += [
+            {"method": method, "target": kind, "stability": stability(some, planted.indicators)}
+            for method, some in found.items()
+        ]
     return pd.DataFrame(told)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=1, help="tables of each kind and ratio")
     parser.add_argument("--stability", action="store_true", help="also over ten subsamples")
     parser.add_argument("--rivals", nargs="*", default=list(RIVALS), choices=list(RIVALS))
@@ -198,10 +227,18 @@ def main() -> None:
     table = truth(arguments.seeds, arguments.rivals)
     means = table.groupby(["method", "target", "ratio"])["F1"].mean().unstack(["target", "ratio"])
     print("\nF1 over groups (simulated)\n" + means.round(2).to_string())
-    sums = table.groupby("method")[["F1", "redundant", "false", "leak kept", "drift kept", "pairs found", "CPU s"]].mean()
+    sums = table.groupby("method")[
+        ["F1", "redundant", "false", "leak kept", "drift kept", "pairs found", "CPU s"]
+    ].mean()
     print("\nmeans (simulated)\n" + sums.round(2).sort_values("F1", ascending=False).to_string())
     if arguments.stability:
-        print("\nstability (simulated)\n" + stable(arguments.rivals).pivot(index="method", columns="target", values="stability").round(3).to_string())
+        print(
+            "\nstability (simulated)\n"
+            + stable(arguments.rivals)
+            .pivot(index="method", columns="target", values="stability")
+            .round(3)
+            .to_string()
+        )
 
 
 if __name__ == "__main__":

@@ -11,12 +11,22 @@ Likeness = Annotated[str, typer.Option(help="What makes one group: spearman or m
 def select_indicators(
     table: Annotated[Path, typer.Argument(help="Parquet or CSV: a row per case, a column per indicator.")],
     target: Annotated[str, typer.Option(help="Column to be explained: a number, or classes.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for selection.json, .csv and report.html.")],
-    group: Annotated[str | None, typer.Option(help="Column equal where rows belong together: a device, a run.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column of times: judge on later rows, find what drifts.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Directory for selection.json, .csv and report.html.")
+    ],
+    group: Annotated[
+        str | None, typer.Option(help="Column equal where rows belong together: a device, a run.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column of times: judge on later rows, find what drifts.")
+    ] = None,
     expert: Annotated[Path | None, typer.Option(help="YAML of what experts know.")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="Column that is no indicator; may be repeated.")] = None,
-    task: Annotated[str | None, typer.Option(help="binary, classes or continuous. Without: told by the values.")] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Column that is no indicator; may be repeated.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="binary, classes or continuous. Without: told by the values.")
+    ] = None,
     likeness: Likeness = "spearman",
     rows: Annotated[int, typer.Option(help="At most so many rows are screened and explained.")] = 20_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
@@ -37,4 +47,6 @@ def compare_selections(
     from evaluation.selection import record
 
     table = record.compare(record.read(before), record.read(after))
-    typer.echo(table.drop(columns="changed").to_string(index=False) if len(table) else "neither selects an indicator")
+    typer.echo(
+        table.drop(columns="changed").to_string(index=False) if len(table) else "neither selects an indicator"
+    )

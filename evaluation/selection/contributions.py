@@ -71,7 +71,9 @@ def measure(
     probes = max(FEWEST_PROBES, len(columns) // 5)
     strength, group_strength, probe_strength, scores = [], [], [], []
     shown_rows, shown = [], []
-    for number, rows in enumerate(tqdm(draws, desc="SHAP over subsamples", delay=2, disable=None, leave=False)):
+    for number, rows in enumerate(
+        tqdm(draws, desc="SHAP over subsamples", delay=2, disable=None, leave=False)
+    ):
         seed = trees.seed + number
         part = study.rows(rows)
         X = np.column_stack([part.X[:, columns], _probes(part.X[:, columns], probes, seed)])
@@ -100,9 +102,7 @@ def _probes(X: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.column_stack([rng.permutation(X[:, column]) for column in rng.integers(X.shape[1], size=count)])
 
 
-def _out_of_fold(
-    part: Study, X: np.ndarray, trees: boosting.Trees
-) -> tuple[np.ndarray, np.ndarray, float]:
+def _out_of_fold(part: Study, X: np.ndarray, trees: boosting.Trees) -> tuple[np.ndarray, np.ndarray, float]:
     """Return SHAP values (m, p + q, k) of the judged rows, these rows, and the mean score of the folds."""
     free = X.shape[1] - len(trees.monotone)  # the probes
     grown = replace(trees, monotone=(*trees.monotone, *[0] * free)) if trees.monotone else trees
@@ -111,5 +111,7 @@ def _out_of_fold(
         booster = boosting.fit(part, X, learn, grown)
         told.append(boosting.contributions(booster, X[judge], threads=trees.threads))
         places.append(judge)
-        scores.append(boosting.judged(part.target, judge, booster.predict(X[judge], num_threads=trees.threads)))
+        scores.append(
+            boosting.judged(part.target, judge, booster.predict(X[judge], num_threads=trees.threads))
+        )
     return np.concatenate(told), np.concatenate(places), float(np.mean(scores))

@@ -11,7 +11,6 @@ from evaluation.selection.procedure import Settings, select
 from evaluation.selection.record import Json
 from evaluation.selection.study import Kind, Roles, read_study, read_table
 
-
 Word = TypeVar("Word", bound=str)
 
 
@@ -67,8 +66,13 @@ def told(summary: Json, out: Path) -> str:
         also = f"  (also {', '.join(like)})" if like else ""
         pair = f"  with {', '.join(row['pairs'])}" if row["pairs"] else ""
         lines.append(f"{place:3} {row['representative']}  {100 * row['share']:.0f} %{pair}{also}")
-    lines.append(f"{len(summary['minimal'])} suffice: {', '.join(summary['minimal']) or 'none'}: {_spoken(score['minimal'])}")
-    lines += [f"look at {row['indicator']}: {record.REASONS[row['reason']]}: {row['detail']}" for row in summary["flagged"]]
+    lines.append(
+        f"{len(summary['minimal'])} suffice: {', '.join(summary['minimal']) or 'none'}: {_spoken(score['minimal'])}"
+    )
+    lines += [
+        f"look at {row['indicator']}: {record.REASONS[row['reason']]}: {row['detail']}"
+        for row in summary["flagged"]
+    ]
     lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join([*lines, str(out / page.REPORT_HTML)])
 

@@ -37,13 +37,25 @@ def ranked(rows: Sequence[Json], *, unit: str, label: str) -> str:
         axes = axes_at(figure, left=left, top=top, right=right, bottom=bottom)
         places = np.arange(len(rows))
         axes.barh(places, [row["importance"] for row in rows], height=0.6, color="#86b3d8")
-        axes.hlines(places, [row["low"] for row in rows], [row["high"] for row in rows], color=OURS, linewidth=2)
+        axes.hlines(
+            places, [row["low"] for row in rows], [row["high"] for row in rows], color=OURS, linewidth=2
+        )
         for y, row in enumerate(rows):
             name = short(row["representative"])
-            note(axes, name, at=(0, y), by=(-left, 0), type_=Type(size=8.5, weight="bold" if row["minimal"] else "normal"))
+            note(
+                axes,
+                name,
+                at=(0, y),
+                by=(-left, 0),
+                type_=Type(size=8.5, weight="bold" if row["minimal"] else "normal"),
+            )
             note(axes, f"{100 * row['share']:.0f} %", at=(1, y), by=(14, 0), type_=Type(MUTED))
         axes.set_xlim(left=0)
-        _bare(axes, rows=len(rows), xlabel=f"mean |SHAP| of the group, {unit} (bar: mean, line: range over subsamples)")
+        _bare(
+            axes,
+            rows=len(rows),
+            xlabel=f"mean |SHAP| of the group, {unit} (bar: mean, line: range over subsamples)",
+        )
         return to_svg(figure, name="ranked", label=label)
 
 
@@ -62,7 +74,11 @@ def swarm(rows: Sequence[Json], *, unit: str, label: str) -> str:
             note(axes, short(row["indicator"]), at=(0, y), by=(-left, 0), type_=Type(size=8.5))
         _bare(axes, rows=len(rows), xlabel=f"SHAP value, {unit}: left lowers, right raises the target")
         for place, (text, color) in enumerate(
-            (("low value", colormaps[_SCALE](0.0)), ("high value", colormaps[_SCALE](1.0)), ("missing", OTHER))
+            (
+                ("low value", colormaps[_SCALE](0.0)),
+                ("high value", colormaps[_SCALE](1.0)),
+                ("missing", OTHER),
+            )
         ):
             note(axes, "●", at=(0, -0.6), by=(78 * place, 16), type_=Type(_hex(color)))
             note(axes, text, at=(0, -0.6), by=(78 * place + 11, 16), type_=Type(MUTED))
@@ -78,7 +94,11 @@ def dependence(rows: Sequence[Json], groups: Sequence[Json], *, unit: str, label
         for place, (row, group) in enumerate(zip(rows, groups, strict=False)):
             y, x = divmod(place, across)
             axes = axes_at(
-                figure, left=x * wide + 44, top=y * high + 26, right=WIDTH_PT - (x + 1) * wide + 12, bottom=(down - y - 1) * high + 36
+                figure,
+                left=x * wide + 44,
+                top=y * high + 26,
+                right=WIDTH_PT - (x + 1) * wide + 12,
+                bottom=(down - y - 1) * high + 36,
             )
             _curve(axes, row, group)
             if x == 0:
@@ -114,12 +134,16 @@ def relations(told: Json, *, label: str) -> str:
     left, side, tree = max(text_width(short(name), 7.5) for name in names) + 10, cell * len(names), 90.0
     with drawing(side + 62) as figure:
         axes = axes_at(figure, left=left, top=10, right=WIDTH_PT - left - side, bottom=52)
-        image = axes.imshow(np.array(told["rho"]), cmap="RdBu", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        image = axes.imshow(
+            np.array(told["rho"]), cmap="RdBu", vmin=-1, vmax=1, aspect="auto", interpolation="nearest"
+        )
         axes.set(xticks=[], yticks=[])
         for y, name in enumerate(names):
             note(axes, short(name), at=(0, y), by=(-left, 0), type_=Type(size=7.5))
         if len(told["linkage"]):
-            beside = axes_at(figure, left=left + side + 8, top=10, right=WIDTH_PT - left - side - 8 - tree, bottom=52)
+            beside = axes_at(
+                figure, left=left + side + 8, top=10, right=WIDTH_PT - left - side - 8 - tree, bottom=52
+            )
             _tree(beside, hierarchy.dendrogram(np.array(told["linkage"]), no_plot=True), len(names))
         bar = axes_at(figure, left=left, top=side + 22, right=WIDTH_PT - left - 160, bottom=26)
         figure.colorbar(image, cax=bar, orientation="horizontal", ticks=[-1, 0, 1])
@@ -131,7 +155,7 @@ def _tree(axes: "Axes", told: Json, leaves: int) -> None:
     for heights, places in zip(told["dcoord"], told["icoord"], strict=True):
         axes.plot(heights, [(place - 5) / 10 for place in places], color=MUTED, linewidth=0.8)
     axes.axvline(0.3, color=WRONG, linewidth=0.8, linestyle=(0, (3, 3)))
-    axes.set(xlim=(0, 1), ylim=(leaves - 0.5, -0.5), yticks=[], xticks=[0, 0.3, 1], xlabel="1 − |rho|")
+    axes.set(xlim=(0, 1), ylim=(leaves - 0.5, -0.5), yticks=[], xticks=[0, 0.3, 1], xlabel="1 - |rho|")
     axes.spines["left"].set_visible(False)
 
 
@@ -146,7 +170,15 @@ def numbers(curve: Sequence[Json], *, enough: int, whole: Json, measure: str, la
         axes.axhline(whole["value"], color=OTHER, linewidth=1, linestyle=(0, (4, 3)))
         axes.axvline(enough, color=WRONG, linewidth=1, linestyle=(0, (4, 3)))
         note(axes, "all columns", at=(1, whole["value"]), by=(8, 0), type_=Type(OTHER))
-        axes.annotate(f"{enough} suffice", (enough, 1), (6, 6), xycoords=("data", "axes fraction"), textcoords="offset points", color=WRONG, size=8.5)
+        axes.annotate(
+            f"{enough} suffice",
+            (enough, 1),
+            (6, 6),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=WRONG,
+            size=8.5,
+        )
         axes.set(xlabel="indicators (band: one standard error)", ylabel=measure)
         axes.grid(axis="y")
         axes.locator_params(axis="x", integer=True)
@@ -213,5 +245,3 @@ def _hex(color: Any) -> str:
     from matplotlib.colors import to_hex
 
     return color if isinstance(color, str) else to_hex(color)
-
-

@@ -34,19 +34,19 @@ class Group:
 def likeness(scores: Scores, how: Likeness) -> np.ndarray:
     """Return (p, p) in [0, 1]: |Spearman's rho|, or sqrt(1 - exp(-2 I)), which equals |rho| of two normal columns."""
     if how == "spearman":
-        return np.abs(scores.rho)
+        return np.asarray(np.abs(scores.rho))
     return _mutual_information(scores)
 
 
 def tree_order(alike: np.ndarray, columns: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the linkage (m - 1, 4) of columns under 1 - likeness, average linkage, and its leaves as columns."""
-    columns = np.asarray(columns)
-    if len(columns) < 2:
-        return np.zeros((0, 4)), columns
-    distance = 1 - alike[np.ix_(columns, columns)]
+    leaves = np.asarray(columns)
+    if len(leaves) < 2:
+        return np.zeros((0, 4)), leaves
+    distance = 1 - alike[np.ix_(leaves, leaves)]
     np.fill_diagonal(distance, 0.0)
     linkage = hierarchy.linkage(squareform((distance + distance.T) / 2, checks=False), method="average")
-    return linkage, columns[hierarchy.leaves_list(linkage)]
+    return linkage, leaves[hierarchy.leaves_list(linkage)]
 
 
 def elect(
@@ -78,11 +78,11 @@ def _members(
 
 def _stands_in(screen: Screen, screened: Screened, chosen: int, other: int) -> bool:
     replaced = _replaced(screened, chosen, other)
-    if chosen in screened.chosen:
-        if screen.beside(replaced.chosen, replaced.pairs, chosen) <= np.log(STANDS_IN):
-            return False
+    limit = np.log(STANDS_IN)
+    if chosen in screened.chosen and screen.beside(replaced.chosen, replaced.pairs, chosen) <= limit:
+        return False
     return all(
-        screen.product_beside(replaced.chosen, replaced.pairs, pair) > np.log(STANDS_IN)
+        screen.product_beside(replaced.chosen, replaced.pairs, pair) > limit
         for pair in screened.pairs
         if chosen in pair
     )
@@ -128,7 +128,9 @@ def _mutual_information(scores: Scores) -> np.ndarray:
 
 
 def _classes(z: np.ndarray, there: np.ndarray) -> np.ndarray:
-    edges = np.unique(np.quantile(z[there], np.linspace(0, 1, _BINS + 1)[1:-1])) if there.any() else np.zeros(0)
+    edges = (
+        np.unique(np.quantile(z[there], np.linspace(0, 1, _BINS + 1)[1:-1])) if there.any() else np.zeros(0)
+    )
     return np.where(there, np.searchsorted(edges, z, side="right"), -1)
 
 

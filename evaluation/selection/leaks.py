@@ -12,7 +12,9 @@ from evaluation.selection.study import Drop, Study
 
 SUSPECTS = 3  # columns that explain most alone are asked whether they beat the rest
 SAME = 0.9  # columns correlated beyond are one suspect
-STRONG = 0.1  # R squared, or area under the ROC curve above one half, below which nothing looks like the target
+STRONG = (
+    0.1  # R squared, or area under the ROC curve above one half, below which nothing looks like the target
+)
 FEWEST_CAUSES = 3
 SURE_TIED, STILL_TIED = 0.001, 0.05  # p-values, each shared among the causes
 _SLICES = 20  # of equal size, in which a continuous target counts as known
@@ -26,7 +28,9 @@ def outdoes_all(
     cut = boosting.folds(study, count=boosting.FOLDS, seed=trees.seed)
     for suspect in sorted(columns, key=lambda column: (alone[column], column))[:SUSPECTS]:
         same = [column for column in columns if abs(scores.rho[suspect, column]) >= SAME]
-        rest = [column for column in columns if column not in same and study.names[column] not in _names(found)]
+        rest = [
+            column for column in columns if column not in same and study.names[column] not in _names(found)
+        ]
         if not rest:
             continue
         ours, theirs = (float(boosting.scores(study, part, cut, trees).mean()) for part in ([suspect], rest))
@@ -70,7 +74,7 @@ def _names(drops: Sequence[Drop]) -> set[str]:
 
 def _slices(study: Study) -> np.ndarray:
     if study.target.kind != "continuous":
-        return study.target.values.astype("int64")
+        return np.asarray(study.target.values, dtype="int64")
     ranks = stats.rankdata(study.target.values)
     return np.minimum((ranks - 1) * _SLICES // len(ranks), _SLICES - 1).astype("int64")
 
@@ -81,7 +85,9 @@ def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None) -> float:
     slices = 1 if known is None else int(known.max()) + 1
     codes = np.zeros(len(pair), dtype="int64") if known is None else known
     counts = np.maximum(np.bincount(codes, minlength=slices), 1)
-    means = np.column_stack([np.bincount(codes, weights=column, minlength=slices) / counts for column in pair.T])
+    means = np.column_stack(
+        [np.bincount(codes, weights=column, minlength=slices) / counts for column in pair.T]
+    )
     a, b = (pair - means[codes]).T
     spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
     if spread == 0:

@@ -20,7 +20,12 @@ SHAPES = {
     "bent": "up and down",
     "with_others": "together with other indicators",
 }
-DOMAINS = {"radio": "the radio network's", "core": "the core network's", "platform": "the platform's", "terminal": "the terminal's"}
+DOMAINS = {
+    "radio": "the radio network's",
+    "core": "the core network's",
+    "platform": "the platform's",
+    "terminal": "the terminal's",
+}
 
 
 def to_html(summary: Json) -> str:
@@ -32,7 +37,13 @@ def to_html(summary: Json) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "p": _p, "percent": _percent, "count": _count, "effect": effect_line}
+    environment.filters |= {
+        "figure": _figure,
+        "p": _p,
+        "percent": _percent,
+        "count": _count,
+        "effect": effect_line,
+    }
     return environment.get_template("selection.html").render(
         s=summary,
         headline=headline(summary),
@@ -46,17 +57,26 @@ def to_html(summary: Json) -> str:
 
 def to_markdown(summary: Json) -> str:
     """Return the answer as Markdown: headline, the selected, what to look at, and why the others fell."""
-    lines = [f"# {headline(summary)}", "", _score_line(summary), "", "| # | indicator | share | effect | told as well by |"]
+    lines = [
+        f"# {headline(summary)}",
+        "",
+        _score_line(summary),
+        "",
+        "| # | indicator | share | effect | told as well by |",
+    ]
     lines.append("|---|---|---|---|---|")
     for place, row in enumerate(summary["groups"], start=1):
-        others = ", ".join(f"`{member['indicator']}`" for member in row["members"][1:]) or "–"
+        others = ", ".join(f"`{member['indicator']}`" for member in row["members"][1:]) or "-"
         bold = "**" if row["minimal"] else ""
-        told = f"| {place} | {bold}`{row['representative']}`{bold} | {_percent(row['share'])} % | {effect_line(row)} | {others} |"
-        lines.append(told)
+        name = f"{bold}`{row['representative']}`{bold}"
+        lines.append(f"| {place} | {name} | {_percent(row['share'])} % | {effect_line(row)} | {others} |")
     lines += ["", "Bold: these suffice.", ""]
     if summary["flagged"]:
         lines += ["## Look at these first", ""]
-        lines += [f"- `{row['indicator']}`: {record.REASONS[row['reason']]}: {row['detail']}" for row in summary["flagged"]]
+        lines += [
+            f"- `{row['indicator']}`: {record.REASONS[row['reason']]}: {row['detail']}"
+            for row in summary["flagged"]
+        ]
         lines.append("")
     lines += ["## Dropped", "", "| indicator | reason | detail |", "|---|---|---|"]
     for row in summary["dropped"]:
@@ -80,7 +100,8 @@ def headline(summary: Json) -> str:
     if not tally:
         return told
     most = max(tally, key=lambda domain: (tally[domain], domain))
-    return f"{told}; {tally[most]} of them {'is' if tally[most] == 1 else 'are'} {DOMAINS.get(most, most + chr(39) + 's')}"
+    whose = DOMAINS.get(most, f"of the domain {most}")
+    return f"{told}; {tally[most]} of them {'is' if tally[most] == 1 else 'are'} {whose}"
 
 
 def effect_line(row: Json) -> str:
@@ -106,7 +127,10 @@ def unit(summary: Json) -> str:
 
 def _score_line(summary: Json) -> str:
     score = summary["score"]
-    told = [f"{what}: {_spoken(score[key])}" for what, key in (("selected", "selected"), ("those that suffice", "minimal"), ("all", "all"))]
+    told = [
+        f"{what}: {_spoken(score[key])}"
+        for what, key in (("selected", "selected"), ("those that suffice", "minimal"), ("all", "all"))
+    ]
     return f"{score['measure']} over {score['folds']} folds (95 % interval): {'; '.join(told)}{_simulated(summary)}."
 
 
@@ -116,13 +140,18 @@ def _figures(summary: Json) -> dict[str, Markup]:
         return {}
     names = ", ".join(row["representative"] for row in rows)
     drawn: dict[str, Callable[[], str]] = {
-        "ranked": lambda: figures.ranked(rows, unit=unit(summary), label=f"{said}Importance, the strongest first: {names}"),
-        "swarm": lambda: figures.swarm(summary["points"], unit=unit(summary), label=f"{said}SHAP values of rows for {names}"),
+        "ranked": lambda: figures.ranked(
+            rows, unit=unit(summary), label=f"{said}Importance, the strongest first: {names}"
+        ),
+        "swarm": lambda: figures.swarm(
+            summary["points"], unit=unit(summary), label=f"{said}SHAP values of rows for {names}"
+        ),
         "dependence": lambda: figures.dependence(
             summary["points"], rows, unit=unit(summary), label=f"{said}SHAP value against value of {names}"
         ),
         "relations": lambda: figures.relations(
-            summary["map"], label=f"{said}Rank correlations of {len(summary['map']['names'])} columns; the table of groups has those that matter"
+            summary["map"],
+            label=f"{said}Rank correlations of {len(summary['map']['names'])} columns",
         ),
         "numbers": lambda: figures.numbers(
             summary["curve"],
@@ -135,7 +164,9 @@ def _figures(summary: Json) -> dict[str, Markup]:
     for key in ("domain", "scope"):
         if parts := _shares(rows, key):
             drawn[key] = lambda parts=parts, key=key: figures.shares(  # type: ignore[misc]
-                parts, name=f"by-{key}", label=said + ", ".join(f"{text} {100 * share:.0f} %" for text, share in parts)
+                parts,
+                name=f"by-{key}",
+                label=said + ", ".join(f"{text} {100 * share:.0f} %" for text, share in parts),
             )
     return {name: Markup(draw()) for name, draw in drawn.items()}
 
@@ -171,7 +202,10 @@ def _made(summary: Json) -> list[tuple[str, str]]:
         ("likeness", settings["likeness"]),
         ("seed", str(settings["seed"])),
         ("data", f"hash {summary['data_hash']}"),
-        ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(summary["libraries"].items()))),
+        (
+            "libraries",
+            ", ".join(f"{name} {version}" for name, version in sorted(summary["libraries"].items())),
+        ),
     ]
 
 

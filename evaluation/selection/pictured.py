@@ -14,7 +14,7 @@ _DIGITS = 4
 
 
 def points(selection: Selection) -> list[Json]:
-    """Return for each selected indicator its values and SHAP values over the same rows; of classes, the one moved most."""
+    """Return values and SHAP values of each selected indicator over the same rows; of classes, of the one moved most."""
     measured, columns = selection.measured, list(selection.columns)
     few = np.linspace(0, len(measured.shown_rows) - 1, min(POINTS, len(measured.shown_rows))).astype(int)
     told = []
@@ -37,7 +37,9 @@ def neighbourhood(selection: Selection) -> Json:
     """Return names, likeness and linkage of the mapped columns, in the order of the dendrogram's leaves."""
     strength = dict(zip(selection.columns, selection.measured.strength.mean(axis=0), strict=True))
     first = list(dict.fromkeys(column for group in selection.groups for column in group.members))
-    others = sorted((column for column in selection.columns if column not in first), key=lambda one: -strength[one])
+    others = sorted(
+        (column for column in selection.columns if column not in first), key=lambda one: -strength[one]
+    )
     mapped = [*first, *others][:MAPPED]
     alike = groups.likeness(selection.scores, selection.settings.likeness)
     linkage, order = groups.tree_order(alike, mapped)

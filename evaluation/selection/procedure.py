@@ -21,7 +21,9 @@ from evaluation.selection.study import Drop, Study
 log = logging.getLogger(__name__)
 
 OFTEN = 0.25  # share of the subsamples that must choose a group; at 0.5 weak effects are lost too often (measured)
-CERTAIN = 0.01  # p-value, shared among the columns, from which trees alone make a column a suspect to be confirmed
+CERTAIN = (
+    0.01  # p-value, shared among the columns, from which trees alone make a column a suspect to be confirmed
+)
 MOST_CONFIRMED = 5
 CONTRADICTED = 0.01  # p-value of an effect opposite to the expert's direction
 UNUSABLE = {"empty", "constant", "no_number"}  # what no expert can keep
@@ -108,7 +110,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
             + "; ".join(f"{drop.indicator}: {drop.detail}" for drop in work.drops[:5])
         )
     scores = score(sample.X)
-    trees = _trees(sample, scores, work.columns, settings, experts)
+    trees = _trees(sample, work.columns, settings, experts)
     screened = _without_leaks(work, scores, trees, settings, experts)
     screen = Screen(sample, candidates=work.columns, scores=scores)
     alike = groups.likeness(scores, settings.likeness)
@@ -146,7 +148,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         effects=tuple(_effects(sample, work.columns, chosen, measured)),
         curve=told,
         rows_of_table=len(study.X),
-        agreement=_agreement(study, sample, work.columns, found, measured, trees),
+        agreement=_agreement(study, sample, work.columns, measured, trees),
     )
 
 
@@ -175,14 +177,14 @@ def _told_by_experts(experts: Experts) -> list[Drop]:
     return drops
 
 
-def _trees(
-    sample: Study, scores: Scores, columns: Sequence[int], settings: Settings, experts: Experts
-) -> boosting.Trees:
+def _trees(sample: Study, columns: Sequence[int], settings: Settings, experts: Experts) -> boosting.Trees:
     """Return how trees are grown: experts' directions, and as many rounds as the columns need."""
     signs = {"rising": 1, "falling": -1}
     told = {one.indicator: signs[one.direction] for one in experts.statements if one.direction}
     if told and sample.target.kind == "classes":
-        raise ValueError("a direction needs a target that is a number or of two classes, but this one has more")
+        raise ValueError(
+            "a direction needs a target that is a number or of two classes, but this one has more"
+        )
     monotone = tuple(told.get(name, 0) for name in sample.names) if told else ()
     grown = boosting.Trees(seed=settings.seed, threads=settings.threads)
     cut = boosting.folds(sample, count=boosting.FOLDS, seed=settings.seed)
@@ -314,7 +316,8 @@ def _fallen(
             facts = f"alone p = {_p(screened.alone[column])}; {beside}"
             drops.append(Drop(names[column], "explained_by_others", facts))
         else:
-            facts = f"alone p = {_p(screened.alone[column])}; {beside}; against probes p = {measured.p_values[place]:.2g}"
+            probes = f"against probes p = {measured.p_values[place]:.2g}"
+            facts = f"alone p = {_p(screened.alone[column])}; {beside}; {probes}"
             drops.append(Drop(names[column], "no_effect", facts))
     return drops
 
@@ -353,11 +356,10 @@ def _agreement(
     study: Study,
     sample: Study,
     columns: Sequence[int],
-    found: Sequence[Group],
     measured: Contributions,
     trees: boosting.Trees,
 ) -> float | None:
-    """Return the rank correlation of the candidates' strength with that of trees on the whole table; None: it is the whole."""
+    """Return the rank correlation of strength with that of trees on the whole table; None: the sample is the whole."""
     if len(study.X) == len(sample.X) or len(columns) < 3:
         return None
     X = study.X[:, list(columns)]

@@ -1,4 +1,4 @@
-"""What is wrong with a column before anyone asks what it explains: empty, constant, doubled, an identifier, unstable."""
+"""What is wrong with a column before anyone asks what it explains: empty, constant, doubled, unstable ..."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,12 @@ from evaluation.selection.ranks import normal_scores
 from evaluation.selection.study import Drop, Study
 
 MOST_MISSING = 0.95
-FEWEST_OTHERS = 20  # rows that differ from the commonest value, below which a column tells of single rows only
-IN_STEP = 0.9999  # rank correlation with the order of rows beyond which whole distinct numbers are an identifier
+FEWEST_OTHERS = (
+    20  # rows that differ from the commonest value, below which a column tells of single rows only
+)
+IN_STEP = (
+    0.9999  # rank correlation with the order of rows beyond which whole distinct numbers are an identifier
+)
 MOVED = 0.25  # population stability index that the field calls a shift
 BINS = 10
 FEWEST_FOR_PSI = 200  # values in each of the compared stretches
@@ -91,12 +95,13 @@ def _doubled(name: str, values: np.ndarray, seen: dict[bytes, str]) -> Drop | No
 
 
 def _shifts(study: Study, columns: Sequence[int]) -> tuple[tuple[Drop, ...], tuple[Drop, ...]]:
-    """Return the columns whose values moved between the first and the last third of the time, by what became of their effect."""
+    """Return the columns that moved from the first to the last third of the time: effect gone, effect held."""
     if study.times is None:
         return (), ()
     early_rows, _, late_rows = np.array_split(np.argsort(study.times, kind="stable"), 3)
     responses = study.target.responses
-    unstable, moved = [], []
+    unstable: list[Drop] = []
+    moved: list[Drop] = []
     for column in columns:
         early, late = (_there(study.X[rows, column]) for rows in (early_rows, late_rows))
         if min(len(early), len(late)) < FEWEST_FOR_PSI:
@@ -112,7 +117,7 @@ def _shifts(study: Study, columns: Sequence[int]) -> tuple[tuple[Drop, ...], tup
 
 
 def _there(values: np.ndarray) -> np.ndarray:
-    return values[~np.isnan(values)]
+    return np.asarray(values[~np.isnan(values)])
 
 
 def _correlations(values: np.ndarray, responses: np.ndarray) -> tuple[np.ndarray, int]:
@@ -138,6 +143,8 @@ def _held(early: tuple[np.ndarray, int], late: tuple[np.ndarray, int]) -> tuple[
         for rho, rows in ((one, rows_before), (two, rows_after))
     )
     apart = abs(np.arctanh(np.clip(one, -0.999999, 0.999999)) - np.arctanh(np.clip(two, -0.999999, 0.999999)))
-    same = apart / np.sqrt(1 / max(rows_before - 3, 1) + 1 / max(rows_after - 3, 1)) < limit or two / one > 0.5
+    same = (
+        apart / np.sqrt(1 / max(rows_before - 3, 1) + 1 / max(rows_after - 3, 1)) < limit or two / one > 0.5
+    )
     sentence = f"its rank correlation with the target went from {one:+.2f} to {two:+.2f}"
     return bool(sure and one * two > 0 and same), sentence

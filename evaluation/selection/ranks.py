@@ -72,7 +72,7 @@ def correlation(z: np.ndarray, there: np.ndarray) -> np.ndarray:
     spread = np.sqrt(np.maximum(variance * variance.T, 0.0))
     rho = np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > _EMPTY_VARIANCE)
     np.fill_diagonal(rho, 1.0)
-    return np.clip(rho, -1.0, 1.0)
+    return np.asarray(np.clip(rho, -1.0, 1.0))
 
 
 def _stand_in(z: np.ndarray, rho: np.ndarray, there: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +33,11 @@ REASONS = {
     "explained_by_others": "explained by others",
     "no_effect": "no effect found",
 }
-MEASURES = {"binary": "area under the ROC curve", "classes": "mean area under the ROC curves", "continuous": "R²"}
+MEASURES = {
+    "binary": "area under the ROC curve",
+    "classes": "mean area under the ROC curves",
+    "continuous": "R²",
+}
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy", "shap")
 
 
@@ -54,7 +58,11 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
     return {
         "table": table,
         "simulated": simulated,
-        "target": {"name": study.target.name, "kind": study.target.kind, "classes": list(study.target.classes)},
+        "target": {
+            "name": study.target.name,
+            "kind": study.target.kind,
+            "classes": list(study.target.classes),
+        },
         "rows": {"table": selection.rows_of_table, "used": len(study.X), "agreement": selection.agreement},
         "columns": {"table": len(study.names), "judged": len(selection.columns)},
         "selected": [study.names[column] for column in selection.selected],
@@ -71,7 +79,11 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
         "map": pictured.neighbourhood(selection),
         "overrides": _overrides(selection),
         "weights": weights({row["representative"]: row["importance"] for row in ranked}, selection.experts),
-        "settings": {**asdict(selection.settings), "rounds": "by early stopping", "alpha": selection.experts.alpha},
+        "settings": {
+            **asdict(selection.settings),
+            "rounds": "by early stopping",
+            "alpha": selection.experts.alpha,
+        },
         "notes": list(study.notes),
         "data_hash": data_hash(study),
         "libraries": {name: version(name) for name in _LIBRARIES},
@@ -79,7 +91,7 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
 
 
 def weights(importance: Mapping[str, float], experts: Experts) -> dict[str, float]:
-    """Return w = normalise(expert^alpha * importance^(1 - alpha)) of the selected; an expert who says nothing says 1."""
+    """Return w = normalise(expert^alpha * importance^(1 - alpha)) of the selected; silence says 1."""
     told = {}
     for name, strength in importance.items():
         said = experts.of(name)
@@ -119,7 +131,9 @@ def sheet(summary: Json) -> pd.DataFrame:
     """Return one row per column of the table: indicator, selected, minimal, reason, detail, group, importance ..."""
     reasons = {row["indicator"]: row for row in summary["dropped"]}
     measured = {row["indicator"]: row for row in summary["importance"]}
-    group = {member["indicator"]: row["representative"] for row in summary["groups"] for member in row["members"]}
+    group = {
+        member["indicator"]: row["representative"] for row in summary["groups"] for member in row["members"]
+    }
     names = [*summary["selected"], *(name for name in reasons if name not in summary["selected"])]
     rows = []
     for name in names:
@@ -132,7 +146,10 @@ def sheet(summary: Json) -> pd.DataFrame:
                 "reason": dropped.get("reason", ""),
                 "detail": dropped.get("detail", ""),
                 "group": group.get(name, ""),
-                **{key: told.get(key) for key in ("importance", "low", "high", "rank", "p_value", "probe_p_value")},
+                **{
+                    key: told.get(key)
+                    for key in ("importance", "low", "high", "rank", "p_value", "probe_p_value")
+                },
                 "weight": summary["weights"].get(name),
             }
         )
@@ -150,9 +167,13 @@ def compare(before: Json, after: Json) -> pd.DataFrame:
             f" and {after['target']['name']!r}"
         )
     places = [{name: place for place, name in enumerate(one["selected"], start=1)} for one in (before, after)]
-    reasons = [{row["indicator"]: REASONS[row["reason"]] for row in one["dropped"]} for one in (before, after)]
+    reasons = [
+        {row["indicator"]: REASONS[row["reason"]] for row in one["dropped"]} for one in (before, after)
+    ]
     rows = []
-    for name in sorted({*places[0], *places[1]}, key=lambda one: (places[1].get(one, 1e9), places[0].get(one, 1e9))):
+    for name in sorted(
+        {*places[0], *places[1]}, key=lambda one: (places[1].get(one, 1e9), places[0].get(one, 1e9))
+    ):
         told = [_place(name, places[side], reasons[side]) for side in (0, 1)]
         rows.append({"indicator": name, "before": told[0], "after": told[1], "changed": told[0] != told[1]})
     return pd.DataFrame(rows, columns=["indicator", "before", "after", "changed"])
@@ -247,7 +268,11 @@ def _score(selection: Selection) -> Json:
 def _interval(values: np.ndarray) -> Json:
     """Return mean and 95 % interval (Student's t over folds)."""
     reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return {"value": float(values.mean()), "low": float(values.mean()) - reach, "high": float(values.mean()) + reach}
+    return {
+        "value": float(values.mean()),
+        "low": float(values.mean()) - reach,
+        "high": float(values.mean()) + reach,
+    }
 
 
 def _curve(selection: Selection) -> list[Json]:

@@ -92,7 +92,9 @@ class Screen:
         """Return the sign of the linear effect of a column beside others, and its log p; of classes, the first's."""
         left = self._fits([one for one in chosen if one != column], pairs)[0]
         beside = left.beside(self.scores.functions(column)[:, :1])
-        return int(np.sign(float((beside[:, 0] * left.residual).sum()))), self._robust(beside, left, least=_LEFT_OVER)
+        return int(np.sign(float((beside[:, 0] * left.residual).sum()))), self._robust(
+            beside, left, least=_LEFT_OVER
+        )
 
     def beside(self, chosen: Sequence[int], pairs: Sequence[Pair], column: int) -> float:
         """Return the logarithm of the p-value of a column beside chosen ones and pairs."""
@@ -162,7 +164,10 @@ class Screen:
         apart = np.abs(self.scores.rho[np.ix_(columns, columns)]) < ONE_THING
         one, other = np.nonzero(np.triu(apart, 1))
         order = np.argsort(-largest[one, other], kind="stable")
-        ranked = [(int(columns[one[place]]), int(columns[other[place]])) for place in order[: PAIR_CANDIDATES + len(known)]]
+        ranked = [
+            (int(columns[one[place]]), int(columns[other[place]]))
+            for place in order[: PAIR_CANDIDATES + len(known)]
+        ]
         return [(self._product(fits, pair), pair) for pair in ranked if pair not in known]
 
     def _product(self, fits: Sequence[Left], pair: Pair) -> float:
@@ -175,7 +180,7 @@ class Screen:
             product = left.beside((one * other)[:, None])
             product -= stand_on @ np.linalg.lstsq(stand_on, product, rcond=1e-6)[0]
             told.append(self._robust(product, left, least=0.01))
-        return min(0.0, min(told) + np.log(len(told)))
+        return float(min(0.0, min(told) + np.log(len(told))))
 
     def _test(self, fits: Sequence[Left], functions: np.ndarray) -> float:
         """Return log p of the better of two tests, of the linear function alone and of all, over all responses."""
@@ -186,7 +191,7 @@ class Screen:
             beside = left.beside(functions)
             told.append(self._robust(beside[:, :1], left, least=_LEFT_OVER))
             told.append(self._robust(beside, left, least=_LEFT_OVER) if functions.shape[1] > 1 else 0.0)
-        return min(0.0, min(told) + np.log(len(told)))
+        return float(min(0.0, min(told) + np.log(len(told))))
 
     def _robust(self, beside: np.ndarray, left: Left, *, least: float) -> float:
         kept = (beside**2).mean(axis=0) > least * (left.root**2).mean()
@@ -199,7 +204,9 @@ class Screen:
         if count <= 2 * freedom:
             return 0.0
         statistic = float(total @ np.linalg.lstsq(pulls.T @ pulls, total, rcond=None)[0])
-        return float(stats.f.logsf(statistic * (count - freedom) / (count * freedom), freedom, count - freedom))
+        return float(
+            stats.f.logsf(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
+        )
 
     def _fits(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> list[Left]:
         design = self._design(chosen, pairs)
@@ -239,7 +246,8 @@ def _logistic(design: np.ndarray, response: np.ndarray) -> Left:
     for _ in range(_STEPS):
         probability, spread = _said(design @ weights)
         step = np.linalg.solve(
-            (design * spread[:, None]).T @ design + ridge, design.T @ (response - probability) - ridge @ weights
+            (design * spread[:, None]).T @ design + ridge,
+            design.T @ (response - probability) - ridge @ weights,
         )
         weights += step
         if np.abs(design @ step).max() < _CLOSE:

@@ -16,7 +16,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """scores: (folds, K + 1), of the best 0, 1 ... K columns as each fold's own rows rank them; whole: (folds,) of all columns.
+    """scores: (folds, K + 1), of the best 0 ... K columns as each fold's own rows rank them; whole: (folds,) of all.
 
     order: all selected columns, the best first, as all rows rank them. enough: how many are within one standard error
     of the best score.
@@ -28,7 +28,9 @@ class Curve:
     enough: int
 
 
-def curve(study: Study, scores: Scores, columns: Sequence[int], selected: Sequence[int], trees: boosting.Trees) -> Curve:
+def curve(
+    study: Study, scores: Scores, columns: Sequence[int], selected: Sequence[int], trees: boosting.Trees
+) -> Curve:
     """Return the curve. columns: all candidates, from which each fold selects for itself."""
     cut = boosting.folds(study, count=FOLDS, seed=trees.seed)
     told, whole = [], []
@@ -40,7 +42,9 @@ def curve(study: Study, scores: Scores, columns: Sequence[int], selected: Sequen
         whole.append(_score(study, list(columns), (learn, judge), trees))
     held = np.array(told)
     everything = np.arange(len(study.X))
-    return Curve(tuple(eliminate(study, list(selected), everything, trees)), held, np.array(whole), enough(held))
+    return Curve(
+        tuple(eliminate(study, list(selected), everything, trees)), held, np.array(whole), enough(held)
+    )
 
 
 def enough(scores: np.ndarray) -> int:
@@ -68,7 +72,7 @@ def eliminate(study: Study, columns: Sequence[int], rows: np.ndarray, trees: boo
 def _selected_inside(
     study: Study, scores: Scores, columns: Sequence[int], learn: np.ndarray, count: int
 ) -> list[int]:
-    """Return what these rows alone select, filled up by what explains most alone; at least `count` where there are as many."""
+    """Return what these rows alone select, filled up to `count` by what explains most alone."""
     part = study.rows(learn)
     screened = Screen(part, candidates=columns, scores=scores.rows(learn)).run()
     chosen = list(screened.columns)

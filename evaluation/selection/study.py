@@ -15,7 +15,9 @@ Kind = Literal["binary", "classes", "continuous"]
 FEWEST_ROWS = 40  # below, no test of dozens of columns can tell anything
 FEWEST_OF_CLASS = 10  # a rarer class is left out: folds could not hold it on both sides
 MOST_CODES = 10  # an integer target of at most so many different values is taken for classes
-NUMBERS_SHARE = 0.5  # a text column of which more than this reads as numbers is a column of numbers with errors
+NUMBERS_SHARE = (
+    0.5  # a text column of which more than this reads as numbers is a column of numbers with errors
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def read_study(frame: pd.DataFrame, roles: Roles, *, table: str) -> Study:
         )
     columns = [name for name in frame.columns if name not in {*told, *roles.ignored}]
     X, names, dropped, column_notes = _numbers(frame.iloc[places], columns, table)
-    clusters = np.arange(len(places)) if roles.group is None else pd.factorize(frame[roles.group].iloc[places])[0]
+    clusters = (
+        np.arange(len(places)) if roles.group is None else pd.factorize(frame[roles.group].iloc[places])[0]
+    )
     times = None if roles.time is None else _times(frame[roles.time].iloc[places], table)
     return Study(
         X, names, target, clusters.astype("int64"), times, dropped, (*notes, *target_notes, *column_notes)
@@ -124,7 +128,7 @@ def _check_names(frame: pd.DataFrame, roles: Roles, table: str) -> None:
     wanted = [name for name in (roles.target, roles.group, roles.time, *roles.ignored) if name is not None]
     for name in wanted:
         if name not in frame.columns:
-            raise LookupError(f"{table} has no column {name!r}; it has {_listed(frame.columns)}")
+            raise LookupError(f"{table} has no column {name!r}; it has {_listed(list(frame.columns))}")
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:
@@ -182,7 +186,9 @@ def _numbers(
         else:
             text = _text_numbers(values, f"{table}.{name}")
             if text is None:
-                dropped.append(Drop(name, "no_number", f"holds {values.dtype}; encode it as numbers to have it judged"))
+                dropped.append(
+                    Drop(name, "no_number", f"holds {values.dtype}; encode it as numbers to have it judged")
+                )
                 continue
             numbers = text
         infinite = np.isinf(numbers)
@@ -207,7 +213,9 @@ def _text_numbers(values: pd.Series, column: str) -> np.ndarray | None:
     if wrong.sum() > (1 - NUMBERS_SHARE) * told.sum():
         return None
     row = values.index[int(np.flatnonzero(wrong)[0])]
-    raise ValueError(f"{column} must be numbers, but row {row} has {values[row]!r}; mend it, or leave the column out")
+    raise ValueError(
+        f"{column} must be numbers, but row {row} has {values[row]!r}; mend it, or leave the column out"
+    )
 
 
 def _times(values: pd.Series, table: str) -> np.ndarray:
