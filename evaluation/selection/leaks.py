@@ -76,7 +76,7 @@ def _slices(study: Study) -> np.ndarray:
     if study.target.kind != "continuous":
         return np.asarray(study.target.values, dtype="int64")
     ranks = stats.rankdata(study.target.values)
-    return np.minimum((ranks - 1) * _SLICES // len(ranks), _SLICES - 1).astype("int64")
+    return np.asarray(np.minimum((ranks - 1) * _SLICES // len(ranks), _SLICES - 1), dtype="int64")
 
 
 def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None) -> float:

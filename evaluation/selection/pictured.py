@@ -14,7 +14,7 @@ _DIGITS = 4
 
 
 def points(selection: Selection) -> list[Json]:
-    """Return values and SHAP values of each selected indicator over the same rows; of classes, of the one moved most."""
+    """Return values and SHAP values of each selected indicator over the same rows; of classes, the most moved."""
     measured, columns = selection.measured, list(selection.columns)
     few = np.linspace(0, len(measured.shown_rows) - 1, min(POINTS, len(measured.shown_rows))).astype(int)
     told = []
