@@ -14,8 +14,13 @@ def simulate_province(
     devices: Annotated[int, typer.Option(help="Devices of all three services together.")] = 2000,
     days: Annotated[int, typer.Option(help="Days of virtual time.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
-    faults: Annotated[Path | None, typer.Option(help="A file of faults, as fault_catalogue.yaml.")] = None,
-    noise: Annotated[Path | None, typer.Option(help="A file of noise, as noise.yaml.")] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(help="Your own faults: what the file leaves out is as fault_catalogue.yaml."),
+    ] = None,
+    noise: Annotated[
+        Path | None, typer.Option(help="Your own noise: what the file leaves out is as noise.yaml.")
+    ] = None,
 ) -> None:
     """Write counters, events, flows and truth of a province of smoke sensors, shared bikes and video."""
     from evaluation.simulation.province import province

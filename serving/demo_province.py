@@ -32,8 +32,7 @@ def _simulate(directory: Path, faults: Path, say: Say) -> None:
     if directory.is_dir():
         say("province", f"{directory} is there already; remove it to simulate anew")
         return
-    catalogue = yaml.safe_load(find_config("fault_catalogue.yaml").read_text(encoding="utf-8"))
-    faults.write_text(yaml.safe_dump({**catalogue, "schedule": [FAULT]}, sort_keys=False), encoding="utf-8")
+    faults.write_text(yaml.safe_dump({"schedule": [FAULT]}), encoding="utf-8")
     files = province.Files(find_config("province.yaml"), faults, find_config("noise.yaml"))
     done = province.simulate(directory, files=files, devices=DEVICES, days=DAYS, seed=SEED)
     say("province", done.text())

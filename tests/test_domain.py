@@ -131,7 +131,7 @@ BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
     (
         "indicators",
         lambda c: indicator(c, "ul_bler").update(granularity=["cell", "county"]),
-        "indicators.12 (ul_bler).granularity.1: Input should be",
+        "indicators.12 (ul_bler).granularity.1: must be one of",
     ),
     (
         "indicators",
@@ -229,7 +229,7 @@ BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
     (
         "demarcation_rules",
         lambda c: entry(c["rules"], "R301").update(location="county"),
-        "(R301).location: Input should be",
+        "(R301).location: must be one of",
     ),
     (
         "demarcation_rules",
@@ -244,7 +244,7 @@ BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
     (
         "fault_catalogue",
         lambda c: entry(c["faults"], "f_antenna_feeder").update(services=["smoke"]),
-        "f_antenna_feeder: services must be known, but smoke is none of bike_sharing, smoke_sensor, video",
+        "f_antenna_feeder: services must be of bike_sharing, phone, smoke_sensor, video, but has smoke; the nearest is smoke_sensor",
     ),
 ]
 

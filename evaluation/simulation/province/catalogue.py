@@ -1,14 +1,15 @@
 """A file of faults as the simulation reads it: mechanisms, the laws of traffic, and which faults to draw."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
-from evaluation.faults import FaultCatalogue, catalogue_broken
+from evaluation.faults import FaultCatalogue, catalogue_broken, signature_broken
 from evaluation.simulation.province.mechanisms import broken
-from features.configuration import read_config
-from features.indicators import refuse
+from evaluation.simulation.province.settings import SERVICES
+from features.configuration import nearest, packaged_configs, read_config
+from features.indicators import all_indicators, read_terminal, refuse
 
 
 class Severity(BaseModel, frozen=True, extra="forbid"):
@@ -134,30 +135,37 @@ class TrafficPatterns(Prose):
 class ProvinceFaults(FaultCatalogue):
     """A file of faults. draw: whether faults occur by their rates. rate_factor: all rates times this."""
 
+    traffic_patterns: TrafficPatterns
     draw: bool = True
     rate_factor: float = Field(1.0, ge=0)
     severity: Severity = Severity()
     severities: dict[str, Severity] = Field(default={})
     schedule: tuple[Planned, ...] = ()
 
-    @model_validator(mode="after")
-    def _can_be_simulated(self) -> Self:
-        ids = [fault.id for fault in self.faults]
-        for named in [*(planned.fault for planned in self.schedule), *self.severities]:
-            if named not in ids:
-                raise ValueError(f"schedule and severities must name faults of the file, but name {named}")
-        if told := [rule for fault in self.faults for rule in broken(fault, drawn=self.draw)]:
-            raise ValueError("; ".join(told))
-        return self
-
     @property
     def patterns(self) -> TrafficPatterns:
         """The laws of traffic."""
-        return TrafficPatterns.model_validate(self.traffic_patterns)
+        return self.traffic_patterns
 
 
 def read_faults(path: Path) -> ProvinceFaults:
-    """Return a checked file of faults. Raises ValueError that names file, key and rule."""
-    faults = read_config(path, ProvinceFaults)
-    refuse({path: catalogue_broken(faults)})
+    """Return a checked file of faults; what it leaves out is as shipped, but `faults` are its own where it has some.
+
+    Raises ValueError that names file, fault or key, and every rule broken.
+    """
+    faults = read_config(path, ProvinceFaults, default=packaged_configs() / "fault_catalogue.yaml")
+    scopes = {one.id: one.granularity for one in (*all_indicators(), *read_terminal())}
+    references = signature_broken(faults, scopes, frozenset(SERVICES))
+    refuse({path: [*catalogue_broken(faults), *references, *faults_broken(faults)]})
     return faults
+
+
+def faults_broken(faults: ProvinceFaults) -> Iterator[str]:
+    """Yield each rule that keeps the faults of a file from being simulated: the id or key, the rule, the fact."""
+    for fault in faults.faults:
+        yield from broken(fault, drawn=faults.draw)
+    ids = [fault.id for fault in faults.faults]
+    named = [(f"schedule[{n}]", planned.fault) for n, planned in enumerate(faults.schedule)]
+    for key, name in [*named, *(("severities", name) for name in faults.severities)]:
+        if name not in ids:
+            yield f"{key}: must name a fault of the file, but names {name}; {nearest(name, ids)}"
