@@ -49,7 +49,7 @@ def test_what_a_file_of_faults_leaves_out_is_as_shipped(tmp_path: Path) -> None:
     assert (fast.bike_sharing.trip.speed_kmh, fast.video) == (12, catalogue.patterns.video)
     shares = {"traffic_patterns": {"smoke_sensor": {"heartbeat_period_s": {"3600": 1.0}}}}
     beats = read_faults(own(tmp_path, yaml.safe_dump(shares))).patterns.smoke_sensor.heartbeat_period_s
-    assert beats == {"3600": 1.0}
+    assert beats == {3600.0: 1.0}
 
 
 @pytest.mark.parametrize(

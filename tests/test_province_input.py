@@ -223,7 +223,8 @@ def plan() -> Plan:
     """Two tracking areas of four cells, two days from a Monday on."""
     content = yaml.safe_load(find_config("province.yaml").read_text())
     settings = ProvinceSettings.model_validate(content | {"devices_per_cell": 40, "cells_per_tac": 4})
-    return Plan(settings, devices=300, days=2, seed=5)
+    patterns = read_faults(find_config("fault_catalogue.yaml")).patterns
+    return Plan(settings, devices=300, days=2, seed=5, patterns=patterns)
 
 
 @pytest.fixture(scope="module")
@@ -347,10 +348,7 @@ def beats(area: Area, day: int = 0, **planned: Any) -> tuple[np.ndarray, np.ndar
     faults = resolved(area.plan, scheduled(entry, *({"location": n, **planned} for n in range(4))))
     found: list[np.ndarray] = []
     for some in ([], shared_happenings(area.plan, faults)):
-        traffic = read_faults(find_config("fault_catalogue.yaml")).patterns.smoke_sensor
-        attempts = smoke.live(
-            area, day, rng=np.random.default_rng(1), traffic=traffic, faults=some, weekend=False
-        )
+        attempts = smoke.live(area, day, rng=np.random.default_rng(1), faults=some, weekend=False)
         found.append(attempts.at_s[attempts.process == "ss_heartbeat"] / 3600 - 24 * day)
     return found[0], found[1]
 

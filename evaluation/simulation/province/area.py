@@ -16,6 +16,7 @@ from evaluation.simulation.province import (
     counting,
     events,
     pipeline,
+    places,
     quality,
     scratch,
     targets,
@@ -86,14 +87,15 @@ def simulate(job: Job, number: int) -> AreaDone:
     moves, attempts, rows, cases = [], 0, 0, []
     for number_of_day in range(job.plan.days):
         acting = _acting(all_faults, number_of_day)
-        day, state = pipeline.live(
-            area, number_of_day, state, acting, patterns=job.faults.patterns, processes=recipe.processes
-        )
-        moves.append(events.stays(area, day, cell))
-        told, state.battery = terminal.tell(area, day, state.battery, patterns=job.faults.patterns)
+        day, state = pipeline.live(area, number_of_day, state, acting, processes=recipe.processes)
+        ended = {one.number: one for one in day.faults}
+        local = [ended.get(one.number, one) for one in local]
+        all_faults = [*job.shared, *local]
+        moves.append(events.stays(day, cell))
+        told, state.battery = terminal.tell(area, day, state.battery)
         attempts += _write_day(job, area, day, recipe, told)
         rows += _write_counters(job, area, recipe.book, day)
-        cases.append(_write_quality(job, area, day, recipe, acting))
+        cases.append(_write_quality(job, area, day, recipe, day.faults))
     write_table(job.scratch / f"truth-{number:03d}.parquet", truth(job.plan, local), TRUTH)
     write_table(job.scratch / f"cases-{number:03d}.parquet", pd.concat(cases), CASES)
     write_table(job.scratch / f"device_truth-{number:03d}.parquet", events.device_truth(area), DEVICE_TRUTH)
@@ -143,7 +145,7 @@ def _acting(happenings: list[Happening], day: int) -> list[Happening]:
 
 def _write_counters(job: Job, area: Area, book: Book, day: pipeline.Day) -> int:
     windows: Mapping[Scope, int] = job.plan.settings.counter_window_s
-    counted = counting.count_all(book, pipeline.places_of_tallies(area, day, windows))
+    counted = counting.count_all(book, places.places_of_tallies(area, day, windows))
     tables, rng = [], generator(job.plan, 17, area.number, day.number)
     for scope in counting.LOCAL:
         if scope in counted:

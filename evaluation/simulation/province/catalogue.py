@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
 
 from evaluation.faults import FaultCatalogue, catalogue_broken, signature_broken
 from evaluation.simulation.province.mechanisms import broken
@@ -46,7 +46,7 @@ class Alarm(Prose):
     fault_or_tamper_per_device_month: float
     hour_profile: tuple[float, ...] = Field(min_length=24, max_length=24)
     repeat_every_s: tuple[float, float]
-    repeat_max: int
+    repeat_max: int = Field(ge=0)
 
 
 class Battery(Prose):
@@ -58,21 +58,51 @@ class Battery(Prose):
     idle_ma: float = 0.0
     energy_per_report_mah: dict[str, float]
     alarm_sound_ma: float = 0.0
-    self_discharge_pct_per_year: float = 0.0
+    self_discharge_pct_per_year: float = Field(0.0, ge=0)
     unlock_motor_mah: float = 0.0
     gnss_fix_mah: float = 0.0
     dynamo_mah_per_km: float = 0.0
     solar_mah_per_sunny_day: float = 0.0
 
 
-class SmokeTraffic(Prose):
-    """What smoke sensors do."""
+class SmokeTimers(Prose):
+    """Timers of a sensor, s. lwm2m_lifetime_s: of one that reports once a day; of others in proportion."""
 
-    placement_share: dict[str, float]
-    heartbeat_period_s: dict[str, float]
-    timers: dict[str, float | str]
+    t3324_s: float = Field(gt=0)
+    t3412ext_s: float = Field(gt=0)
+    lwm2m_lifetime_s: float = Field(gt=0)
+
+
+class SmokeTraffic(Prose):
+    """What smoke sensors do. heartbeat_period_s: share of the sensors that report with each period, s."""
+
+    heartbeat_period_s: dict[PositiveFloat, NonNegativeFloat] = Field(min_length=1)
+    timers: SmokeTimers
     alarm: Alarm
     battery: Battery
+
+
+class TripsPerDay(Prose):
+    """How often a bike is ridden in a day, by the kind of day."""
+
+    weekday: float = Field(ge=0)
+    weekend: float = Field(ge=0)
+
+
+class BikeTimers(Prose):
+    """Timers of a lock, s."""
+
+    drx_s: float = Field(gt=0)
+    t3412ext_s: float = Field(gt=0)
+    lwm2m_lifetime_s: float = Field(gt=0)
+    mqtt_keepalive_s: float = Field(gt=0)
+
+
+class Reports(Prose):
+    """How often a lock tells its position, s."""
+
+    parked_period_s: float = Field(gt=0)
+    riding_period_s: float = Field(gt=0)
 
 
 class Trip(Prose):
@@ -94,13 +124,12 @@ class Shadow(Prose):
 class BikeTraffic(Prose):
     """What shared bikes do."""
 
-    trips_per_bike_day: dict[str, float]
+    trips_per_bike_day: TripsPerDay
     hour_profile_weekday: tuple[float, ...] = Field(min_length=24, max_length=24)
     hour_profile_weekend: tuple[float, ...] = Field(min_length=24, max_length=24)
     trip: Trip
-    timers: dict[str, float | str]
-    reports: dict[str, float]
-    underground: Shadow
+    timers: BikeTimers
+    reports: Reports
     urban_shadow: Shadow
     battery: Battery
 
@@ -111,16 +140,16 @@ class VideoTraffic(Prose):
     session_hour_profile: tuple[float, ...] = Field(min_length=24, max_length=24)
     session_min_median: float
     session_sigma: float
-    segment_s: float
+    segment_s: float = Field(gt=0)
     start_threshold_s: float
     bit_rates_mbps: tuple[float, ...]
-    sources: tuple[str, ...]
+    sources: tuple[str, ...] = Field(min_length=1)
 
 
 class Walls(Prose):
     """Radio facts that are not laws (those stand in radio.py)."""
 
-    penetration_db: dict[str, float]
+    penetration_db: dict[str, NonNegativeFloat]
 
 
 class TrafficPatterns(Prose):

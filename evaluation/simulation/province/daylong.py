@@ -11,7 +11,8 @@ from evaluation.simulation.province.topology import Area
 
 QUARTERS = int(DAY_S / GRID_S)
 _WANTED = (
-    "firmware_loop", "battery_level", "lifetime_ratio", "timer_mismatch", "ack_timeout_s", "misused", "tampered",
+    "firmware_loop", "battery_level", "lifetime_ratio", "timer_mismatch", "misused", "tampered", "access_outage",
+    "sim_absent", "account_inactive", "apn_wrong",
 )  # fmt: skip  # what is asked for all day long
 
 

@@ -23,8 +23,11 @@ from features.terminal import TERMINAL
 
 
 def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> pa.Table:
-    """Return EVENTS of all devices of an area, in the order of time; a silent device logs nothing."""
-    both = [_events(area, walked, processes) for walked in (day.first, day.again)]
+    """Return EVENTS of all devices of an area, in the order of time.
+
+    A silent device logs nothing of its own; an alarm that it did not raise is known all the same, and so is an order.
+    """
+    both = [_events(area, walked, processes) for walked in day.walks]
     table = pa.concat_tables(both)
     return table.take(pa.array(np.argsort(table["at"].cast(pa.int64()).to_numpy(), kind="stable")))
 
@@ -32,7 +35,7 @@ def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> pa.Tabl
 def logged(walked: Walked) -> np.ndarray:
     """Return the attempts that leave a trace in the log."""
     reached = walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0
-    return np.flatnonzero(walked.moment.own & reached)
+    return np.flatnonzero(walked.moment.own & (reached | (walked.moment.attempts.process == "ss_alarm")))
 
 
 def _events(area: Area, walked: Walked, processes: Mapping[str, Process]) -> pa.Table:
@@ -59,15 +62,13 @@ def _events(area: Area, walked: Walked, processes: Mapping[str, Process]) -> pa.
     return pa.Table.from_arrays(columns, schema=arrow_schema(EVENTS))
 
 
-def stays(area: Area, day: Day, last_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return device, moment and cell of every change of cell on a day: only locks change theirs, when they repeat too.
+def stays(day: Day, last_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return device, moment and cell of every change of cell on a day: of locks, and of what was taken away.
 
     last_cell: of each device, before the day; changed to what it is after it.
     """
-    walked = (day.first.moment, day.again.moment)
-    rows = [
-        np.flatnonzero(m.own & (area.devices.service[np.maximum(m.attempts.device, 0)] == 1)) for m in walked
-    ]
+    walked = [walk.moment for walk in day.walks]
+    rows = [np.flatnonzero(m.own) for m in walked]
     device = np.concatenate([m.attempts.device[own] for m, own in zip(walked, rows, strict=True)])
     at = np.concatenate([m.attempts.at_s[own] for m, own in zip(walked, rows, strict=True)])
     cell = np.concatenate([m.meant_cell[own] for m, own in zip(walked, rows, strict=True)])

@@ -74,8 +74,9 @@ def simulate(
     """
     check_counts(devices=devices, days=days)
     check_free(out)
-    plan = Plan(read_settings(files.settings), devices, days, seed)
-    faults, noise = _faults(plan, files.faults), read_noise(files.noise)
+    read = read_faults(files.faults)
+    plan = Plan(read_settings(files.settings), devices, days, seed, read.patterns)
+    faults, noise = _placed(plan, read, files.faults), read_noise(files.noise)
     with made_whole(out) as folder:
         left = folder.parent / "scratch"
         for made in (left, *(folder / name for name in _FOLDERS)):
@@ -86,9 +87,8 @@ def simulate(
     return done
 
 
-def _faults(plan: Plan, path: Path) -> ProvinceFaults:
+def _placed(plan: Plan, faults: ProvinceFaults, path: Path) -> ProvinceFaults:
     """Return a file of faults with an id as each location; what the province has no place for names the file."""
-    faults = read_faults(path)
     try:
         return resolved(plan, faults)
     except ValueError as error:
