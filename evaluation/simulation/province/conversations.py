@@ -21,14 +21,16 @@ _PLATFORM = (
 )  # platform, another server, CDN: documentation addresses
 
 
-def flows(area: Area, day: Day) -> pa.Table:
-    """Return FLOWS of an area on a day, in the order of start."""
+def flows(area: Area, day: Day) -> tuple[np.ndarray, pa.Table]:
+    """Return FLOWS of an area on a day in the order of start, and the index of the device of each."""
     parts = [_of_attempts(area, walked, day) for walked in day.walks]
-    table = pa.concat_tables([*parts, _of_sessions(area, day), _of_phones(area, day)])
-    return table.take(pa.array(np.argsort(table["start"].cast(pa.int64()).to_numpy(), kind="stable")))
+    parts += [_of_sessions(area, day), _of_phones(area, day)]
+    device, table = np.concatenate([who for who, _ in parts]), pa.concat_tables([some for _, some in parts])
+    order = np.argsort(table["start"].cast(pa.int64()).to_numpy(), kind="stable")
+    return device[order], table.take(pa.array(order))
 
 
-def _of_attempts(area: Area, walked: Walked, day: Day) -> pa.Table:
+def _of_attempts(area: Area, walked: Walked, day: Day) -> tuple[np.ndarray, pa.Table]:
     moment, attempts = walked.moment, walked.moment.attempts
     spoken = moment.own & (
         (walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0) & (walked.heard | walked.outcome.ok)
@@ -47,7 +49,7 @@ def _of_attempts(area: Area, walked: Walked, day: Day) -> pa.Table:
     )  # fmt: skip
 
 
-def _of_phones(area: Area, day: Day) -> pa.Table:
+def _of_phones(area: Area, day: Day) -> tuple[np.ndarray, pa.Table]:
     """Return what SIMs browse that sit in a phone instead of their device."""
     made, size = day.browsing, len(day.browsing.device)
     rng = np.random.default_rng([area.plan.seed, 26, area.number, day.number])
@@ -58,7 +60,7 @@ def _of_phones(area: Area, day: Day) -> pa.Table:
     )  # fmt: skip
 
 
-def _of_sessions(area: Area, day: Day) -> pa.Table:
+def _of_sessions(area: Area, day: Day) -> tuple[np.ndarray, pa.Table]:
     video = day.video
     rows = np.flatnonzero((video.device != NOBODY) & video.ok)
     rng = np.random.default_rng([area.plan.seed, 15, area.number, day.number])
@@ -83,7 +85,7 @@ def _table(
     area: Area, day: Day, device: np.ndarray, at_s: np.ndarray, lasts_ms: np.ndarray, *, up: np.ndarray,
     down: np.ndarray, packets: np.ndarray, udp: np.ndarray, port: np.ndarray, peer: np.ndarray, host: np.ndarray,
     by_device: np.ndarray, rng: np.random.Generator,
-) -> pa.Table:  # fmt: skip
+) -> tuple[np.ndarray, pa.Table]:  # fmt: skip
     size = len(device)
     number = np.arange(size)
     source = hashlib.sha256(f"province {area.plan.seed} {area.number} {day.number}".encode()).hexdigest()[:16]
@@ -115,4 +117,4 @@ def _table(
             columns.append(given[field.name])
         else:
             columns.append(nothing if field.type == pa.int64() else pa.nulls(number.size, field.type))
-    return pa.Table.from_arrays(columns, schema=arrow_schema(FLOWS))
+    return device, pa.Table.from_arrays(columns, schema=arrow_schema(FLOWS))

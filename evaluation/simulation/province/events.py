@@ -22,14 +22,15 @@ from features.table import arrow_schema
 from features.terminal import TERMINAL
 
 
-def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> pa.Table:
-    """Return EVENTS of all devices of an area, in the order of time.
+def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> tuple[np.ndarray, pa.Table]:
+    """Return EVENTS of all devices of an area in the order of time, and the index of the device of each.
 
     A silent device logs nothing of its own; an alarm that it did not raise is known all the same, and so is an order.
     """
-    both = [_events(area, walked, processes) for walked in day.walks]
-    table = pa.concat_tables(both)
-    return table.take(pa.array(np.argsort(table["at"].cast(pa.int64()).to_numpy(), kind="stable")))
+    table = pa.concat_tables([_events(area, walked, processes) for walked in day.walks])
+    device = np.concatenate([walked.moment.attempts.device[logged(walked)] for walked in day.walks])
+    order = np.argsort(table["at"].cast(pa.int64()).to_numpy(), kind="stable")
+    return device[order], table.take(pa.array(order))
 
 
 def logged(walked: Walked) -> np.ndarray:
@@ -139,9 +140,14 @@ def device_truth(area: Area) -> pd.DataFrame:
     )
 
 
+def clock_dice(area: Area) -> np.random.Generator:
+    """Return the dice of the devices' clocks: the same devices' are wrong wherever they write a time."""
+    return generator(area.plan, 19, area.number)
+
+
 def clock_skew_s(area: Area, noise: TerminalNoise) -> np.ndarray:
     """Return by how much the clock of each device is wrong, s, on all days of a run."""
-    rng, size = generator(area.plan, 19, area.number), len(area.devices)
+    rng, size = clock_dice(area), len(area.devices)
     wrong = rng.random(size) < noise.skewed_share
     return np.asarray(np.where(wrong, rng.normal(0, noise.skew_s, size), area.devices.skew_s))
 

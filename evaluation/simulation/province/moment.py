@@ -21,6 +21,7 @@ _TONE_SHARE = 0.3 / (
 )  # of a cell's 12 tones in 15 min that one repetition of an attempt's blocks takes:
 # 4 transport blocks of 9 resource units, each 8 ms on one tone
 _FRAME_SHARE = 0.012 / 900.0  # of its downlink: 4 blocks of 3 subframes of 1 ms
+_HANGING = 0.5  # of outages, in which the system still opens TCP for an application that hangs; judgement
 _PULSE_DEATH = 0.15  # of the exchanges of a nearly empty battery
 _FULL = 130.0  # % of a channel offered, beyond which all the more is refused
 
@@ -74,6 +75,7 @@ class Moment:
         self.served = np.zeros(size, bool)  # the MME heard the device
         outage = self.exposure.pressure.of("access_outage")
         self.unanswered = self.dice.random(size) < outage  # an outage outlasts an attempt
+        self.hanging = self.unanswered & (self.dice.random(size) < _HANGING)
         self.refused_s6a, self.refused_pdn = np.zeros(size, bool), np.zeros(size, bool)
 
     def __len__(self) -> int:

@@ -45,10 +45,14 @@ class TerminalNoise(Part):
     measure_error: float = Field(ge=0)
 
 
-class EventNoise(Part):
-    """Of the event log."""
+class LogNoise(Part):
+    """Of a log, row by row; a late row comes with those of the day on which it arrives, after the last one never."""
 
     lost_share: float = Field(ge=0, le=1)
+    late_share: float = Field(ge=0, le=1)
+    late_h: Span
+    skewed_share: float = Field(ge=0, le=1)
+    skew_s: float = Field(ge=0)
 
 
 class Noise(Part):
@@ -57,7 +61,8 @@ class Noise(Part):
     schema_: str = Field(alias="schema", pattern="^noise/1$")
     counters: CounterNoise
     terminal: TerminalNoise
-    events: EventNoise
+    events: LogNoise
+    flows: LogNoise
 
 
 def read_noise(path: Path) -> Noise:

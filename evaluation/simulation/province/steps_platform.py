@@ -147,7 +147,11 @@ def _connected(moment: Moment, rows: np.ndarray) -> np.ndarray:
     """Open TCP: each SYN and its answer must arrive, and the platform be there. Counts every SYN."""
     each = 0.992 * (1 - moment.of("sgi_loss", rows)) ** 2 * (1 - moment.of("backhaul_loss", rows)) ** 2
     each = each * (1 - _FLAPPING * moment.of("access_outage", rows))
-    dead = moment.unanswered[rows] | moment.cut_off(rows) | (moment.of("server_wrong", rows) > 0)
+    dead = (
+        (moment.unanswered & ~moment.hanging)[rows]
+        | moment.cut_off(rows)
+        | (moment.of("server_wrong", rows) > 0)
+    )
     dead |= moment.stale[rows] & moment.happens(rows, 0.2)
     tries = (
         np.floor(np.log(moment.dice.random(len(rows))) / np.log(np.clip(1.0 - each, 1e-9, 1 - 1e-9))) + 1.0
