@@ -315,7 +315,11 @@ def touched(area: Area, entry: dict[str, Any], **planned: Any) -> np.ndarray:
     faults = resolved(area.plan, scheduled(entry, planned))
     happenings = [*shared_happenings(area.plan, faults), *local_happenings(area, faults)]
     everyone = np.arange(len(area.devices))
-    return np.asarray(expose_at(area, happenings, everyone, np.full(len(everyone), 43_200.0)).blame >= 0)
+    pressure, name = (
+        expose_at(area, happenings, everyone, np.full(len(everyone), 43_200.0)),
+        entry["mechanism"][0],
+    )
+    return np.asarray(pressure.of(name["actuator"]) != BY_NAME[name["actuator"]].neutral)
 
 
 def test_a_fault_of_one_service_leaves_the_devices_of_others_alone(area: Area) -> None:
@@ -336,9 +340,10 @@ def test_a_fault_of_a_sensor_and_of_video_reaches_both_and_no_lock(area: Area) -
 def test_strangers_feel_a_fault_of_their_network_whatever_its_service(area: Area) -> None:
     faults = resolved(area.plan, scheduled(new(NOISE), {"location": "cell-001-01"}))
     places = {"cell": np.array([1, 1, 2]), "app": np.array([0, 4, 0])}
-    for video, felt in ((False, [0, 0, -1]), (True, [-1, -1, -1])):
+    for video, felt in ((False, [True, True, False]), (True, [False] * 3)):
         at = Exposed(np.full(3, 3600.0), np.full(3, -1), np.full(3, video), places)
-        assert expose(local_happenings(area, faults), at, weekday=0).blame.tolist() == felt
+        pressure = expose(local_happenings(area, faults), at, weekday=0)
+        assert (pressure.of("noise_power_db") > 0).tolist() == felt
 
 
 def beats(area: Area, day: int = 0, **planned: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -155,7 +155,7 @@ def strongest(
         names = {act.actuator for act in one.fault.mechanism if wanted[row_of[act.actuator]].any()}
         if not names:
             continue
-        pressure = expose([one], where, weekday=weekday).pressure
+        pressure = expose([one], where, weekday=weekday)
         for name in sorted(names):
             if pressure.touched(name):
                 effect = _size(name, pressure.of(name)) * wanted[row_of[name]][kind]

@@ -36,7 +36,7 @@ def live(area: Area, day: int, faults: list[Happening]) -> Gauges:
         "platform_node": nowhere,
     }  # fmt: skip
     at = Exposed(at_s, nowhere, np.ones(len(place), bool), places)
-    use = utilisation(area, at, expose(faults, at, weekday=area.plan.settings.start.weekday()).pressure)
+    use = utilisation(area, at, expose(faults, at, weekday=area.plan.settings.start.weekday()))
     tally, noise = Tally(), rng.normal(0, 2.0, len(place))
     for counter, kind, rows in (
         ("prb_used/prb_avail", "lte", np.flatnonzero(is_cell)),

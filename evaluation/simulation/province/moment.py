@@ -9,7 +9,7 @@ from evaluation.simulation.province import queues, radio
 from evaluation.simulation.province.actuators import Pressure
 from evaluation.simulation.province.attempts import NOBODY, Attempts
 from evaluation.simulation.province.daylong import misuse
-from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
+from evaluation.simulation.province.faults import DAY_S, Exposed, Happening, expose
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area
 
@@ -39,7 +39,7 @@ class Moment:
 
     area: Area
     attempts: Attempts
-    exposure: Exposure
+    pressure: Pressure
     dice: np.random.Generator
     cell: np.ndarray
     nrsrp: np.ndarray
@@ -73,7 +73,7 @@ class Moment:
         self.setup_factor = queues.skewed(self.dice, network, radio.SETUP_SIGMA, size)
         self.stale = np.zeros(size, bool)  # a lock goes to an address of yesterday
         self.served = np.zeros(size, bool)  # the MME heard the device
-        outage = self.exposure.pressure.of("access_outage")
+        outage = self.pressure.of("access_outage")
         self.unanswered = self.dice.random(size) < outage  # an outage outlasts an attempt
         self.hanging = self.unanswered & (self.dice.random(size) < _HANGING)
         self.refused_s6a, self.refused_pdn = np.zeros(size, bool), np.zeros(size, bool)
@@ -88,7 +88,7 @@ class Moment:
 
     def of(self, actuator: str, rows: np.ndarray) -> np.ndarray:
         """Return what faults make of an actuator at some rows."""
-        return self.exposure.pressure.of(actuator, rows)
+        return self.pressure.of(actuator, rows)
 
     def cut_off(self, rows: np.ndarray) -> np.ndarray:
         """Return at which rows the gateway drops every datagram, for the package is used up."""
@@ -195,8 +195,7 @@ def find(
     rows = np.arange(len(attempts))
     cell = meant = power.argmax(axis=1)
     places = places_of(area, attempts, cell, dice)
-    exposure = _expose(area, attempts, places, faults)
-    pressure = exposure.pressure
+    pressure = _expose(area, attempts, places, faults)
     down = dice.random(len(attempts)) < pressure.of("cell_outage")
     searching = down & (dice.random(len(attempts)) < SEARCHING)
     if down.any():  # the others have fallen back on the next best cell
@@ -211,7 +210,7 @@ def find(
         _loads(area, attempts, cell, link, pressure)
     )  # Any: fields by name
     return Moment(
-        area, attempts, exposure, dice, cell, **state,
+        area, attempts, pressure, dice, cell, **state,
         charge=left,
         silent=browned_out | _never_sends(attempts, pressure, left),
         browned_out=browned_out,
@@ -297,7 +296,7 @@ def _received(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.n
 
 def _expose(
     area: Area, attempts: Attempts, places: dict[str, np.ndarray], faults: list[Happening]
-) -> Exposure:
+) -> Pressure:
     nowhere = np.full(len(attempts), -1)
     exposed = Exposed(
         attempts.at_s,
@@ -305,9 +304,9 @@ def _expose(
         np.zeros(len(attempts), bool),
         places | {"cdn_node": nowhere, "program_source": nowhere},
     )
-    exposure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
-    misuse(area, exposure, attempts.device)
-    return exposure
+    pressure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+    misuse(area, pressure, attempts.device)
+    return pressure
 
 
 def _own_load(attempts: Attempts, cell: np.ndarray, share: np.ndarray, cells: int) -> np.ndarray:

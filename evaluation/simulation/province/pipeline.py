@@ -24,11 +24,12 @@ from evaluation.simulation.province import (
     smoke,
     wander,
 )
+from evaluation.simulation.province.actuators import Pressure
 from evaluation.simulation.province.attempts import Attempts, joined
 from evaluation.simulation.province.bikes import Parked
 from evaluation.simulation.province.continuity import Beats, Continuity
 from evaluation.simulation.province.daylong import Daylong, expose_at
-from evaluation.simulation.province.faults import DAY_S, Exposure, Happening
+from evaluation.simulation.province.faults import DAY_S, Happening
 from evaluation.simulation.province.gauges import Gauges
 from evaluation.simulation.province.keepalive import Ends
 from evaluation.simulation.province.moment import Moment
@@ -92,7 +93,7 @@ class Day:
     registered: Registered
     ends: Ends
     ended: Tally
-    facts: Exposure
+    facts: Pressure
     all_day: Daylong
     replaced: np.ndarray
     reboots: np.ndarray

@@ -48,7 +48,7 @@ def follow(
     able = np.max([all_day.share(name) for name in _UNREGISTERED], axis=0) < 0.5
     start, end, who = _gaps(day, last_s, own, device, at_s)
     who_updates, due_s = _due(day, start, end, np.where(able, timer_s, np.inf)[who], who)
-    pressure = expose_at(area, faults, who_updates, due_s).pressure
+    pressure = expose_at(area, faults, who_updates, due_s)
     chance = update_chance(area, pressure, due_s)
     ok = rng.random(len(due_s)) < chance
     failed = ~ok & (rng.random(len(due_s)) >= chance)

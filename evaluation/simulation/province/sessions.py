@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluation.simulation.province import queues, radio, streaming
 from evaluation.simulation.province.actuators import Pressure
-from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
+from evaluation.simulation.province.faults import DAY_S, Exposed, Happening, expose
 from evaluation.simulation.province.moment import daily_profile
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area, generator
@@ -38,7 +38,6 @@ class Sessions:
     cell: np.ndarray
     source: np.ndarray
     node: np.ndarray
-    exposure: Exposure
     ok: np.ndarray
     failed_step: np.ndarray
     step_ms: np.ndarray
@@ -86,8 +85,7 @@ def live(area: Area, day: int, faults: list[Happening]) -> Sessions:
     """Return the video sessions of an area on a day."""
     rng = generator(area.plan, 9, area.number, day)
     at, power = _wanted(area, day, rng)
-    exposure = expose(faults, at, weekday=area.plan.settings.start.weekday())
-    pressure = exposure.pressure
+    pressure = expose(faults, at, weekday=area.plan.settings.start.weekday())
     way = _way(area, at, pressure, power, rng)
     play_s = 60.0 * np.minimum(
         area.plan.patterns.video.session_min_median
@@ -97,7 +95,7 @@ def live(area: Area, day: int, faults: list[Happening]) -> Sessions:
     dark = (pressure.of("airplane_mode") + pressure.of("data_switch_off") > 0) & (at.device >= 0)
     tally = Tally()
     reached = _count_way(area, way, pressure, play_s, tally=tally, rng=rng)
-    return _watched(area, at, exposure, way, rng, tally=tally, play_s=play_s, reached=reached, dark=dark)
+    return _watched(area, at, pressure, way, rng, tally=tally, play_s=play_s, reached=reached, dark=dark)
 
 
 def _wanted(area: Area, day: int, rng: np.random.Generator) -> tuple[Exposed, np.ndarray]:
@@ -219,11 +217,11 @@ def _count_way(
 
 
 def _watched(
-    area: Area, at: Exposed, exposure: Exposure, way: Way, rng: np.random.Generator, *, tally: Tally,
+    area: Area, at: Exposed, pressure: Pressure, way: Way, rng: np.random.Generator, *, tally: Tally,
     play_s: np.ndarray, reached: tuple[np.ndarray, np.ndarray, np.ndarray], dark: np.ndarray,
 ) -> Sessions:  # fmt: skip
     """Return how the sessions went: who saw the first frame when, what it stalled, how good it looked."""
-    saving, size = exposure.pressure.of("power_saving"), len(play_s)
+    saving, size = pressure.of("power_saving"), len(play_s)
     played, start = _bit_rates(area, way, saving)
     steps = _steps_ms(area, way, start, rng)
     first_frame = steps.sum(axis=1) / 1000.0
@@ -251,7 +249,7 @@ def _watched(
     open_ms = [queues.skewed(rng, 90.0, 0.3, size), way.dns_ms + 3 * way.trip_ms, 250.0 + 2 * way.trip_ms]
     walked = np.arange(4) < np.where(ok, 4, np.where(dark, 0, failed))[:, None]
     return Sessions(
-        area, at.device, at.at_s, at.places["cell"], at.places["program_source"], at.places["cdn_node"], exposure,
+        area, at.device, at.at_s, at.places["cell"], at.places["program_source"], at.places["cdn_node"],
         ok, failed, np.where(walked, steps, -1.0), np.stack(open_ms, axis=1), first_frame, play + stall, stall,
         np.maximum(quality, 0.0), played * play, at.places, tally.without(dark), way.cpu_load, dark,
     )  # fmt: skip

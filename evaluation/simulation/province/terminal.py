@@ -50,7 +50,7 @@ def tell(area: Area, day: Day, battery: np.ndarray) -> tuple[Told, np.ndarray]:
     always.
     """
     rng = np.random.default_rng([area.plan.seed, 13, area.number, day.number])
-    pressure, service = day.facts.pressure, area.devices.service
+    pressure, service = day.facts, area.devices.service
     activity = _activity(area, day)
     before = np.where(day.replaced, 100.0, battery)
     charge, drain = _battery(area, before, activity, day, rng)
