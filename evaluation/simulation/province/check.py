@@ -30,6 +30,7 @@ from features.indicators import Indicator, all_indicators, read_terminal
 DEVICES, SEEDS = 1000, (7, 8, 9, 10)
 _EACH = 40  # devices of a device fault
 _NOTICEABLE = 0.03  # of the move that the signature wants; less is no move
+_ENOUGH = 100  # samples
 _WITHIN = {"cell": "cell", "tac": "tac", "mme": "mme", "platform_node": "platform_node", "app": "app", "fleet": "fleet",
            "city": "city", "province": "province"}  # fmt: skip  # columns of MEMBERSHIP by which devices are found
 _BELOW = {"tac": "cell", "fleet": "device", "province": "city"}
@@ -51,9 +52,10 @@ class Moved:
 
 @dataclass(frozen=True)
 class Province:
-    """A simulated one, read."""
+    """A simulated one, read. still: devices that stay in one cell all day."""
 
     folder: Path
+    still: frozenset[str]
     members: pd.DataFrame
     terminal: pd.DataFrame
 
@@ -116,7 +118,8 @@ def _simulate(faults: Path, out: Path, seed: int) -> None:
 def _read(folder: Path) -> Province:
     members = pq.read_table(folder / "membership.parquet").to_pandas()
     terminal = pq.read_table(folder / "terminal").to_pandas()
-    return Province(folder, members.drop_duplicates("device_id"), terminal)
+    still = frozenset(members.loc[~members["device_id"].duplicated(keep=False), "device_id"])
+    return Province(folder, still, members.drop_duplicates("device_id"), terminal)
 
 
 def _compare(fault: Fault, healthy: Province, faulty: Province) -> Iterator[Moved]:
@@ -135,7 +138,8 @@ def _compare(fault: Fault, healthy: Province, faulty: Province) -> Iterator[Move
                 for p in (healthy, faulty)
             )
         else:
-            before, after = (_told(p, move.indicator, devices) for p in (healthy, faulty))
+            on = ends if fault.granularity == "device" else None
+            before, after = (_told(p, move.indicator, devices, on) for p in (healthy, faulty))
         wanted = _wanted(move, typical[move.indicator])
         usual = typical[move.indicator]
         yield Moved(fault.id, move.indicator, scope, before, after, wanted, usual,
@@ -154,7 +158,7 @@ def _devices(fault: Fault, places: list[str], province: Province) -> list[str]:
 def _scope(fault: Fault, indicator: Indicator) -> str:
     """Return the scope whose counters tell of a fault: its own, else that below it which is counted."""
     own = fault.granularity
-    if any(act.actuator == "cell_outage" for act in fault.mechanism) and "device" in indicator.granularity:
+    if _is_dead(fault) and "device" in indicator.granularity:
         return "device"  # a dead cell counts nothing: its devices tell
     if (
         own in ("mme", "tac")
@@ -171,19 +175,13 @@ def _scope(fault: Fault, indicator: Indicator) -> str:
 def _value(
     province: Province, indicator: Indicator, scope: str, fault: Fault, *, devices: list[str], ends: pd.Series
 ) -> float:
-    places, column = sorted(ends.index), _WITHIN.get(fault.granularity)
-    if scope == "device":
-        ids = devices
-    elif scope == fault.granularity:
-        ids = places
-    elif scope == "platform_node":
-        ids = sorted(province.members[scope].dropna().unique())
-    else:
-        ids = sorted(province.members.loc[province.members[str(column)].isin(places), scope].unique())
+    ids = devices if scope == "device" else _elements(province, indicator, scope, fault, sorted(ends.index))
     rows = measured.counters(province.folder, scope=scope, ids=ids)
     if scope == fault.granularity == "device":  # some faults end before the day does
         middle = rows["window_start"] + pd.to_timedelta(rows["window_s"] / 2, unit="s")
         rows = rows[middle < rows["scope_id"].map(ends)]
+    if scope == "device" and fault.granularity == "cell":
+        rows = _of_those_that_stay(rows, indicator, province)
     if isinstance(fault.onset, Burst) and scope not in ("device", "fleet"):
         hours = rows["window_start"].dt.hour + rows["window_start"].dt.minute / 60.0 + 1e-9
         on = np.zeros(len(rows), bool)
@@ -193,9 +191,36 @@ def _value(
     return measured.value(rows, indicator)
 
 
-def _told(province: Province, indicator: str, devices: list[str]) -> float:
+def _elements(
+    province: Province, indicator: Indicator, scope: str, fault: Fault, places: list[str]
+) -> list[str]:
+    """Return whose counters tell of a fault: its place, or what lies in it; of a dead cell, those around it."""
+    if scope == fault.granularity:
+        around = _is_dead(fault) and indicator.id != "cell_availability"
+        return sorted(set(province.members["cell"].unique()) - set(places)) if around else places
+    if scope == "platform_node":
+        return sorted(province.members[scope].dropna().unique())
+    within = province.members[_WITHIN[fault.granularity]].isin(places)
+    return sorted(province.members.loc[within, scope].unique())
+
+
+def _is_dead(fault: Fault) -> bool:
+    return any(act.actuator == "cell_outage" for act in fault.mechanism)
+
+
+def _of_those_that_stay(rows: pd.DataFrame, indicator: Indicator, province: Province) -> pd.DataFrame:
+    """Return the rows of devices that are in a cell all day, where those tell enough; bikes are mostly elsewhere."""
+    mine = rows[(rows["counter"] == indicator.counter) & rows["scope_id"].isin(province.still)]
+    samples = mine["numerator"] if mine["denominator"].isna().any() else mine["denominator"]
+    return mine if samples.sum() >= _ENOUGH else rows
+
+
+def _told(province: Province, indicator: str, devices: list[str], ends: pd.Series | None) -> float:
+    """Return the mean of what devices tell. ends: of the fault at each, where some end before the record is made."""
     rows = province.terminal
     mine = rows[(rows["indicator"] == indicator) & rows["device_id"].isin(devices)]
+    if ends is not None:
+        mine = mine[mine["at"] < mine["device_id"].map(ends)]
     return float(mine["value"].mean()) if len(mine) else float("nan")
 
 

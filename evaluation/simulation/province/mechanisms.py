@@ -8,7 +8,7 @@ from evaluation.simulation.province.actuators import ALL, BY_NAME, EFFECTS, Actu
 from features.configuration import nearest
 from features.indicators import Scope
 
-EVENTS_PER_DEVICE_DAY = {"trip": 3.0, "session": 8.0, "complaint": 0.01}
+EVENTS_PER_DEVICE_DAY = {"trip": 3.0, "session": 4.0, "complaint": 0.01}
 _EVENT_OF = {
     "trip": ("bike_sharing",),
     "session": ("video",),

@@ -7,11 +7,11 @@ import numpy as np
 from evaluation.simulation.province import queues, radio, streaming
 from evaluation.simulation.province.actuators import Pressure
 from evaluation.simulation.province.faults import DAY_S, Exposed, Happening, expose
+from evaluation.simulation.province.mechanisms import EVENTS_PER_DEVICE_DAY
 from evaluation.simulation.province.moment import daily_profile
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area, generator
 
-_STARTS_PER_DAY = 4.0
 _OTHERS_PER_CELL_WINDOW = 3  # sessions of people beyond the province's devices, at least one a window
 _WINDOW_S = 900.0
 _CARRIER_DB = 4.0  # 1800 MHz instead of 900 MHz
@@ -101,7 +101,7 @@ def live(area: Area, day: int, faults: list[Happening]) -> Sessions:
 def _wanted(area: Area, day: int, rng: np.random.Generator) -> tuple[Exposed, np.ndarray]:
     """Return who wants to watch when and where, and the RSRP of each cell there; others stand for the rest of all."""
     own = np.flatnonzero(area.devices.service == 2)
-    device = np.repeat(own, rng.poisson(_STARTS_PER_DAY, len(own)))
+    device = np.repeat(own, rng.poisson(EVENTS_PER_DEVICE_DAY["session"], len(own)))
     profile = np.array(area.plan.patterns.video.session_hour_profile)
     at = 3600.0 * (rng.choice(24, len(device), p=profile / profile.sum()) + rng.random(len(device)))
     cells, windows = len(area.cells), int(DAY_S / _WINDOW_S)

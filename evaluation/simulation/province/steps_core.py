@@ -10,6 +10,8 @@ from evaluation.simulation.province.topology import Area
 
 _MME_USUAL = 30.0  # % at which the constants below were judged
 _COMMAND_AFTER_S = 5.0  # of a heartbeat: a command to a sensor waits for it
+_VECTORS_ASKED = 0.75  # of attaches, for which the MME has no vectors left and asks the HSS; judgement
+_ASLEEP = 0.33  # of devices with other timers than they asked for, asleep when they are called; judgement
 _STRANGERS_UPDATE = 0.25  # service requests of others that come with an area update; judgement
 _UPDATED, _FETCHED_ANEW = 0.9945, 0.3  # updates that succeed, and those for which the HSS is asked; judgement
 _ASK_AGAIN_MS = 3000.0
@@ -48,7 +50,7 @@ def attach(moment: Moment, rows: np.ndarray) -> Ended:
     locked = moment.happens(rows, moment.of("band_locked", rows))
     answered = moment.dice.binomial(2, 0.9996 * (1 - s6a), len(rows))
     tally.ratio("s6a_succ/s6a_req", rows, answered, 2.0)
-    secure = moment.happens(rows, 0.9975 * (1 - 0.75 * s6a))
+    secure = moment.happens(rows, 0.9975 * (1 - _VECTORS_ASKED * s6a))
     tally.ratio("auth_succ/auth_att", rows, secure)
     session = moment.happens(rows, 0.9965 * (1 - moment.of("session_reject", rows)))
     session &= moment.of("apn_wrong", rows) == 0
@@ -156,7 +158,7 @@ def notify_downlink(moment: Moment, rows: np.ndarray) -> Ended:
 
 def page(moment: Moment, rows: np.ndarray) -> Ended:
     """Page the device; once more after it did not answer. Asleep is who keeps other timers than the MME thinks."""
-    asleep = moment.happens(rows, 0.004 + 0.33 * moment.of("timer_mismatch", rows))
+    asleep = moment.happens(rows, 0.004 + _ASLEEP * moment.of("timer_mismatch", rows))
     asleep |= moment.happens(rows, moment.of("power_saving_wrong", rows)) | moment.silent[rows]
     asleep |= _sleeps_again(moment, rows)
     gone = moment.searching[rows]
