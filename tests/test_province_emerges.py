@@ -1,5 +1,7 @@
 """Facts about what emerges in a simulated province: laws of its file drive it, and each fault acts through a cause."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -360,3 +362,49 @@ def test_areas_number_their_devices_on(catalogue: ProvinceFaults, settings: Prov
     areas = [build(plan, number) for number in range(plan.tacs)]
     numbered = [area.first + n for area in areas for n in range(len(area.devices))]
     assert numbered == list(range(1001))
+
+
+def paging_ms(day: Day) -> float:
+    rows = of_process(day, "bk_unlock")
+    place = next(n for n, step in enumerate(day.processes["bk_unlock"].steps) if step.name == "paging")
+    took = day.first.outcome.step_ms[rows, place]
+    return float(np.median(took[took >= 0]))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "of", "factor"),
+    [
+        ("bike_sharing.timers.drx_s", 25.6, paging_ms, 5.0),
+        ("bike_sharing.trips_per_bike_day.weekday", 6.0, lambda d: len(of_process(d, "bk_unlock")), 1.6),
+        ("bike_sharing.reports.riding_period_s", 20.0, lambda d: len(of_process(d, "bk_ride_position")), 2.0),
+        ("bike_sharing.reports.parked_period_s", 3600.0, lambda d: len(of_process(d, "bk_ride_position")), 1.3),
+        ("bike_sharing.trip.speed_kmh", 40.0, lambda d: len(events.stays(d, np.zeros(240, int))[0]), 1.2),
+        ("video.bit_rates_mbps", (8.0, 16.0), lambda d: d.video.megabit[d.video.ok].mean(), 2.0),
+        ("video.session_min_median", 48.0, lambda d: d.video.watch_s[d.video.ok].mean(), 2.0),
+        ("video.start_threshold_s", 40.0, lambda d: np.median(d.video.first_frame_s), 1.5),
+        ("smoke_sensor.alarm.real_fire_per_million_device_days", 1e6, lambda d: len(of_process(d, "ss_alarm")), 5.0),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_law_that_is_larger_moves_what_it_is_of(
+    area: Area, place: str, value: object, of: Callable[[Day], float], factor: float
+) -> None:
+    assert of(live(under(area, place, value))) > factor * max(of(live(area)), 1.0)
+
+
+def test_a_sensor_is_online_as_long_as_its_lifetime(area: Area) -> None:
+    short = under(area, "smoke_sensor.timers.lwm2m_lifetime_s", 43_200.0)
+    day = live(short)
+    told = next(v for name, _, v in terminal.tell(short, day, short.devices.battery)[0] if "lifetime" in name)
+    assert set(told.tolist()) == {0.5}
+    online = [
+        d.presence.online[area.devices.service[d.presence.device] == SENSOR].mean() for d in (day, live(area))
+    ]
+    assert online[0] == pytest.approx(0.5, abs=0.1)
+    assert online[1] > 0.95
+    updates = "upd_ok/upd_req"
+    assert ratio(day, updates) < 0.1 < 0.9 < ratio(live(area), updates)  # 4.04: the registration has lapsed
+
+
+def test_sources_are_those_of_the_file(area: Area) -> None:
+    assert under(area, "video.sources", ("news", "opera")).plan.names["program_source"] == ("news", "opera")

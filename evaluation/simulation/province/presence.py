@@ -30,9 +30,9 @@ class Presence:
 
 
 def begin(area: Area) -> Known:
-    """Return what is known before the first day: all devices were heard of, somewhere within their period."""
-    size = len(area.devices)
-    return Known(-area.devices.heartbeat_s * 0.5, np.ones(size, bool), area.home_cell.copy())
+    """Return what is known before the first day: every device was heard when it was due."""
+    at = area.devices
+    return Known(at.phase_s - at.heartbeat_s, np.ones(len(at), bool), area.home_cell.copy())
 
 
 def follow(
