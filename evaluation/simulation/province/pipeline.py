@@ -111,6 +111,18 @@ class Day:
         return (self.first, self.again, *self.more)
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What all steps of a day ask for. charge: of each device's battery in the morning, %."""
+
+    area: Area
+    day: int
+    faults: list[Happening]
+    all_day: Daylong
+    charge: np.ndarray
+    processes: Mapping[str, Process]
+
+
 @dataclass
 class AreaState:
     """What an area keeps from day to day. battery: charge, %; weak: whose cells a fault had spoilt at midnight.
@@ -151,7 +163,7 @@ def live(
     trips = trips.take(~wander.is_away(all_day, trips.bike, trips.start_s))
     replaced, weak = _new_cells(all_day, state.weak)
     charge = np.where(replaced, _FULL, state.battery)
-    where = (state.parked, trips)
+    where, scene = (state.parked, trips), Scene(area, day, faults, all_day, charge, processes)
     ends, logins = keepalive.follow(area, day, faults, charge=charge, where=where)
     reboots, booted, registers = restarts.follow(area, day, all_day, where=where)
     attempts = joined(
@@ -163,13 +175,13 @@ def live(
             background.live(area, day, rng),
         ]
     )
-    walks, follows = _all_walks(area, day, wander.taken(area, all_day, attempts), faults, charge, processes)
+    walks, follows = _all_walks(scene, wander.taken(area, all_day, attempts))
     first, again = walks[:2]
     heard = _count_heartbeats(area, first, again, follows)
-    whole, beats = _continuity(area, day, state.beats, first, heard, faults, processes)
+    whole, beats = _continuity(scene, state.beats, first, heard)
     ends = keepalive.joined_ends([ends, booted, *(keepalive.by_failure(w.moment) for w in walks[1:])])
-    seen, known = _follow(area, day, state.known, walks, ends, all_day)
-    registered = _registered(area, day, state.served_s, walks, faults, all_day)
+    seen, known = _follow(scene, state.known, walks, ends)
+    registered = _registered(scene, state.served_s, walks)
     done = Day(
         day, first, again, walks[2:], seen, known, _count_online(seen, all_day), registered, ends,
         keepalive.counted(ends), expose_at(area, faults, np.arange(len(area.devices)), report_moments_s(area, day)),
@@ -180,39 +192,28 @@ def live(
     return done, AreaState(after, known, state.battery, weak, beats, registered.last_s)
 
 
-def _all_walks(
-    area: Area, day: int, attempts: Attempts, faults: list[Happening], charge: np.ndarray,
-    processes: Mapping[str, Process],
-) -> tuple[tuple[Walked, ...], np.ndarray]:  # fmt: skip
+def _all_walks(scene: Scene, attempts: Attempts) -> tuple[tuple[Walked, ...], np.ndarray]:
     """Walk attempts, and what follows failed ones until nothing does; the first attempt of each of the second walk."""
-    alarm = area.plan.patterns.smoke_sensor.alarm
-    dice = generator(area.plan, 6, area.number, day)
-    walks = [_walked(area, attempts, faults, charge, dice, processes)]
+    area, alarm = scene.area, scene.area.plan.patterns.smoke_sensor.alarm
+    walks = [_walked(scene, attempts, generator(area.plan, 6, area.number, scene.day))]
     background.read_gauges(walks[0].moment)
     more, follows = retries.follow_up(walks[0].moment, walks[0].outcome, alarm=alarm, turn=0)
     while len(more) or len(walks) == 1:
-        turn, dice = len(walks), generator(area.plan, 7, area.number, day, len(walks))
-        walks.append(_walked(area, more, faults, charge, dice, processes))
+        turn = len(walks)
+        walks.append(_walked(scene, more, generator(area.plan, 7, area.number, scene.day, turn)))
         more, _ = retries.follow_up(walks[turn].moment, walks[turn].outcome, alarm=alarm, turn=turn)
     return tuple(walks), follows
 
 
-def _walked(
-    area: Area,
-    attempts: Attempts,
-    faults: list[Happening],
-    charge: np.ndarray,
-    dice: np.random.Generator,
-    processes: Mapping[str, Process],
-) -> Walked:
-    found = moment.find(area, attempts, faults, charge=charge, dice=dice)
-    outcome = walk(found, processes)
+def _walked(scene: Scene, attempts: Attempts, dice: np.random.Generator) -> Walked:
+    found = moment.find(scene.area, attempts, scene.faults, charge=scene.charge, dice=dice)
+    outcome = walk(found, scene.processes)
     heard = outcome.ok.copy()
-    for name, process in processes.items():
+    for name, process in scene.processes.items():
         late = [step.seq for step in process.steps if step.name in _AFTER_CONTACT]
         heard |= (attempts.process == name) & np.isin(outcome.failed_step, late)
     heard &= found.of("server_wrong", np.arange(len(attempts))) == 0
-    return Walked(found, outcome, heard, _motor(found, outcome, processes), *_fixes(found, dice))
+    return Walked(found, outcome, heard, _motor(found, outcome, scene.processes), *_fixes(found, dice))
 
 
 def _motor(found: Moment, outcome: Outcome, processes: Mapping[str, Process]) -> np.ndarray:
@@ -285,36 +286,31 @@ def _count_heartbeats(area: Area, first: Walked, again: Walked, follows: np.ndar
     return at
 
 
-def _continuity(
-    area: Area, day: int, beats: Beats, first: Walked, heard_s: np.ndarray, faults: list[Happening],
-    processes: Mapping[str, Process],
-) -> tuple[Continuity, Beats]:  # fmt: skip
+def _continuity(scene: Scene, beats: Beats, first: Walked, heard_s: np.ndarray) -> tuple[Continuity, Beats]:
     """Follow the heartbeats of sensors; a lost one blames what acts on the step where it was lost."""
-    attempts = first.moment.attempts
+    attempts, faults = first.moment.attempts, scene.faults
     rows = np.flatnonzero(first.moment.own & (attempts.process == "ss_heartbeat"))
     blamed, lost = np.full(len(rows), -1), np.isnan(heard_s[rows])
     blamed[lost] = blame.of_attempts(
-        first.moment, first.outcome, processes["ss_heartbeat"], rows[lost], faults=faults, other={}
+        first.moment, first.outcome, scene.processes["ss_heartbeat"], rows[lost], faults=faults, other={}
     )
     return continuity.follow(
-        area, day, beats, device=attempts.device[rows], at_s=attempts.at_s[rows], heard_s=heard_s[rows],
-        blame=blamed, faults=faults,
+        scene.area, scene.day, beats, device=attempts.device[rows], at_s=attempts.at_s[rows],
+        heard_s=heard_s[rows], blame=blamed, faults=faults,
     )  # fmt: skip
 
 
-def _follow(
-    area: Area, day: int, known: Known, walks: tuple[Walked, ...], ends: Ends, all_day: Daylong
-) -> tuple[Presence, Known]:
+def _follow(scene: Scene, known: Known, walks: tuple[Walked, ...], ends: Ends) -> tuple[Presence, Known]:
     """Follow who is online by what the platform hears; a session that is lost is an attempt it does not hear."""
     parts = [(w, np.flatnonzero(w.moment.own & ~w.moment.silent)) for w in walks]
     lost = np.flatnonzero(ends.lost)
     return presence.follow(
-        area, day, known,
+        scene.area, scene.day, known,
         device=np.concatenate([*(w.moment.attempts.device[rows] for w, rows in parts), ends.device[lost]]),
         at_s=np.concatenate([*(w.moment.attempts.at_s[rows] for w, rows in parts), ends.at_s[lost]]),
         heard=np.concatenate([*(w.heard[rows] for w, rows in parts), np.zeros(len(lost), bool)]),
         cell=np.concatenate([*(w.moment.cell[rows] for w, rows in parts), ends.cell[lost]]),
-        lifetime_ratio=all_day.at_quarters("lifetime_ratio"),
+        lifetime_ratio=scene.all_day.at_quarters("lifetime_ratio"),
     )  # fmt: skip
 
 
@@ -329,13 +325,10 @@ def _count_online(seen: Presence, all_day: Daylong) -> Tally:
     return tally
 
 
-def _registered(
-    area: Area, day: int, served_s: np.ndarray, walks: tuple[Walked, ...], faults: list[Happening],
-    all_day: Daylong,
-) -> Registered:  # fmt: skip
+def _registered(scene: Scene, served_s: np.ndarray, walks: tuple[Walked, ...]) -> Registered:
     parts = [(w.moment.attempts, np.flatnonzero(w.moment.own & w.moment.served)) for w in walks]
     return registration.follow(
-        area, day, served_s, faults, all_day,
+        scene.area, scene.day, served_s, scene.faults, scene.all_day,
         device=np.concatenate([attempts.device[rows] for attempts, rows in parts]),
         at_s=np.concatenate([attempts.at_s[rows] for attempts, rows in parts]),
     )  # fmt: skip

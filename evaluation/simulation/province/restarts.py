@@ -25,7 +25,7 @@ def follow(
     each = rng.poisson(often[device, quarter])
     device, quarter = np.repeat(device, each), np.repeat(quarter, each)
     at = day * DAY_S + (quarter + rng.random(len(device))) * GRID_S
-    parts = [_registers(area, day, device, at, service, where) for service in _TRIES]
+    parts = [_registers(device[own], at[own], service, where) for service, own in _by_service(area, device)]
     x, y, _ = bikes.where(device, at, *where)
     cell = area.nrsrp(device, x, y).argmax(axis=1) if len(device) else device
     broker = (area.devices.service[device] == 1) & ~moment.lwm2m_fleet(area, device)
@@ -35,13 +35,16 @@ def follow(
     return np.bincount(device, minlength=len(area.devices)), ends, joined(parts)
 
 
-def _registers(
-    area: Area, day: int, device: np.ndarray, at_s: np.ndarray, service: int, where: tuple[Parked, Trips]
-) -> Attempts:
+def _by_service(area: Area, device: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    return [(service, np.flatnonzero(area.devices.service[device] == service)) for service in _TRIES]
+
+
+def _registers(device: np.ndarray, at_s: np.ndarray, service: int, where: tuple[Parked, Trips]) -> Attempts:
+    """Return the registrations after restarts at some moments, those of the same day."""
     process, tries = _TRIES[service]
-    own = np.flatnonzero(area.devices.service[device] == service)
-    which, turn = np.repeat(own, tries), np.tile(np.arange(tries), len(own))
+    which, turn = np.repeat(np.arange(len(device)), tries), np.tile(np.arange(tries), len(device))
     at = at_s[which] + _BOOT_S + _NEXT_S * turn
-    which, at = which[at < (day + 1) * DAY_S], at[at < (day + 1) * DAY_S]
+    same_day = np.floor(at / DAY_S) == np.floor(at_s[which] / DAY_S)
+    which, at = which[same_day], at[same_day]
     x, y, extra = bikes.where(device[which], at, *where)
     return made(device[which], at, process, x, y, extra_db=extra)
