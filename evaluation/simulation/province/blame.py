@@ -14,7 +14,7 @@ from evaluation.simulation.province.walk import STEPS, Outcome
 Acts = frozenset[str]
 NOTHING: Acts = frozenset()
 SILENT: Acts = frozenset({"sim_absent", "misused", "battery_level"})
-_SIGNAL: Acts = frozenset({"attenuation_db", "antenna_loss_db", "cell_outage"})
+_SIGNAL: Acts = frozenset({"attenuation_db", "antenna_loss_db", "cell_outage", "tampered"})
 _RADIO: Acts = _SIGNAL | {"noise_power_db", "interference_power_db"}
 _UP, _DOWN = frozenset({"offered_load_ul", "capacity"}), frozenset({"offered_load_dl", "capacity"})
 _ACCESS: Acts = _RADIO | {"offered_load_nprach", "capacity"}
