@@ -244,7 +244,7 @@ BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
     (
         "fault_catalogue",
         lambda c: entry(c["faults"], "f_antenna_feeder").update(services=["smoke"]),
-        "f_antenna_feeder: services must be of bike_sharing, phone, smoke_sensor, video, but has smoke; the nearest is smoke_sensor",
+        "f_antenna_feeder: services must be of bike_sharing, phone, smoke_sensor, video, but has smoke; the nearest",
     ),
 ]
 
