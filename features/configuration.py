@@ -136,8 +136,9 @@ def _laid_over(under: dict[str, Any], own: dict[str, Any], model: type[BaseModel
     whole = dict(under)
     for key, value in own.items():
         part, held = _part(model, key), under.get(key)
-        both = part and isinstance(value, dict) and isinstance(held, dict)
-        whole[key] = _laid_over(held, value, part) if part and both else value
+        if part and isinstance(value, dict) and isinstance(held, dict):
+            value = _laid_over(held, value, part)
+        whole[key] = value
     return whole
 
 

@@ -32,3 +32,19 @@ def simulate_province(
     )
     done = province.simulate(out, files=files, devices=devices, days=days, seed=seed)
     typer.echo(f"{done.text()}\n{out}")
+
+
+def draw_day(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `iotlens simulate province` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write.")] = Path("day.html"),
+    workspace: Annotated[Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE")] = Path(
+        "workspace"
+    ),
+    cause: Annotated[str | None, typer.Option(help="Of this fault alone, by its id.")] = None,
+) -> None:
+    """Draw a fault of a province, the KQI that shows it most, and its indicators (loaded with --targets, and built)."""
+    from evaluation import day, province_day
+
+    page = province_day.draw(directory, workspace, cause=cause)
+    day.write_page(page, out, simulated=True)
+    typer.echo("\n".join((f"{page.heading} (simulated)", *page.told, str(out))))

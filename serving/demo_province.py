@@ -53,7 +53,5 @@ def _load(directory: Path, workspace: Path, say: Say) -> None:
 def _draw(directory: Path, workspace: Path, page: Path, say: Say) -> None:
     from evaluation import day, province_day
 
-    day.write_page(
-        province_day.draw(directory, workspace), page, title="A fault, a KQI, its indicators (simulated)"
-    )
+    day.write_page(province_day.draw(directory, workspace), page, simulated=True)
     say("day", f"{page.resolve()} (simulated)")

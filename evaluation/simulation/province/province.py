@@ -1,6 +1,5 @@
 """`iotlens simulate province`: every tracking area by itself, day by day; shared elements are added up at the end."""
 
-import logging
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +28,6 @@ from evaluation.simulation.whole import check_counts, check_free, made_whole
 from features.lake import SIMULATED
 from features.province import TARGETS
 
-logger = logging.getLogger(__name__)
 _FOLDERS = ("counters", "terminal", "events", "flows")
 _AT_ONCE = 8  # areas whose counters are in memory together
 _ONE_FILE = ("truth", "device_truth", "membership", "cases", "kqi")
@@ -82,9 +80,7 @@ def simulate(
         for made in (left, *(folder / name for name in _FOLDERS)):
             made.mkdir()
         job = Job(plan, faults, tuple(shared_happenings(plan, faults)), noise, folder, left)
-        done = _write(job, workers or os.cpu_count() or 1)
-    logger.info("%s in %s", done.text(), out)
-    return done
+        return _write(job, workers or os.cpu_count() or 1)
 
 
 def _placed(plan: Plan, faults: ProvinceFaults, path: Path) -> ProvinceFaults:
