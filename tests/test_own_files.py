@@ -103,6 +103,21 @@ def test_a_law_that_only_readers_are_told_is_not_changed_in_vain(tmp_path: Path)
     assert read_faults(own(tmp_path, "traffic_patterns: {smoke_sensor: {heartbeat_phase: by chance}}"))
 
 
+@pytest.mark.parametrize(
+    ("law", "told"),
+    [
+        ("{video: {session_min_median: -1}}", r"video\.session_min_median: must be finite and at least 0, but is -1"),
+        ("{video: {bit_rates_mbps: [0, 2]}}", r"video\.bit_rates_mbps: must be above 0, but has 0"),
+        ("{smoke_sensor: {battery: {capacity_mah: 0}}}", r"smoke_sensor\.battery\.capacity_mah: must be above 0"),
+        ("{smoke_sensor: {alarm: {repeat_every_s: [30, 10]}}}", r"repeat_every_s: must keep low <= high"),
+        (f"{{video: {{session_hour_profile: {[0] * 24}}}}}", r"session_hour_profile: an hour must be above 0"),
+    ],
+)  # fmt: skip
+def test_a_law_of_traffic_that_none_can_have_is_refused(tmp_path: Path, law: str, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"own\.yaml: traffic_patterns\..*{told}"):
+        read_faults(own(tmp_path, f"traffic_patterns: {law}"))
+
+
 def test_settings_need_only_what_they_change_and_are_refused_where_no_province_comes_of_them(
     tmp_path: Path,
 ) -> None:
