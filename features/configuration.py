@@ -145,12 +145,14 @@ def _laid_over(under: dict[str, Any], own: dict[str, Any], model: type[BaseModel
 def _unread(
     own: dict[str, Any], under: dict[str, Any], model: type[BaseModel], place: str = ""
 ) -> Iterator[str]:
-    """Yield the keys of parts that pass over unknown ones, which neither the model nor the default has."""
+    """Yield the keys of parts that pass over unknown ones, whose change would do nothing: words alone may change."""
     for key, value in own.items():
-        part, held = _part(model, key), under.get(key)
-        known = {*under, *_known_keys(model)}
+        part, held, known = _part(model, key), under.get(key), _known_keys(model)
         if key not in known and model.model_config.get("extra") == "ignore":
-            yield f"unknown key '{place}{key}'; {nearest(str(key), known)}"
+            if key not in under:
+                yield f"unknown key '{place}{key}'; {nearest(str(key), known)}"
+            elif value != held and not isinstance(value, str):
+                yield f"'{place}{key}' tells readers alone, so a change of it would do nothing; leave it out"
         elif part and isinstance(value, dict) and isinstance(held, dict):
             yield from _unread(value, held, part, f"{place}{key}.")
 

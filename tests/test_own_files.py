@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from evaluation.simulation.province.catalogue import read_faults
 from evaluation.simulation.province.noise import read_noise
+from evaluation.simulation.province.settings import read_settings
 from features.configuration import find_config
 from serving.cli import app
 
@@ -91,6 +92,52 @@ def test_a_law_of_traffic_that_is_not_one_is_told_with_the_nearest(tmp_path: Pat
         ValueError, match=r"unknown key 'traffic_patterns\.bike_sharing\.trip\.sped_kmh'; .* speed_kmh"
     ):
         read_faults(path)
+
+
+def test_a_law_that_only_readers_are_told_is_not_changed_in_vain(tmp_path: Path) -> None:
+    changed_in_vain = "traffic_patterns: {smoke_sensor: {payload_bytes: {heartbeat_up: 600}}}"
+    with pytest.raises(
+        ValueError, match=r"'traffic_patterns\.smoke_sensor\.payload_bytes' tells readers alone"
+    ):
+        read_faults(own(tmp_path, changed_in_vain))
+    assert read_faults(own(tmp_path, "traffic_patterns: {smoke_sensor: {heartbeat_phase: by chance}}"))
+
+
+@pytest.mark.parametrize(
+    ("law", "told"),
+    [
+        ("{video: {session_min_median: -1}}", r"video\.session_min_median: must be finite and at least 0, but is -1"),
+        ("{video: {bit_rates_mbps: [0, 2]}}", r"video\.bit_rates_mbps: must be above 0, but has 0"),
+        ("{smoke_sensor: {battery: {capacity_mah: 0}}}", r"smoke_sensor\.battery\.capacity_mah: must be above 0"),
+        ("{smoke_sensor: {alarm: {repeat_every_s: [30, 10]}}}", r"repeat_every_s: must keep low <= high"),
+        (f"{{video: {{session_hour_profile: {[0] * 24}}}}}", r"session_hour_profile: an hour must be above 0"),
+    ],
+)  # fmt: skip
+def test_a_law_of_traffic_that_none_can_have_is_refused(tmp_path: Path, law: str, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"own\.yaml: traffic_patterns\..*{told}"):
+        read_faults(own(tmp_path, f"traffic_patterns: {law}"))
+
+
+def test_settings_need_only_what_they_change_and_are_refused_where_no_province_comes_of_them(
+    tmp_path: Path,
+) -> None:
+    few = read_settings(own(tmp_path, "apps: {video: 3}"))
+    assert (few.apps.video, few.apps.smoke_sensor, few.cdn_nodes) == (3, 3, 3)
+    for text, told in (
+        ("apps: {video: 0}", "apps.video: Input should be greater than or equal to 1"),
+        ("site_distance_km: [3, 1]", r"site_distance_km: a range must keep 0 < low <= high"),
+        (
+            "counter_window_s: {cell: 900}",
+            "counter_window_s: every scope must have a window, but device, tac",
+        ),
+        (
+            "smoke_place_share: {windw: 1}",
+            "smoke_place_share.windw.* must be one of .* the nearest is window",
+        ),
+        ("share: {smoke_sensor: 0, bike_sharing: 0, video: 0}", "share: one of the shares must be above 0"),
+    ):
+        with pytest.raises(ValueError, match=rf"own\.yaml: {told}"):
+            read_settings(own(tmp_path, text))
 
 
 def test_a_place_that_the_province_has_not_is_told_with_the_file(tmp_path: Path) -> None:

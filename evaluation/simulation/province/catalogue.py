@@ -1,7 +1,9 @@
 """A file of faults as the simulation reads it: mechanisms, the laws of traffic, and which faults to draw."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
 
@@ -191,6 +193,7 @@ def read_faults(path: Path) -> ProvinceFaults:
 
 def faults_broken(faults: ProvinceFaults) -> Iterator[str]:
     """Yield each rule that keeps the faults of a file from being simulated: the id or key, the rule, the fact."""
+    yield from laws_broken(faults.patterns)
     for fault in faults.faults:
         yield from broken(fault, drawn=faults.draw)
     ids = [fault.id for fault in faults.faults]
@@ -198,3 +201,31 @@ def faults_broken(faults: ProvinceFaults) -> Iterator[str]:
     for key, name in [*named, *(("severities", name) for name in faults.severities)]:
         if name not in ids:
             yield f"{key}: must name a fault of the file, but names {name}; {nearest(name, ids)}"
+
+
+_DIVIDED_BY = ("capacity_mah", "usable_share", "bit_rates_mbps")  # must be above 0
+
+
+def laws_broken(patterns: TrafficPatterns) -> Iterator[str]:
+    """Yield each figure of the laws of traffic that none can have: the key, the rule, the fact."""
+    for key, figures in _figures(patterns.model_dump(), "traffic_patterns"):
+        least = min(figures)
+        if not (least >= 0 and max(figures) < math.inf):
+            yield f"{key}: must be finite and at least 0, but is {', '.join(f'{one:g}' for one in figures)}"
+        elif key.endswith(_DIVIDED_BY) and least == 0:
+            yield f"{key}: must be above 0, but has 0"
+        elif "hour_profile" in key and not sum(figures):
+            yield f"{key}: an hour must be above 0, but none is"
+        elif key.endswith("repeat_every_s") and figures[0] > figures[1]:
+            yield f"{key}: must keep low <= high, but is {figures[0]:g}, {figures[1]:g}"
+
+
+def _figures(part: Any, key: str) -> Iterator[tuple[str, tuple[float, ...]]]:  # Any: of a dumped model
+    """Yield the key and the figures of each law, one or several."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            yield from _figures(value, f"{key}.{name}")
+    elif isinstance(part, tuple) and part and not isinstance(part[0], str):
+        yield key, part
+    elif isinstance(part, int | float):
+        yield key, (part,)
