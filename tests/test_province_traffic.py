@@ -7,7 +7,7 @@ import pytest
 from tiny_province import SENSOR, invented, live, of_alarms, of_process, ratio, shipped, small_area, under
 
 from evaluation.simulation.province import events, quality, terminal
-from evaluation.simulation.province.catalogue import ProvinceFaults
+from evaluation.simulation.province.catalogue import ProvinceFaults, laws_broken
 from evaluation.simulation.province.pipeline import Day
 from evaluation.simulation.province.topology import Area
 
@@ -141,3 +141,10 @@ def test_a_sensor_is_online_as_long_as_its_lifetime(area: Area) -> None:
 
 def test_sources_are_those_of_the_file(area: Area) -> None:
     assert under(area, "video.sources", ("news", "opera")).plan.names["program_source"] == ("news", "opera")
+
+
+def test_shares_of_periods_that_are_all_0_are_refused(area: Area) -> None:
+    nobody = {"heartbeat_period_s": {3600.0: 0.0}}
+    patterns = area.plan.patterns
+    broken = patterns.model_copy(update={"smoke_sensor": patterns.smoke_sensor.model_copy(update=nobody)})
+    assert any("heartbeat_period_s: a share must be above 0" in told for told in laws_broken(broken))

@@ -208,6 +208,8 @@ _DIVIDED_BY = ("capacity_mah", "usable_share", "bit_rates_mbps")  # must be abov
 
 def laws_broken(patterns: TrafficPatterns) -> Iterator[str]:
     """Yield each figure of the laws of traffic that none can have: the key, the rule, the fact."""
+    if not sum(patterns.smoke_sensor.heartbeat_period_s.values()):
+        yield "traffic_patterns.smoke_sensor.heartbeat_period_s: a share must be above 0, but none is"
     for key, figures in _figures(patterns.model_dump(), "traffic_patterns"):
         least = min(figures)
         if not (least >= 0 and max(figures) < math.inf):
