@@ -1,4 +1,7 @@
-"""One window told twice: of a scope's counter by one element, the delivery received last counts, whole.
+"""What two rows tell of one moment of a scope's counter by one element: which of them counts.
+
+Of one window told twice the delivery received last counts, whole. Of windows of two lengths the shorter count
+(features/counter_overlaps.py).
 
 What an element told of a counter in a window (one row, or all bins of a sketch) stands or falls together. The same
 numbers again are duplicates; of other numbers the ones received last win, of two received at once the later told.
@@ -9,10 +12,10 @@ from pathlib import Path
 
 import duckdb
 
-from features import lake
+from features import counter_overlaps, lake
 from features.duck import listed
 
-_KEY = "scope, scope_id, window_start, window_s, counter, element"
+_KEY = counter_overlaps.KEY
 _SETTLED = "settled before"  # in place of a rule, while others are asked
 _NUMBERS = "coalesce(bin, -1000000), numerator, coalesce(denominator, -1)"
 _GROUP = (
@@ -28,7 +31,8 @@ def settle(
     *,
     source: str,
 ) -> None:
-    """Give the rows of `judged` that another delivery beats their rule, and make `lost` of rows of others they beat.
+    """Give the rows of `judged` that another delivery beats their rule, and make `lost`: rows of others that they
+    beat, with the `rule` by which.
 
     source: of these rows. Where it lay in the lake before, what others took the place of then stays so.
     """
@@ -53,17 +57,13 @@ def _meet(
     marks: Sequence[Path],
 ) -> None:
     _settle_within(connection)
+    counter_overlaps.settle_within(connection)
     files = _near(connection, workspace, others)
-    nothing = "SELECT * EXCLUDE (rule) FROM judged WHERE false"
     if not files:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {nothing}")
+        connection.execute("CREATE OR REPLACE TEMP TABLE lost AS SELECT * FROM judged WHERE false")
         return
-    first, last = (f"(SELECT {end}(window_start) FROM judged WHERE rule IS NULL)" for end in ("min", "max"))
-    there = f"({visible_sql(files, marks)}) WHERE window_start BETWEEN {first} AND {last}"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM {there} AND ({_KEY}) IN"
-        f" (SELECT ({_KEY}) FROM judged WHERE rule IS NULL)"
-    )
+    _open_there(connection, f"({visible_sql(files, marks)})")
+    counter_overlaps.settle_across(connection)
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE meetings AS
@@ -79,7 +79,20 @@ def _meet(
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE lost AS
-        SELECT there.* FROM there JOIN meetings USING ({_KEY}) WHERE wins AND NOT same"""
+        SELECT there.*, 'superseded' AS rule FROM there JOIN meetings USING ({_KEY}) WHERE wins AND NOT same
+        UNION ALL
+        SELECT there.*, '{counter_overlaps.RULE}' FROM there SEMI JOIN overlapped USING ({_KEY})"""
+    )
+
+
+def _open_there(connection: duckdb.DuckDBPyConnection, visible: str) -> None:
+    """Make `there`: the rows of others, of what `judged` tells of, in the time of which it tells."""
+    line, end = counter_overlaps.LINE, counter_overlaps.END
+    told = "FROM judged WHERE rule IS NULL"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM {visible}"
+        f" WHERE window_start < (SELECT max({end}) {told}) AND {end} > (SELECT min(window_start) {told})"
+        f" AND ({line}) IN (SELECT ({line}) {told})"
     )
 
 

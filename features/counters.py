@@ -305,7 +305,7 @@ _QUARANTINED = f"""
         LEFT JOIN ragged ON ragged.row = judged.row AND rule = 'ragged_row'
         WHERE rule IS NOT NULL
         UNION ALL
-        SELECT source, row, counter, 'superseded', CAST(to_json(struct_pack({
+        SELECT source, row, counter, rule, CAST(to_json(struct_pack({
     ", ".join(f"{c.name} := {c.name}" for c in COUNTERS)
 })) AS VARCHAR) FROM lost
     ) JOIN paths USING (source) ORDER BY ALL"""
