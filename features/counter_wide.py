@@ -195,7 +195,8 @@ def _steps(wide: Wide, one: Raw, told: Told) -> Told:
     line = file[~told.gap & (told.found == "")]
     if len(before):
         line = pd.concat([before[["scope_id", "element", "window_start", "reading", "place"]], line])
-    line = line.sort_values(["scope_id", "element", "window_start", "place"], kind="stable")
+    order = ["scope_id", "element", "window_start", "place", "reading"]  # of two files the greater was read later
+    line = line.sort_values(order, kind="stable")
     last = line.groupby(["scope_id", "element"], dropna=False)[["window_start", "reading"]].shift()
     age_s = (line["window_start"] - last["window_start"]).dt.total_seconds().to_numpy()
     step = (line["reading"] - last["reading"]).to_numpy(dtype="float64")

@@ -168,7 +168,7 @@ def _one(
     )
     quarantined = dict(sorted(counts.items()))
     first, last = _span(connection, readings)
-    told = [plan.reading, used, quarantined, lost]
+    told = [plan.reading, used, quarantined, lost, _content(connection, readings)]
     record = lake.Delivery(
         source=content.source,
         kind=KIND,
@@ -244,6 +244,26 @@ def _previous(plan: _Plan, source: str, known: Mapping[str, lake.Delivery]) -> p
     assert plan.mapping is not None
     own = told[(told["vendor"] == plan.mapping.vendor) & (told["scope"] == plan.mapping.scope)]
     return own.drop(columns=["vendor", "scope"])
+
+
+def _content(connection: duckdb.DuckDBPyConnection, readings: pd.DataFrame) -> list[int]:
+    """Return sums of hashes of what a delivery would commit: a file that heals may tell as many rows, but others.
+
+    `received` is left out: where a file does not tell it, it is the age of a copy.
+    """
+    judged = ", ".join(f"judged.{column.name}" for column in COUNTERS if column.name != "received")
+    tables = {
+        "judged": f"judged.row, judged.rule, {judged}",
+        "lost": "lost.source, lost.row, lost.counter, lost.bin, lost.rule",
+    }
+    if len(readings):
+        connection.register("kept", readings)
+        tables["kept"] = ", ".join(f'kept."{name}"' for name in readings.columns)
+    sums = (
+        connection.execute(f"SELECT sum(hash({columns})) FROM {table}").fetchall()
+        for table, columns in tables.items()
+    )
+    return [int(one or 0) for ((one,),) in sums]
 
 
 def _span(connection: duckdb.DuckDBPyConnection, readings: pd.DataFrame) -> tuple[str, str]:

@@ -96,6 +96,18 @@ def test_files_in_the_wrong_order_heal_when_they_are_delivered_again(tmp_path: P
     assert again.unchanged == 2
 
 
+def test_a_healed_file_of_as_many_rows_but_other_numbers_is_noticed(tmp_path: Path) -> None:
+    read(tmp_path, line("08:15", "20", "19"), name="a.csv")
+    goes_on, never_heals = line("08:30", "30", "28"), line("08:30", "7", "6").replace("c1", "c2")
+    first = read(tmp_path, goes_on, never_heals, name="b.csv")
+    assert rises(tmp_path) == [(9, 10)]
+    read(tmp_path, line("08:00", "10", "9"), line("08:15", "24", "22"), name="c.csv")  # read again later
+    done = read(tmp_path, goes_on, never_heals, name="b.csv")
+    assert (done.replaced, done.used, done.quarantined) == (1, first.used, first.quarantined)
+    assert rises(tmp_path) == [(6, 6)]
+    assert read(tmp_path, goes_on, never_heals, name="b.csv").unchanged == 1
+
+
 def test_units_histograms_and_powers_are_converted(tmp_path: Path) -> None:
     rest = ";NIL;NIL;NIL;NIL;15;3;0;2;0;0;-117,5;40"
     done = read(tmp_path, f"01.03.2026 08:00;c1;enb-1;NIL;NIL{rest}")
