@@ -7,7 +7,6 @@ to be broken.
 
 import csv
 import gzip
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from features import counter_hints
 from features.duck import listed
-
-log = logging.getLogger(__name__)
 
 TEXTS = ("scope", "scope_id", "counter", "element", "vendor")
 TIMES = ("window_start", "received")
@@ -74,8 +72,8 @@ def _header(path: Path, *, delimiter: str, encoding: str, skip_lines: int) -> li
     return [name.removeprefix("\ufeff") for name in header]
 
 
-def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datetime) -> None:
-    """Make `raw` and `given` of a Parquet or CSV file in long form.
+def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datetime) -> str:
+    """Make `raw` and `given` of a Parquet or CSV file in long form; return which columns it lacks or should not have.
 
     received: where the file does not tell it itself. Raises ValueError: what is wrong, to follow its name.
     """
@@ -98,7 +96,6 @@ def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datet
             raise ValueError(f"is no Parquet of counters: {str(error).partition(chr(10))[0]}") from error
     register_ragged(connection, ragged)
     kinds = {name: kind for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()}
-    _warn(path, kinds)
     columns = ", ".join(
         f"{_expression(name, kinds, received)} AS {name}" for name in (*TEXTS, *TIMES, *NUMBERS)
     )
@@ -107,6 +104,9 @@ def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datet
         f"CREATE OR REPLACE TEMP VIEW given AS SELECT row, {_found(kinds)} AS found, {columns} FROM raw"
         f" UNION ALL SELECT row, 'ragged_row', {ragged_row} FROM ragged"
     )
+    wanted = [name for name in (*TEXTS, *TIMES, *NUMBERS) if name not in _OPTIONAL]
+    strange = [name for name in kinds if name not in (*wanted, *_OPTIONAL)]
+    return counter_hints.of_columns(wanted, list(kinds), unknown=strange)
 
 
 def register_ragged(connection: duckdb.DuckDBPyConnection, ragged: Sequence[tuple[int, str]]) -> None:
@@ -136,15 +136,6 @@ def _expression(name: str, kinds: Mapping[str, str], received: datetime) -> str:
 def _nothing(name: str) -> str:
     kind = "VARCHAR" if name in TEXTS else "TIMESTAMPTZ" if name in TIMES else "DOUBLE"
     return f"CAST(NULL AS {kind})"
-
-
-def _warn(path: Path, kinds: Mapping[str, str]) -> None:
-    """Say which columns a file lacks or should not have: the rules that its rows break do not name them."""
-    wanted = (*TEXTS, *TIMES, *NUMBERS)
-    strange = [name for name in kinds if name not in (*wanted, *_OPTIONAL)]
-    lacking = [name for name in wanted if name not in kinds and name not in _OPTIONAL]
-    if lacking or strange:
-        log.warning("%s: lacks columns %s; has unknown ones %s", path, lacking, strange)
 
 
 def _found(kinds: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 """A vendor's wide table as COUNTERS: columns become rows, units are converted, running counters become differences."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features import sketch
-from features.counter_mapping import Raw, Sample, VendorMapping, factor, raw_unit, split_header
+from features import counter_hints, sketch
+from features.counter_mapping import WINDOW, Raw, Sample, VendorMapping, factor, raw_unit, split_header
 from features.counter_reading import read_texts, register_ragged
 from features.indicators import Indicator, Mean, Ratio
 
-_WINDOW = "window_s"  # the denominator that is the window itself
 _WRAPS_WITHIN = 0.25  # of the range: a fall that means a longer step is a reset, not a wrap-around
 
 
@@ -52,10 +51,12 @@ def open_wide(
     *,
     received: datetime,
     indicators: Sequence[Indicator],
-    previous: pd.DataFrame,
-) -> pd.DataFrame:
-    """Make `raw` and `given` of a vendor's file, as `open_long` does; return its last readings, to be kept.
+    previous: Callable[[pd.DataFrame], pd.DataFrame],
+) -> tuple[pd.DataFrame, str]:
+    """Make `raw` and `given` of a vendor's file, as `open_long` does; return its last readings, to be kept, and which
+    columns it lacks.
 
+    previous: from rows with window_start and element to the readings of other files that may precede them.
     Raises ValueError: what is wrong, to follow the file's name.
     """
     layout = mapping.layout
@@ -67,18 +68,18 @@ def open_wide(
     register_ragged(connection, read.ragged)
     headers = {name: split_header(name) for name in read.table.column_names if name != "row"}
     texts = read.table.to_pandas().rename(columns={name: split for name, (split, _) in headers.items()})
-    missing = [name for name in mapping.columns if name not in texts]
-    if missing:
+    flaw = counter_hints.of_columns(list(mapping.columns), list(texts.columns.drop("row")), unknown=())
+    if flaw:
         given, readings = [_nothing(texts["row"], "missing_column")], _no_readings()
     else:
-        units = dict(headers.values())
-        wide = Wide(mapping, texts, units, _rows(texts, mapping, received), previous)
+        rows = _rows(texts, mapping, received)
+        wide = Wide(mapping, texts, dict(headers.values()), rows, previous(rows))
         given, readings = _given(wide, indicators)
     ragged = _nothing(pd.Series([row for row, _ in read.ragged], dtype="int64"), "ragged_row")
     tables = [pa.Table.from_pandas(part, schema=_SCHEMA, preserve_index=False) for part in [*given, ragged]]
     connection.register("long", pa.concat_tables(tables))
     connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
-    return readings
+    return readings.assign(vendor=mapping.vendor, scope=mapping.scope), flaw
 
 
 _SCHEMA = pa.schema(
@@ -156,7 +157,7 @@ def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[list[pd.DataFra
             told = _steps(wide, one, told)
         raws[one.raw] = told
     count = len(wide.rows)
-    raws[_WINDOW] = Told(
+    raws[WINDOW] = Told(
         np.full(count, float(wide.mapping.window_s)), np.full(count, ""), np.zeros(count, bool)
     )
     ratios = {one.counter: one.aggregate for one in indicators if isinstance(one.aggregate, Ratio)}
@@ -164,8 +165,6 @@ def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[list[pd.DataFra
     means = {one.counter: one.aggregate for one in indicators if isinstance(one.aggregate, Mean)}
     units = {one.counter: one.unit for one in indicators}
     for sample in wide.mapping.samples:
-        if sample.sample not in units:
-            raise ValueError(f"is mapped to the sample {sample.sample!r}, which no indicator has")
         unit = units[sample.sample]
         parts += list(_bins(wide, sample, unit)) if sample.bins else [_mean(wide, sample, unit, means)]
     made = [part.reindex(columns=_SCHEMA.names) for part in parts if part is not None]
@@ -195,7 +194,13 @@ def _steps(wide: Wide, one: Raw, told: Told) -> Told:
     line = file[~told.gap & (told.found == "")]
     if len(before):
         line = pd.concat([before[["scope_id", "element", "window_start", "reading", "place"]], line])
-    order = ["scope_id", "element", "window_start", "place", "reading"]  # of two files the greater was read later
+    order = [
+        "scope_id",
+        "element",
+        "window_start",
+        "place",
+        "reading",
+    ]  # of two files the greater was read later
     line = line.sort_values(order, kind="stable")
     last = line.groupby(["scope_id", "element"], dropna=False)[["window_start", "reading"]].shift()
     age_s = (line["window_start"] - last["window_start"]).dt.total_seconds().to_numpy()
@@ -230,16 +235,12 @@ def _ratio(wide: Wide, counter: str, ratio: Ratio, raws: Mapping[str, Told]) -> 
     if above is None or (below is None and ratio.denominator not in raws):
         return None
     assert below is not None
-    silent = above.gap & (below.gap | (ratio.denominator == _WINDOW))
+    silent = above.gap & (below.gap | (ratio.denominator == WINDOW))
     found = np.where(above.found != "", above.found, below.found)
     return _rows_of(wide, counter, ~silent, found=found, numerator=above.values, denominator=below.values)
 
 
 def _mean(wide: Wide, sample: Sample, unit: str, means: Mapping[str, Mean]) -> pd.DataFrame:
-    if sample.sample not in means:
-        raise ValueError(
-            f"tells a mean of {sample.sample}, of which indicators.yaml wants a quantile; map its bins"
-        )
     mean = _column(wide, str(sample.mean_column), sample.unit, unit)
     count = _column(wide, str(sample.samples_column), "1", "1")
     one = 10 ** (mean.values / 10) if means[sample.sample].average == "milliwatt" else mean.values

@@ -30,7 +30,7 @@ def ingest(
     from features import counters
 
     done = counters.ingest(sources, workspace, mapping=mapping)
-    _end(done.text(), bool(done.failures))
+    _end(done.text(), done.failed)
 
 
 @counters_app.command("membership")

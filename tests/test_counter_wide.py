@@ -8,6 +8,7 @@ from test_counters import visible
 
 from features import counter_tables, counters
 from features.counter_mapping import read_mapping
+from features.indicators import Ratio, all_indicators
 
 HEAD = (
     "Begin Time;NB Cell;eNodeB;NB.RRC.ConnEstabAtt;NB.RRC.ConnEstabSucc;NB.RACH.Att.CE0;NB.RACH.Succ.CE0;"
@@ -145,6 +146,53 @@ def test_what_is_wrong_with_a_wide_table_is_named(tmp_path: Path, rule: str, cha
     assert done.rows == done.used + sum(done.quarantined.values())
 
 
+def test_a_column_that_a_file_lacks_is_told_with_the_nearest_it_has(tmp_path: Path) -> None:
+    done = read(tmp_path, line("08:00", "10", "9"), head=HEAD.replace("NB.UL.Interf.N", "NB.UL.Interf.Count"))
+    assert done.failed
+    assert "lacks 'NB.UL.Interf.N' (the nearest is 'NB.UL.Interf.Count')" in done.text()
+    (hint,) = counter_tables.quarantined(tmp_path / "ws")["hint"]
+    assert "NB.UL.Interf.Count" in hint
+
+
+def test_a_first_file_of_running_counters_gives_its_readings_and_is_no_failure(tmp_path: Path) -> None:
+    done = read(tmp_path, line("08:00", "10", "9"))
+    assert (done.used, done.failed) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            ("raw: rrc_setup_att,", "raw: rrc_setup_at,"),
+            "'rrc_setup_at' of column 'NB.RRC.ConnEstabAtt' (the nearest",
+        ),
+        (
+            ("  - {raw: rrc_setup_att, column: NB.RRC.ConnEstabAtt, cumulative_bits: 32}\n", ""),
+            "map rrc_setup_att too",
+        ),
+        (("sample: rrc_setup_ms", "sample: rrc_setup_s"), "'rrc_setup_s' (the nearest is 'rrc_setup_ms')"),
+        (("unit: min}", "unit: dBm}"), "cell_available_s: a column in dBm cannot be told in s"),
+        (("sample: ul_in_dbm_15k", "sample: nrsrp_dbm"), "indicators.yaml wants a quantile"),
+    ],
+)
+def test_a_mapping_by_which_a_column_would_feed_nothing_is_refused(
+    tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
+    assert change[0] in text
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text(text.replace(*change))
+    with pytest.raises(ValueError, match=r"mine\.yaml: ") as refused:
+        read_mapping(mapping, tmp_path, all_indicators())
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["northlight_nb", "northlight_nb.yaml", "vendors/northlight_nb.yaml"])
+def test_an_unknown_mapping_is_told_with_the_nearest(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match="the nearest is 'northlight_enb'"):
+        read_mapping(Path(name), tmp_path, all_indicators())
+
+
 def test_the_hour_that_a_clock_change_repeats_is_ambiguous(tmp_path: Path) -> None:
     mapping = tmp_path / "berlin.yaml"
     text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
@@ -161,9 +209,7 @@ def test_the_hour_that_a_clock_change_repeats_is_ambiguous(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["northlight_enb", "auric_mme"])
 def test_every_mapping_of_ours_names_what_indicators_yaml_knows(name: str) -> None:
-    from features.indicators import Ratio, all_indicators
-
-    mapping = read_mapping(Path(name), Path("no-workspace"))
+    mapping = read_mapping(Path(name), Path("no-workspace"), all_indicators())
     ratios = [one.aggregate for one in all_indicators() if isinstance(one.aggregate, Ratio)]
     raws = {name for ratio in ratios for name in (ratio.numerator, ratio.denominator)}
     assert {one.raw for one in mapping.counters} <= raws
@@ -171,7 +217,7 @@ def test_every_mapping_of_ours_names_what_indicators_yaml_knows(name: str) -> No
 
 
 def test_counts_of_a_day_that_bear_their_end(tmp_path: Path) -> None:
-    mapping = read_mapping(Path("auric_mme"), Path("no-workspace"))
+    mapping = read_mapping(Path("auric_mme"), Path("no-workspace"), all_indicators())
     row = dict.fromkeys(mapping.columns, "") | {
         "periodEnd": "2026-03-01T08:05:00Z",
         "mmeName": "mme-1",
