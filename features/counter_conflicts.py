@@ -124,7 +124,8 @@ def reach_of(connection: duckdb.DuckDBPyConnection) -> Reach | None:
     sql = f"SELECT DISTINCT element {good} LIMIT {LISTED_ELEMENTS + 1}"
     elements = frozenset(element for (element,) in connection.execute(sql).fetchall())
     told = elements if len(elements) <= LISTED_ELEMENTS else frozenset()
-    return Reach(*(datetime.fromtimestamp(moment / 1e6, UTC) for moment in (first, end)), told)
+    start, finish = (datetime.fromtimestamp(moment / 1e6, UTC) for moment in (first, end))
+    return Reach(start, finish, told)
 
 
 def _same(one: str, other: str) -> str:

@@ -1,6 +1,6 @@
 """A vendor's wide table as COUNTERS: columns become rows, units are converted, running counters become differences."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from features import counter_hints, sketch
 from features.counter_mapping import WINDOW, Raw, Sample, VendorMapping, factor, raw_unit, split_header
-from features.counter_reading import read_texts, register_ragged
+from features.counter_reading import open_texts
 from features.indicators import Indicator, Mean, Ratio
 
+PART_ROWS = 50_000  # of a wide table that are worked on at a time
 _WRAPS_WITHIN = 0.25  # of the range: a fall that means a longer step is a reset, not a wrap-around
 
 
@@ -60,26 +61,52 @@ def open_wide(
     Raises ValueError: what is wrong, to follow the file's name.
     """
     layout = mapping.layout
-    read = read_texts(
-        path, delimiter=layout.delimiter, encoding=layout.encoding, skip_lines=layout.skip_lines
+    header = open_texts(
+        connection, path, delimiter=layout.delimiter, encoding=layout.encoding, skip_lines=layout.skip_lines
     )
-    connection.register("texts", read.table)
-    connection.execute("CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM texts")
-    register_ragged(connection, read.ragged)
-    headers = {name: split_header(name) for name in read.table.column_names if name != "row"}
-    texts = read.table.to_pandas().rename(columns={name: split for name, (split, _) in headers.items()})
-    flaw = counter_hints.of_columns(list(mapping.columns), list(texts.columns.drop("row")), unknown=())
+    headers = {name: split_header(name) for name in header}
+    names = {split: name for name, (split, _) in headers.items()}
+    flaw = counter_hints.of_columns(list(mapping.columns), list(names), unknown=())
+    connection.register("part", _SCHEMA.empty_table())
+    connection.execute("CREATE OR REPLACE TEMP TABLE long AS SELECT * FROM part")
+    kept = [_no_readings()]
     if flaw:
-        given, readings = [_nothing(texts["row"], "missing_column")], _no_readings()
+        connection.execute("INSERT INTO long BY NAME SELECT row, 'missing_column' AS found FROM raw")
     else:
-        rows = _rows(texts, mapping, received)
-        wide = Wide(mapping, texts, dict(headers.values()), rows, previous(rows))
-        given, readings = _given(wide, indicators)
-    ragged = _nothing(pd.Series([row for row, _ in read.ragged], dtype="int64"), "ragged_row")
-    tables = [pa.Table.from_pandas(part, schema=_SCHEMA, preserve_index=False) for part in [*given, ragged]]
-    connection.register("long", pa.concat_tables(tables))
+        elements = [names[mapping.scope_id_column], names[mapping.element_column]]
+        for texts in _parts(connection, elements):
+            told = texts.rename(columns={name: split for name, (split, _) in headers.items()})
+            rows = _rows(told, mapping, received)
+            given, readings = _given(
+                Wide(mapping, told, dict(headers.values()), rows, previous(rows)), indicators
+            )
+            _keep(connection, given)
+            kept.append(readings)
+    connection.execute("INSERT INTO long BY NAME SELECT row, 'ragged_row' AS found FROM ragged")
     connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
+    connection.unregister("part")
+    readings = pd.concat([one for one in kept if len(one)] or kept)
     return readings.assign(vendor=mapping.vendor, scope=mapping.scope), flaw
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, elements: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield `raw` in parts of about as many rows, all rows of an element in one: a running counter needs no others.
+
+    elements: the columns that tell of what a row is.
+    """
+    ((count,),) = connection.execute("SELECT count(*) FROM raw").fetchall()
+    parts = -(-count // PART_ROWS) or 1
+    named = ", ".join('"{}"'.format(name.replace('"', '""')) for name in elements)
+    for part in range(parts):
+        sql = f"SELECT * FROM raw WHERE hash({named}) % {parts} = {part} ORDER BY row"
+        yield connection.execute(sql).to_arrow_table().to_pandas()
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, given: Iterable[pd.DataFrame]) -> None:
+    """Add rows under COUNTERS to `long`."""
+    for rows in given:
+        connection.register("part", pa.Table.from_pandas(rows, schema=_SCHEMA, preserve_index=False))
+        connection.execute("INSERT INTO long SELECT * FROM part")
 
 
 _SCHEMA = pa.schema(
@@ -98,11 +125,6 @@ def _no_readings() -> pd.DataFrame:
     moment = pd.Series([], dtype="datetime64[us, UTC]")
     texts = {name: pd.Series([], dtype="string") for name in ("scope_id", "element", "column")}
     return pd.DataFrame({**texts, "window_start": moment, "reading": pd.Series([], dtype="float64")})
-
-
-def _nothing(rows: "pd.Series[int]", rule: str) -> pd.DataFrame:
-    empty = dict.fromkeys(_SCHEMA.names)
-    return pd.DataFrame({**empty, "row": rows, "found": rule}, index=rows.index)
 
 
 def _rows(texts: pd.DataFrame, mapping: VendorMapping, received: datetime) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_counters import visible
 
-from features import counter_tables, counters
+from features import counter_reading, counter_tables, counter_wide, counters
 from features.counter_mapping import read_mapping
 from features.indicators import Ratio, all_indicators
 
@@ -234,3 +234,28 @@ def test_counts_of_a_day_that_bear_their_end(tmp_path: Path) -> None:
     found = visible(tmp_path / "ws").set_index("counter")
     assert found.loc["implicit_detach/registered_device_days", "denominator"] == 0.5
     assert found.loc["attach_succ/attach_att", "window_start"] == pd.Timestamp("2026-03-01T08:00:00Z")
+
+
+def test_in_whatever_parts_a_file_is_read_its_rows_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        line(f"08:{minute:02}", str(minute + 10 * element), str(minute)).replace("enb-1", f"enb-{element}")
+        for minute in (0, 15, 30, 45)
+        for element in range(1, 6)
+    ]
+    lines.insert(3, "01.03.2026 08:00;c1")
+    lines.append("ragged;too")
+    found = []
+    for name, rows, block_bytes in (("whole", 50_000, 8 << 20), ("parts", 3, 512)):
+        monkeypatch.setattr(counter_wide, "PART_ROWS", rows)
+        monkeypatch.setattr(counter_reading, "_BLOCK_BYTES", block_bytes)
+        (tmp_path / name).mkdir()
+        done = read(tmp_path / name, *lines)
+        assert done.quarantined == {"no_previous_reading": 5, "ragged_row": 2}
+        bad = counter_tables.quarantined(tmp_path / name / "ws")
+        assert bad.loc[bad["rule"] == "ragged_row", "row"].tolist() == [3, 21]
+        found.append((visible(tmp_path / name / "ws"), bad.drop(columns="file")))
+    assert len(found[0][0]) == 15
+    for one, other in zip(*found, strict=True):
+        pd.testing.assert_frame_equal(one, other)
