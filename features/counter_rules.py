@@ -105,6 +105,10 @@ ASKED: tuple[Rule, ...] = (
 COMPARED: tuple[Rule, ...] = (
     Rule("duplicate_row", "a count is told once: this one was told before with the same numbers"),
     Rule("superseded", "of two deliveries of one window the one received last counts: this is the other"),
+    Rule(
+        "overlapping_window",
+        "of windows of two lengths in which one element counted one moment the shorter count",
+    ),
 )
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in (*FOUND, *ASKED, *COMPARED)}
 

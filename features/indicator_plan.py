@@ -44,11 +44,17 @@ class Plan:
         return indicator_sums.codes_of(self.indicators)
 
     @cached_property
+    def _deliveries(self) -> Mapping[str, lake.Delivery]:
+        return lake.deliveries(self.workspace, counter_tables.KIND)
+
+    @cached_property
     def files(self) -> Mapping[date, list[Path]]:
         """The files of counters by the date of their rows."""
         found: dict[date, list[Path]] = {}
-        for file in counter_tables.files(self.workspace):
-            found.setdefault(date.fromisoformat(file.parent.name.removeprefix("date=")), []).append(file)
+        for name in (name for record in self._deliveries.values() for name in record.files):
+            folder, _, day = name.rpartition("/")[0].partition("/date=")
+            if folder == "counters":
+                found.setdefault(date.fromisoformat(day), []).append(self.workspace / "lake" / name)
         return found
 
     @cached_property
@@ -56,7 +62,7 @@ class Plan:
         """Those of them that came with new deliveries."""
         names = {
             self.workspace / "lake" / file
-            for source, record in lake.deliveries(self.workspace, counter_tables.KIND).items()
+            for source, record in self._deliveries.items()
             if source in self.change.added
             for file in record.files
         }
@@ -84,7 +90,7 @@ class Plan:
         """
         end = "epoch_us(window_start) // 1000000 + window_s AS end_s"
         numbers = "code AS counter, bin::INTEGER AS bin, numerator AS n, denominator AS d"
-        visible = counter_tables.visible_sql(self.workspace, list(files))
+        visible = counter_tables.visible_sql(self.workspace, list(files), self._deliveries)
         return f"SELECT scope, scope_id, window_start, {end}, {numbers} FROM ({visible}) JOIN codes USING (counter)"
 
 
