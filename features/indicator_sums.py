@@ -28,9 +28,12 @@ PARENT: Mapping[str, str] = {  # what a scope is summed from where it has no cou
     "fleet": "device",
 }
 SHORT_S = 3600  # windows that divide it are computed from the counters of so little time
-_DECIMALS = 9  # of a mean: the last digits of a sum of fractions depend on who was added first
+# The last digits of a sum of fractions depend on who was added first. What is told has fewer:
+_DECIMALS = 9  # a ratio or a mean, in the unit of the indicator
+_PLACES = 6  # samples and events: a denominator may be of seconds or device-days
 DEVICE_STEP_S = 900  # a device's window may end this often; where it counted nothing there is none
 ROLLED_UP = ("city", "province")  # they have every indicator that anything below them has
+_EVENT = 10**_PLACES  # parts of one event
 _SUMS = ("counter", "bin", "n", "d")
 _KEYS = ("scope_id", "end_s")
 
@@ -129,7 +132,10 @@ def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir
     rows: device, tick (of DEVICE_STEP_S), counter, bin, n, d. A row counts from its own window on, until `events` newer
     ones of its counter have come, or until it is `length_s` old. Columns: scope_id, end_s, counter, bin, n, d.
     """
-    events = ibis.ifelse(rows["bin"].isnull(), rows["d"], rows["n"]).sum().round().cast("int64")
+    counts = ibis.ifelse(rows["bin"].isnull(), rows["d"], rows["n"]).sum()
+    events = (
+        (counts * _EVENT).round().cast("int64")
+    )  # whole parts of an event: they are compared with one another
     counted = rows.group_by(["device", "tick", "counter"]).agg(events=events).filter(ibis._.events > 0)
     ends = _numbered(counted, window.length_s, since_s)
     so_far = counted["events"].sum().over(_in_time("device", "counter"))
@@ -137,7 +143,7 @@ def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir
     last = lasting["number"] + lasting["within"] - 1
     if window.events is not None:
         newer = ibis.range_window(
-            following=(window.events, None), group_by=["device", "counter"], order_by="so_far"
+            following=(window.events * _EVENT, None), group_by=["device", "counter"], order_by="so_far"
         )
         lasting = lasting.mutate(last=last, replaced=lasting["number"].min().over(newer) - 1)
         last = ibis.least(lasting["last"], lasting["replaced"].fill_null(lasting["last"]))
@@ -186,10 +192,11 @@ def values(
     cells: dict[str, ir.Value] = {}
     for one in indicators:
         at = held["number"].index(numbers[one.id]).nullif(-1)  # a list has a last place, which -1 names
-        samples = held["samples"][at].fill_null(0.0)
+        d = held["samples"][at].fill_null(0.0)
+        samples = d.round(_PLACES)
         least = one.min_samples if at_least is None else at_least
         enough = (samples >= least) & (samples > 0)
-        cells[one.id] = ibis.ifelse(enough, _value(held["x"][at], samples, one), ibis.null("float64"))
+        cells[one.id] = ibis.ifelse(enough, _value(held["x"][at], d, one), ibis.null("float64"))
         cells[f"{one.id}__samples"] = samples
     return held.select(*_KEYS, **cells)
 
@@ -229,7 +236,7 @@ def _value(x: ir.FloatingValue, samples: ir.FloatingValue, one: Indicator) -> ir
         return x
     mean = x / samples.nullif(0.0)
     if isinstance(aggregate, Ratio):
-        return mean * aggregate.scale
+        return (mean * aggregate.scale).round(_DECIMALS)
     assert isinstance(aggregate, Mean)
     if aggregate.average == "milliwatt":
         return (ibis.ifelse(mean > 0, mean, ibis.null("float64")).log10() * 10).round(_DECIMALS)
