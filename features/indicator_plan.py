@@ -10,7 +10,7 @@ from typing import get_args
 import duckdb
 import pyarrow as pa
 
-from features import counter_tables, indicator_sums, lake, membership
+from features import counter_tables, indicator_sums, lake, membership, sketch
 from features.duck import connect, listed
 from features.indicator_changes import Change
 from features.indicators import Indicator, IndicatorSet, Scope, ScopeWindow
@@ -63,9 +63,10 @@ class Plan:
         return {day: [file for file in files if file in names] for day, files in self.files.items()}
 
     def open(self) -> duckdb.DuckDBPyConnection:
-        """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays` (MEMBERSHIP of the days to change)."""
+        """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays` (MEMBERSHIP of those days)."""
         connection = connect(threads=2, scratch=self.scratch)
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute(sketch.MACRO)
         numbered = {
             "counter": pa.array(list(self.codes)),
             "code": pa.array(list(self.codes.values()), pa.int16()),

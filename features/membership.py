@@ -80,7 +80,7 @@ def stays_sql(paths: Sequence[Path], *, span: tuple[datetime, datetime] | None =
 
 
 def moved(before: Sequence[Path], after: Sequence[Path]) -> list[tuple[date, date]]:
-    """Return the spans of days, last one included, on which files `after` place a device elsewhere than those before."""
+    """Return the spans of days, the last included, on which files place a device elsewhere than those before."""
     held = f"device_id, {', '.join(PLACES)}, valid_from"
     with connect(threads=2) as connection:
         for name, paths in (("earlier", before), ("later", after)):
