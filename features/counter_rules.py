@@ -19,7 +19,6 @@ SKEW_S = (
 _EXACT = 2**53  # above it a float64 does not hold every whole number
 _OLDEST = "2016-06-01"  # 3GPP Release 13 was frozen: before that there is no NB-IoT to count
 _AGAIN = (
-    "coap_retx/coap_con",
     "hb_recv/hb_expected",
     "ntf_ok/ntf_expected",
 )  # told again, or more often than asked

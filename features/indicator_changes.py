@@ -81,10 +81,8 @@ def present(
     until: datetime | None,
     created: datetime,
 ) -> Built:
-    """Return what rows would be made from now. Raises LookupError where the lake holds no counters."""
+    """Return what rows would be made from now."""
     records = lake.deliveries(workspace, counter_tables.KIND)
-    if not records:
-        raise LookupError(f"no counters in the lake of {workspace}; run iotlens counters ingest first")
     held = lake.deliveries(workspace, membership.KIND)
     return Built(
         recipe=_recipe(settings, indicators),

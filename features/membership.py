@@ -14,6 +14,7 @@ import pandas as pd
 
 from features import lake, records
 from features.duck import as_frame, connect, files_stay, listed
+from features.service_names import known_processes, rules_broken
 from features.table import Column, empty_table
 
 PLACES = ("cell", "tac", "mme", "platform_node", "app", "fleet", "city", "province")
@@ -30,10 +31,17 @@ KIND = "membership"
 def load(sources: Sequence[str], workspace: Path) -> records.LoadSummary:
     """Bring files under MEMBERSHIP (Parquet or CSV) into the lake; one that lies there changes nothing.
 
-    A file that breaks the contract is refused as a whole and named in the summary: half a membership misleads.
-    Raises FileNotFoundError of a source, TimeoutError where another process writes.
+    A file that breaks the contract is refused as a whole and named in the summary; a row of a service that
+    configs/services do not know is quarantined.
+    Raises FileNotFoundError of a source, ValueError of the configuration, TimeoutError where another process writes.
     """
-    return records.load(sources, workspace, kind=KIND, columns=MEMBERSHIP, time="valid_from", check=_check)
+    known = known_processes(workspace)
+
+    def check(frame: pd.DataFrame) -> "pd.Series[str]":
+        _check(frame)
+        return rules_broken(frame, known)
+
+    return records.load(sources, workspace, kind=KIND, columns=MEMBERSHIP, time="valid_from", check=check)
 
 
 def _check(frame: pd.DataFrame) -> None:

@@ -225,8 +225,8 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_fault_at_full_severity_moves_its_indicators_the_right_way() -> None:
     moves = pd.DataFrame([vars(move) for move in check.check(find_config("fault_catalogue.yaml"))])
-    shares = moves.assign(right=moves["verdict"] == "right").groupby("fault")["right"].mean()
-    assert len(shares) >= 56
-    assert shares.min() >= 0.5
-    assert (shares == 1).sum() >= 50
-    assert set(moves.loc[moves["verdict"] == "wrong", "indicator"]) == set()
+    assert moves["fault"].nunique() >= 56
+    others = moves[moves["verdict"] != "right"]
+    told = dict(zip(zip(others["fault"], others["indicator"], strict=True), others["verdict"], strict=True))
+    assert {pair: verdict for pair, verdict in told.items() if pair not in check.EXCEPTIONS} == {}
+    assert set(told.values()) <= {"still"}

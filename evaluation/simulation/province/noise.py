@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field
 
-from features.configuration import read_config
+from features.configuration import packaged_configs, read_config
 
 
 def _ordered(span: tuple[float, float]) -> tuple[float, float]:
@@ -61,8 +61,8 @@ class Noise(Part):
 
 
 def read_noise(path: Path) -> Noise:
-    """Return the checked file. Raises ValueError that names file, key and rule."""
-    return read_config(path, Noise)
+    """Return the checked file; what it leaves out is as shipped. Raises ValueError that names file, key and rule."""
+    return read_config(path, Noise, default=packaged_configs() / "noise.yaml")
 
 
 def delivery(noise: CounterNoise, rng: np.random.Generator, slots: int) -> tuple[np.ndarray, np.ndarray]:
