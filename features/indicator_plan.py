@@ -10,7 +10,7 @@ from typing import get_args
 import duckdb
 import pyarrow as pa
 
-from features import counter_tables, indicator_sums, lake, membership
+from features import counter_tables, indicator_sums, lake, membership, sketch
 from features.duck import connect, listed
 from features.indicator_changes import Change
 from features.indicators import Indicator, IndicatorSet, Scope, ScopeWindow
@@ -69,9 +69,10 @@ class Plan:
         return {day: [file for file in files if file in names] for day, files in self.files.items()}
 
     def open(self) -> duckdb.DuckDBPyConnection:
-        """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays`, MEMBERSHIP by these ids."""
+        """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays` (MEMBERSHIP of those days)."""
         connection = connect(threads=2, scratch=self.scratch)
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute(sketch.MACRO)
         numbered = {
             "counter": pa.array(list(self.codes)),
             "code": pa.array(list(self.codes.values()), pa.int16()),
@@ -80,7 +81,11 @@ class Plan:
         connection.execute(
             "CREATE TEMP TABLE ids (scope VARCHAR, kind UTINYINT, scope_id VARCHAR, id INTEGER)"
         )
-        _open_stays(connection, membership.files(self.workspace))
+        days = self.change.dates
+        span = (start_of(days[0]), start_of(days[-1]) + DAY) if days else None
+        _open_stays(
+            connection, membership.stays_sql(membership.files(self.workspace) if span else [], span=span)
+        )
         return connection
 
     def rows_sql(self, files: Iterable[Path]) -> str:
@@ -108,11 +113,9 @@ def kind_of(scope: str) -> int:
     return _SCOPES.index(scope) + 1
 
 
-def _open_stays(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> None:
-    """Make `stays`: MEMBERSHIP as it holds, places by their ids and times in microseconds."""
-    texts = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in ("device_id", *membership.PLACES))
-    nobody = f"SELECT {texts}, now() AS valid_from, now() AS valid_to WHERE false"
-    connection.execute(f"CREATE TEMP TABLE told AS {membership.stays_sql(files) if files else nobody}")
+def _open_stays(connection: duckdb.DuckDBPyConnection, held: str) -> None:
+    """Make `stays`: MEMBERSHIP by SQL as it holds, places by their ids and times in microseconds."""
+    connection.execute(f"CREATE TEMP TABLE told AS {held}")
     places = " UNION ALL ".join(
         f"SELECT DISTINCT '{place}' AS scope, {place} AS scope_id FROM told WHERE {place} IS NOT NULL"
         for place in membership.PLACES

@@ -56,9 +56,9 @@ def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummar
         built, killed = recall(root(workspace), Built), recall(root(workspace), Built, file=_BEGUN)
         created = now_after(max((one.created for one in (built, killed) if one), default=None))
         now = present(workspace, settings, indicators, until=window_end, created=created)
-        change = since(built, now)
+        change = since(built, now, workspace)
         if killed:  # rows made from what was there then may lie in the lake
-            change = change.and_also(since(killed, now))
+            change = change.and_also(since(killed, now, workspace))
         remember(root(workspace), now, file=_BEGUN)
         summary = _compute(Plan(workspace, scratch, settings, indicators, created, window_end, change))
         remember(root(workspace), replace(now, pending=change.beyond_end(window_end)))
