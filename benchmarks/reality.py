@@ -24,6 +24,8 @@ CATALOGUE = Path(__file__).resolve().parents[1] / "configs" / "fault_catalogue.y
 def main() -> None:
     """Compare, print, and write the page."""
     chosen = arguments()
+    if chosen.out:
+        chosen.out.mkdir(parents=True, exist_ok=True)
     parts: list[str] = []
     pictures: dict[str, str] = {}
     for name, compare in (("nbiot_robinson", radio), ("coap_ironstone", coap)):

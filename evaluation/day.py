@@ -1,5 +1,6 @@
 """A picture of some days of one place: a KQI, the indicators below it, and the faults that were there."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,27 @@ from evaluation.svg import INK, MUTED, OURS, WRONG, Type, axes_at, drawing, note
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL_PT, GAP_PT, TOP_PT, BOTTOM_PT, LEFT_PT, RIGHT_PT = 84.0, 34.0, 54.0, 34.0, 56.0, 14.0
+PANEL_PT, GAP_PT, TOP_PT, BOTTOM_PT, LEFT_PT, RIGHT_PT = 84.0, 34.0, 14.0, 22.0, 40.0, 14.0
+_MOMENT = pd.Timedelta("1us")  # a window that ends at midnight is of the day before
 _FAULT = "#fdeee6"  # a paler WRONG
-_HEALTHY = "#e9f1f8"  # a paler OURS
+_HEALTHY = "#cfe1f1"  # a paler OURS
+_STYLE = f"""
+body {{ font: 16px/1.5 system-ui, sans-serif; color: {INK}; margin: 0 auto; max-width: 960px; padding: 1.5rem 1rem; }}
+h1 {{ font-size: 1.5rem; line-height: 1.2; margin: 0 0 .75rem; }}
+p {{ margin: 0 0 .75rem; max-width: 46em; }}
+.wide {{ overflow-x: auto; }} svg {{ display: block; width: 100%; min-width: 860px; }}
+ul {{ list-style: none; margin: .75rem 0 0; padding: 0; color: {MUTED}; font-size: .875rem; }}
+i {{ display: inline-block; width: 1.25rem; height: .75rem; margin-right: .5rem; }}
+i.line {{ height: 0; border-top: 2px solid {OURS}; vertical-align: middle; }}
+.narrow {{ display: none; color: {MUTED}; font-size: .875rem; }}
+@media (max-width: 880px) {{ .narrow {{ display: block; }} }}
+.fault {{ background: {_FAULT}; border-left: 1px solid {WRONG}; }} .healthy {{ background: {_HEALTHY}; }}
+"""
+_LEGEND = (
+    ("line", "a value, at the end of its window; no point where there was no evidence"),
+    ("fault", "while a fault was there"),
+    ("healthy", "the healthy range of an indicator: where most places are in most hours"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +55,20 @@ class Fault:
     end: pd.Timestamp
 
 
+@dataclass(frozen=True)
+class Page:
+    """What a page tells. heading: what happened where. told: sentences on what is seen. svg: of `picture`."""
+
+    heading: str
+    told: tuple[str, ...]
+    svg: str
+
+
 def picture(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, simulated: bool) -> str:
-    """Return the days as one SVG, the KQI first; a page may hold it as it is. Raises ValueError without a value."""
+    """Return the days as one SVG, the KQI first; a page may hold it as it is. Raises ValueError without a value.
+
+    heading: of the page around it, told to who cannot see the picture.
+    """
     times = pd.DatetimeIndex([time for panel in panels for time in panel.values.dropna().index])
     if times.empty:
         raise ValueError(f"a picture needs a value, but none of {[panel.title for panel in panels]} has one")
@@ -51,10 +82,8 @@ def picture(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, s
             axes.tick_params(labelbottom=place == len(panels) - 1)
             if place == 0:
                 _name(axes, faults, times.min())
-                told = f"{heading} (simulated)" if simulated else heading
-                note(
-                    axes, told, at=(0, axes.get_ylim()[1]), by=(-LEFT_PT + 4, 42), type_=Type(INK, 11, "bold")
-                )
+        days = dict.fromkeys(f"{time:%-d %B %Y}" for time in (times.min(), times.max() - _MOMENT))
+        axes.set_xlabel(f"{' to '.join(days)}, UTC", loc="right")
         return to_svg(figure, name="day", label=spoken(heading, panels, faults, simulated=simulated))
 
 
@@ -69,12 +98,18 @@ def spoken(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, si
     return f"{told} Faults: {'; '.join(spans) or 'none'}."
 
 
-def write_page(svg: str, out: Path, *, title: str) -> None:
-    """Write a page of its own around a picture; nothing is loaded from elsewhere."""
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    style = "body{font-family:system-ui,sans-serif;margin:2rem auto;max-width:960px;padding:0 1rem}svg{width:100%}"
+def write_page(page: Page, out: Path, *, simulated: bool) -> None:
+    """Write a page of its own around a picture, to be read on a phone too; nothing is loaded from elsewhere."""
+    heading = html.escape(f"{page.heading} (simulated)" if simulated else page.heading)
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{heading}</title>'
+    )
+    told = "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in page.told)
+    legend = "\n".join(f'<li><i class="{name}"></i>{words}</li>' for name, words in _LEGEND)
     out.write_text(
-        f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head>\n<body>{svg}</body></html>\n',
+        f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
+        f'<h1>{heading}</h1>\n{told}\n<p class="narrow">The picture goes on to the right: push it.</p>\n'
+        f'<div class="wide" tabindex="0">{page.svg}</div>\n<ul>{legend}</ul></body></html>\n',
         encoding="utf-8",
     )
 
@@ -99,7 +134,8 @@ def _draw(
     axes.margins(y=0.2)
     locator = AutoDateLocator(tz="UTC", maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC"))  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator, tz="UTC", show_offset=False)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
     axes.grid(axis="x")
     top = axes.get_ylim()[1]
     note(axes, panel.title, at=(0, top), by=(0, 9), type_=Type(INK, 9, "bold"))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from features.configuration import find_config, read_config
+from features.configuration import find_config, nearest, read_config
 from features.indicators import Basis, Frozen, Id, Name, Number, Scope, refuse
 
 FaultDomain = Literal[
@@ -133,7 +133,7 @@ class FaultCatalogue(Frozen):
 
     schema_: Literal["fault_catalogue/1"] = Field(alias="schema")
     faults: tuple[Fault, ...]
-    traffic_patterns: dict[str, Any] = Field(default={})  # Any: the simulator checks what it reads of it
+    traffic_patterns: Any = Field(default={})  # Any: the simulator alone reads it, and checks what it reads
 
 
 def read_catalogue(path: Path) -> FaultCatalogue:
@@ -179,7 +179,10 @@ def signature_broken(
         for move in fault.signature:
             scopes = granularity.get(move.indicator)
             if scopes is None:
-                yield f"{fault.id}: signature must name known indicators, but has {move.indicator}"
+                yield (
+                    f"{fault.id}: signature must name known indicators, but has {move.indicator};"
+                    f" {nearest(move.indicator, granularity)}"
+                )
             elif not set(scopes) & set(WITHIN[fault.granularity]):
                 yield (
                     f"{fault.id}: {move.indicator} must exist at {fault.granularity} or inside it, but its"
@@ -187,4 +190,8 @@ def signature_broken(
                 )
         for service in fault.services:
             if service not in services | {PHONE}:
-                yield f"{fault.id}: services must be known, but {service} is none of {', '.join(sorted(services))}"
+                known = sorted(services | {PHONE})
+                yield (
+                    f"{fault.id}: services must be of {', '.join(known)}, but has {service};"
+                    f" {nearest(service, known)}"
+                )

@@ -1,12 +1,22 @@
 """What is known of one indicator: its definition and anchors, and every place of the domain that uses it."""
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from evaluation.domain import Domain
 from evaluation.process import ServiceModel
-from features.indicators import Indicator, IndicatorSet, ScopeWindow, TerminalFlag, TerminalIndicator
+from features import indicator_tables
+from features.indicators import (
+    Indicator,
+    IndicatorSet,
+    ScopeWindow,
+    TerminalFlag,
+    TerminalIndicator,
+    all_indicators,
+)
 
 TERMINAL = "terminal"  # the domain under which the indicators outside the 55 are listed
 _OPERATORS = {"eq": "=", "ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -76,6 +86,33 @@ def sheet(domain: Domain, indicator_id: str) -> str:
     places = [(use.kind, use.where, use.how) for use in uses(domain, one.id)]
     used = _aligned(places) if places else "nothing"
     return f"{one.id}: {one.name}\n{_aligned(told)}\nused in\n{_indented(used)}"
+
+
+def values(workspace: Path, scope: str, scope_id: str) -> str:
+    """Return the newest indicators of one cell, device, ...: value, unit and samples, and when the window ended.
+
+    Raises LookupError that names what there is instead.
+    """
+    wide = indicator_tables.rows(workspace, scope, scope_id)
+    if wide.empty:
+        raise LookupError(f"no indicator of {scope} {scope_id!r} in {workspace}; {_some(workspace, scope)}")
+    newest, units = wide.iloc[-1], {one.id: one.unit for one in all_indicators(workspace)}
+    told = [
+        (
+            name,
+            "no evidence" if math.isnan(newest[name]) else f"{newest[name]:g} {units[name]}",
+            f"{count:g} samples",
+        )
+        for name in wide.columns
+        if name in units and (count := newest[f"{name}__samples"])
+    ]
+    return f"{scope} {scope_id}, window that ended {newest['window_end']:%F %H:%M} UTC\n{_aligned(told)}"
+
+
+def _some(workspace: Path, scope: str) -> str:
+    ids = indicator_tables.rows(workspace, scope)["scope_id"].unique()
+    way = "iotlens indicators build makes them of counters"
+    return f"there are {len(ids):,}, as {', '.join(ids[:3])}" if len(ids) else way
 
 
 def facts(

@@ -1,5 +1,6 @@
 """Which days of a simulated province are worth a picture: those of the fault that a KQI shows most."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -8,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from evaluation import day
-from evaluation.day import Panel
+from evaluation.day import Page, Panel
 from evaluation.faults import find_catalogue, read_catalogue
 from evaluation.process import Kqi, read_services
 from features import indicator_tables, province
 from features.indicators import Indicator, all_indicators
 
 SCOPES = ("cell", "tac", "mme", "platform_node", "app", "fleet")  # of faults that many devices share
-SHORTEST, AROUND = pd.Timedelta("2h"), pd.Timedelta("12h")
+HOUR = pd.Timedelta("1h")
+SHORTEST, AROUND = 2 * HOUR, 12 * HOUR
 INDICATORS = 2  # shown below the KQI
 LEAST_NOISE = 0.01  # of excellent to unacceptable: what never moves outside a fault is not infinitely clear
 LEAST_VALUES = 3  # in a fault and outside it; below, nothing is shown by them
@@ -32,40 +34,72 @@ class Happened:
     end: pd.Timestamp
 
 
-def draw(directory: Path, workspace: Path) -> str:
-    """Return the picture of the fault that some KQI of its own element shows most, and of all others at that element.
+@dataclass(frozen=True)
+class _Shown:
+    """A fault and the KQI that shows it. shift: how much, as `worse` tells."""
+
+    shift: float
+    fault: Happened
+    kqi: Kqi
+
+
+def draw(directory: Path, workspace: Path, *, cause: str | None = None) -> Page:
+    """Return the page of the fault that some KQI of its own element shows most, and of all others at that element.
 
     directory: of the simulated province, whose truth names the faults. workspace: it was loaded there with its
-    targets, and its indicators are built. Raises LookupError where no KQI shows a fault.
+    targets, and its indicators are built. cause: of the faults with that id alone. Raises LookupError where no KQI
+    shows a fault.
     """
-    targets = province.kqi_targets(workspace)
-    kqis = {kqi.id: kqi for service in read_services(workspace) for kqi in service.kqis}
-    best: tuple[float, Happened, Kqi] | None = None
-    for fault in _faults(directory):
-        mine = targets[
-            (targets["scope"] == fault.location_scope) & (targets["scope_id"] == fault.location_id)
-        ]
-        for name, rows in mine.groupby("kqi"):
-            kqi = kqis[str(name)]
-            shift = worse(rows.set_index("window_end")["value"], fault, kqi)
-            if shift > (best[0] if best else 0.0):
-                best = (shift, fault, kqi)
-    if best is None:
+    faults, targets = _faults(directory), province.kqi_targets(workspace)
+    if targets.empty:
+        raise LookupError(f"no KQI in {workspace}; iotlens province load {directory} --targets brings them")
+    shown = _most(targets, [one for one in faults if cause in (None, one.cause)], workspace)
+    if shown is None:
+        causes = sorted({one.cause for one in faults})
         raise LookupError(
-            f"no KQI of {directory} shows a shared fault of {SHORTEST}; simulate more days or devices"
+            f"no KQI shows a {cause or 'shared'} fault of {directory} that lasts {SHORTEST / HOUR:g} h; simulate more"
+            f" days or devices. Shared ones that last: {', '.join(causes) or 'none'}"
         )
-    _, fault, kqi = best
-    panels = [_kqi_panel(targets, fault, kqi), *_indicator_panels(workspace, fault)]
-    catalogue = read_catalogue(find_catalogue(workspace))
-    names = {one.id: one.name for one in catalogue.faults}
-    named = names[fault.cause]
-    here = (fault.location_scope, fault.location_id)
+    fault = shown.fault
+    panels = [_kqi_panel(targets, fault, shown.kqi), *_indicator_panels(workspace, fault)]
+    names = {one.id: one.name for one in read_catalogue(find_catalogue(workspace)).faults}
     spans = [
-        day.Fault(names[one.cause], one.onset, one.end)
-        for one in _faults(directory)
-        if (one.location_scope, one.location_id) == here
+        day.Fault(names.get(one.cause, one.cause), one.onset, one.end)
+        for one in faults
+        if (one.location_scope, one.location_id) == (fault.location_scope, fault.location_id)
     ]
-    return day.picture(f"{fault.location_id}: {named}", panels, spans, simulated=True)
+    heading = f"{names.get(fault.cause, fault.cause)} at {fault.location_id}"
+    return Page(heading, _told(fault, panels), day.picture(heading, panels, spans, simulated=True))
+
+
+def _most(targets: pd.DataFrame, faults: Iterable[Happened], workspace: Path) -> _Shown | None:
+    """Return the fault that some KQI of its own element shows most, None where none does."""
+    kqis = {kqi.id: kqi for service in read_services(workspace) for kqi in service.kqis}
+    best: _Shown | None = None
+    for fault in faults:
+        here = (targets["scope"] == fault.location_scope) & (targets["scope_id"] == fault.location_id)
+        for name, rows in targets[here].groupby("kqi"):
+            shift = worse(rows.set_index("window_end")["value"], fault, kqis[str(name)])
+            if shift > (best.shift if best else 0.0):
+                best = _Shown(shift, fault, kqis[str(name)])
+    return best
+
+
+def _told(fault: Happened, panels: Sequence[Panel]) -> tuple[str, ...]:
+    """Return what is seen, in words: the KQI first, then the indicators."""
+    kqi, *others = (_moved(panel, fault) for panel in panels)
+    lasts = f"{fault.onset:%-d %B %H:%M} to {fault.end:%-d %B %H:%M} UTC"
+    below = "No indicator moved."
+    if others:
+        below = f"The indicators there that moved most: {'; '.join(others)}."
+    return (f"What customers saw while the fault lasted ({lasts}), in the median: {kqi}.", below)
+
+
+def _moved(panel: Panel, fault: Happened) -> str:
+    ends = cast(pd.DatetimeIndex, panel.values.index)
+    during = np.asarray((ends > fault.onset) & (ends <= fault.end))
+    before, after = (panel.values[rows].median() for rows in (~during, during))
+    return f"{panel.title} {after:.4g} {panel.unit} instead of {before:.4g}"
 
 
 def worse(values: "pd.Series[float]", fault: Happened, scale: Kqi | Indicator) -> float:

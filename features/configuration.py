@@ -2,8 +2,9 @@
 
 import difflib
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -11,12 +12,17 @@ from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
 CONFIGS_VARIABLE = (
     "IOTLENS_CONFIGS"  # names the folder that stands for ./configs, where a process works elsewhere
 )
 
+_CHOICES = {  # errors of pydantic on a word out of a closed list: what names the known ones, what the one given
+    "literal_error": ("expected", "input"),
+    "union_tag_invalid": ("expected_tags", "tag"),
+}
 _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of libyaml, eight times as fast, where PyYAML has it
 
 
@@ -78,13 +84,24 @@ def write_configs(directory: Path) -> Path:
     return target
 
 
-def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return what ends the answer to an unknown name: the nearest known one, whatever it is."""
+    near = difflib.get_close_matches(name, known := list(known), n=1, cutoff=0.0)
+    return f"the nearest is {near[0]}" if near else "none is known"
+
+
+def read_config(
+    path: Path, model: type[Model], overrides: Sequence[str] = (), *, default: Path | None = None
+) -> Model:
     """Return the checked content of one YAML file, with `key.sub=value` overrides laid over it.
 
     The value of an override is YAML in which words and dates stay text (on, 2020-01-01).
+    default: a file that holds what this one leaves out, key by key of the parts of the model; lists and mappings of
+    figures are taken whole from one or the other.
     Raises ValueError that names file, key and rule; an unknown key is answered with the nearest known one.
     """
-    checked = _checked(path, path.read_text(encoding="utf-8"), model, tuple(overrides))
+    under = default.read_text(encoding="utf-8") if default else ""
+    checked = _checked(path, path.read_text(encoding="utf-8"), model, tuple(overrides), under)
     assert isinstance(checked, model)
     return checked.model_copy(deep=True)  # a mapping in it could be changed
 
@@ -92,7 +109,9 @@ def read_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -
 @lru_cache(
     maxsize=64
 )  # one call reads the same file for several of its parts, and a checked model does not change
-def _checked(path: Path, text: str, model: type[BaseModel], overrides: tuple[str, ...]) -> BaseModel:
+def _checked(
+    path: Path, text: str, model: type[BaseModel], overrides: tuple[str, ...], under: str
+) -> BaseModel:
     try:
         content = yaml.load(text, _SAFE) or {}
     except yaml.YAMLError as error:
@@ -101,10 +120,41 @@ def _checked(path: Path, text: str, model: type[BaseModel], overrides: tuple[str
         raise ValueError(f"{path}: must hold a mapping, not {type(content).__name__}")
     for override in overrides:
         _lay_over(content, override)
+    if under:
+        shipped: dict[str, Any] = yaml.load(under, _SAFE)
+        if unknown := list(_unread(content, shipped, model)):
+            raise ValueError("\n".join(f"{path}: {line}" for line in unknown))
+        content = _laid_over(shipped, content, model)
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise ValueError("\n".join(f"{path}: {line}" for line in _lines(error, model, content))) from error
+
+
+def _laid_over(under: dict[str, Any], own: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Return what `under` holds, with `own` in its place: part by part where the model has a part there."""
+    whole = dict(under)
+    for key, value in own.items():
+        part, held = _part(model, key), under.get(key)
+        if part and isinstance(value, dict) and isinstance(held, dict):
+            value = _laid_over(held, value, part)
+        whole[key] = value
+    return whole
+
+
+def _unread(
+    own: dict[str, Any], under: dict[str, Any], model: type[BaseModel], place: str = ""
+) -> Iterator[str]:
+    """Yield the keys of parts that pass over unknown ones, whose change would do nothing: words alone may change."""
+    for key, value in own.items():
+        part, held, known = _part(model, key), under.get(key), _known_keys(model)
+        if key not in known and model.model_config.get("extra") == "ignore":
+            if key not in under:
+                yield f"unknown key '{place}{key}'; {nearest(str(key), known)}"
+            elif value != held and not isinstance(value, str):
+                yield f"'{place}{key}' tells readers alone, so a change of it would do nothing; leave it out"
+        elif part and isinstance(value, dict) and isinstance(held, dict):
+            yield from _unread(value, held, part, f"{place}{key}.")
 
 
 def _lay_over(content: dict[str, Any], override: str) -> None:
@@ -132,14 +182,34 @@ def _lines(error: ValidationError, model: type[BaseModel], content: Any) -> list
         if item["type"] != "extra_forbidden":
             whole = item["type"] in ("value_error", "missing") and isinstance(item["input"], dict | list)
             fact = "" if whole else f" (got {item['input']!r})"
-            lines.append(f"{where or 'content'}: {item['msg'].removeprefix('Value error, ')}{fact}")
+            if item["type"] in _CHOICES:
+                lines.append(f"{where}: {_choice(item)}")
+            else:
+                lines.append(f"{where or 'content'}: {item['msg'].removeprefix('Value error, ')}{fact}")
             continue
-        fields = _model_at(model, item["loc"][:-1]).model_fields
-        known = [field.alias or name for name, field in fields.items()]
+        known = _known_keys(_model_at(model, item["loc"][:-1]))
         near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
         way = f"the nearest known one is {near[0]!r}" if near else f"known are {', '.join(known)}"
         lines.append(f"unknown key {where!r}; {way}")
     return lines
+
+
+def _choice(item: ErrorDetails) -> str:
+    """Return what may stand where a word is none of those known, and the nearest of them."""
+    of, got = _CHOICES[item["type"]]
+    known = item["ctx"][of].replace("'", "")
+    given = str(item["ctx"].get(got, item["input"]))
+    return f"must be one of {known}, but is {given}; {nearest(given, re.split(', | or ', known))}"
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _part(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the model of the part of that name, None where that is no part."""
+    found = _model_at(model, [key])
+    return None if found is model else found
 
 
 def _place(path: Sequence[int | str], content: Any) -> str:  # Any: as YAML has it

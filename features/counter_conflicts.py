@@ -1,18 +1,22 @@
-"""One window told twice: of a scope's counter by one element, the delivery received last counts, whole.
+"""What two rows tell of one moment of a scope's counter by one element: which of them counts.
+
+Of one window told twice the delivery received last counts, whole. Of windows of two lengths the shorter count
+(features/counter_overlaps.py).
 
 What an element told of a counter in a window (one row, or all bins of a sketch) stands or falls together. The same
 numbers again are duplicates; of other numbers the ones received last win, of two received at once the later told.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from datetime import UTC, datetime
 
 import duckdb
 
-from features import lake
+from features import counter_overlaps
+from features.counter_ledger import LISTED_ELEMENTS, Ledger, Reach
+from features.counter_tables import unmarked_sql
 from features.duck import listed
 
-_KEY = "scope, scope_id, window_start, window_s, counter, element"
+_KEY = counter_overlaps.KEY
 _SETTLED = "settled before"  # in place of a rule, while others are asked
 _NUMBERS = "coalesce(bin, -1000000), numerator, coalesce(denominator, -1)"
 _GROUP = (
@@ -21,20 +25,13 @@ _GROUP = (
 )
 
 
-def settle(
-    connection: duckdb.DuckDBPyConnection,
-    workspace: Path,
-    others: Mapping[str, lake.Delivery],
-    *,
-    source: str,
-) -> None:
-    """Give the rows of `judged` that another delivery beats their rule, and make `lost` of rows of others they beat.
+def settle(connection: duckdb.DuckDBPyConnection, ledger: Ledger, *, source: str) -> None:
+    """Give the rows of `judged` that another delivery beats their rule, and make `lost`: rows of others that they
+    beat, with the `rule` by which.
 
     source: of these rows. Where it lay in the lake before, what others took the place of then stays so.
     """
-    marks = [
-        workspace / "lake" / f for one in others.values() for f in one.files if f.startswith("superseded/")
-    ]
+    marks = ledger.marks([source], but=source)
     if marks:  # their rows are used rows that a mark hides: they meet nobody again
         connection.execute(
             f"UPDATE judged SET rule = '{_SETTLED}'"
@@ -42,28 +39,21 @@ def settle(
             f" WHERE mark.source = '{source}' AND mark.row = judged.row AND mark.counter = judged.counter"
             " AND rule IS NULL"
         )
-    _meet(connection, workspace, others, marks)
+    _meet(connection, ledger, source)
     connection.execute(f"UPDATE judged SET rule = NULL WHERE rule = '{_SETTLED}'")
 
 
-def _meet(
-    connection: duckdb.DuckDBPyConnection,
-    workspace: Path,
-    others: Mapping[str, lake.Delivery],
-    marks: Sequence[Path],
-) -> None:
+def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) -> None:
     _settle_within(connection)
-    files = _near(connection, workspace, others)
-    nothing = "SELECT * EXCLUDE (rule) FROM judged WHERE false"
+    counter_overlaps.settle_within(connection)
+    reach = reach_of(connection)
+    near = ledger.near(reach, but=source) if reach else []
+    files = ledger.files(near, "counters")
     if not files:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE lost AS {nothing}")
+        connection.execute("CREATE OR REPLACE TEMP TABLE lost AS SELECT * FROM judged WHERE false")
         return
-    first, last = (f"(SELECT {end}(window_start) FROM judged WHERE rule IS NULL)" for end in ("min", "max"))
-    there = f"({visible_sql(files, marks)}) WHERE window_start BETWEEN {first} AND {last}"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM {there} AND ({_KEY}) IN"
-        f" (SELECT ({_KEY}) FROM judged WHERE rule IS NULL)"
-    )
+    _open_there(connection, unmarked_sql(files, ledger.marks(near, but=source)))
+    counter_overlaps.settle_across(connection)
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE meetings AS
@@ -79,7 +69,20 @@ def _meet(
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE lost AS
-        SELECT there.* FROM there JOIN meetings USING ({_KEY}) WHERE wins AND NOT same"""
+        SELECT there.*, 'superseded' AS rule FROM there JOIN meetings USING ({_KEY}) WHERE wins AND NOT same
+        UNION ALL
+        SELECT there.*, '{counter_overlaps.RULE}' FROM there SEMI JOIN overlapped USING ({_KEY})"""
+    )
+
+
+def _open_there(connection: duckdb.DuckDBPyConnection, visible: str) -> None:
+    """Make `there`: the rows of others, of what `judged` tells of, in the time of which it tells."""
+    line, end = counter_overlaps.LINE, counter_overlaps.END
+    told = "FROM judged WHERE rule IS NULL"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM ({visible})"
+        f" WHERE window_start < (SELECT max({end}) {told}) AND {end} > (SELECT min(window_start) {told})"
+        f" AND ({line}) IN (SELECT ({line}) {told})"
     )
 
 
@@ -111,23 +114,18 @@ def _settle_within(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _near(
-    connection: duckdb.DuckDBPyConnection, workspace: Path, others: Mapping[str, lake.Delivery]
-) -> list[Path]:
-    """Return the files of other deliveries that may tell of a window that `judged` tells of."""
-    sql = "SELECT DISTINCT CAST(CAST(window_start AS DATE) AS VARCHAR) FROM judged WHERE rule IS NULL"
-    dates = {f"counters/date={date}" for (date,) in connection.execute(sql).fetchall()}
-    found = [file for one in others.values() for file in one.files if file.rpartition("/")[0] in dates]
-    return [workspace / "lake" / file for file in found]
-
-
-def visible_sql(files: Sequence[Path], marks: Sequence[Path]) -> str:
-    """Return the SQL of the rows of files that no mark names as superseded."""
-    rows = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)"
-    if not marks:
-        return rows
-    named = f"read_parquet([{listed(marks)}], hive_partitioning = false)"
-    return f"{rows} AS told ANTI JOIN {named} AS marks USING (source, row, counter)"
+def reach_of(connection: duckdb.DuckDBPyConnection) -> Reach | None:
+    """Return what the good rows of `judged` tell of; None where there is none."""
+    good = "FROM judged WHERE rule IS NULL"
+    sql = f"SELECT epoch_us(min(window_start)), epoch_us(max({counter_overlaps.END})) {good}"
+    first, end = connection.execute(sql).fetchall()[0]
+    if first is None:
+        return None
+    sql = f"SELECT DISTINCT element {good} LIMIT {LISTED_ELEMENTS + 1}"
+    elements = frozenset(element for (element,) in connection.execute(sql).fetchall())
+    told = elements if len(elements) <= LISTED_ELEMENTS else frozenset()
+    start, finish = (datetime.fromtimestamp(moment / 1e6, UTC) for moment in (first, end))
+    return Reach(start, finish, told)
 
 
 def _same(one: str, other: str) -> str:

@@ -1,15 +1,18 @@
 """How a vendor's wide table becomes COUNTERS: a YAML per vendor says which column is which raw counter."""
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from features.configuration import find_config, read_config
-from features.indicators import Scope
+from features.configuration import find_configs, read_config
+from features.counter_hints import nearest
+from features.indicators import Indicator, Mean, Ratio, Scope, refuse
 
 Unit = Literal["1", "ms", "s", "min", "h", "d", "dBm", "mW", "dB", "%"]
+WINDOW = "window_s"  # the denominator that is the window itself
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _HEADER = re.compile(r"^(?P<name>.*?)\s*\[(?P<unit>[^\]]*)\]\s*$")
 
@@ -103,6 +106,11 @@ class VendorMapping(_Frozen):
         return self
 
     @property
+    def is_running(self) -> bool:
+        """Whether a counter runs on from window to window."""
+        return any(one.cumulative_bits for one in self.counters)
+
+    @property
     def columns(self) -> dict[str, str]:
         """Every column that a file must have, with its unit."""
         told = dict.fromkeys((self.time.column, self.scope_id_column, self.element_column), "")
@@ -116,14 +124,62 @@ class VendorMapping(_Frozen):
         return told
 
 
-def read_mapping(named: Path, workspace: Path) -> VendorMapping:
+def read_mapping(named: Path, workspace: Path, indicators: Sequence[Indicator]) -> VendorMapping:
     """Return a mapping by its path, or by the bare name of a file in configs/vendors.
 
-    Raises FileNotFoundError, ValueError that names file, key and rule.
+    indicators: those for which it is there. Raises FileNotFoundError, ValueError that names file, key and rule: also
+    where a column would silently feed no counter.
     """
-    is_bare = named.suffix == "" and len(named.parts) == 1 and not named.exists()
-    path = find_config(f"vendors/{named}.yaml", workspace) if is_bare else named
-    return read_config(path, VendorMapping)
+    known = {path.stem: path for path in find_configs("vendors", workspace)}
+    path = named if named.exists() else known.get(str(named))
+    if path is None:
+        told = f"{nearest(named.stem, known)}; it is a YAML file or one of {', '.join(known)}"
+        raise FileNotFoundError(f"no mapping {str(named)!r}{told}")
+    mapping = read_config(path, VendorMapping)
+    refuse({path: [*_idle_raws(mapping, indicators), *_wrong_samples(mapping, indicators)]})
+    return mapping
+
+
+def _idle_raws(mapping: VendorMapping, indicators: Sequence[Indicator]) -> Iterator[str]:
+    """Yield what is wrong with the raw counters of a mapping: each must be known and have its other half."""
+    ratios = {one.counter: one.aggregate for one in indicators if isinstance(one.aggregate, Ratio)}.values()
+    known = {raw for ratio in ratios for raw in (ratio.numerator, ratio.denominator)} - {WINDOW}
+    mapped = {one.raw for one in mapping.counters} | {WINDOW}
+    for one in mapping.counters:
+        of = [ratio for ratio in ratios if one.raw in (ratio.numerator, ratio.denominator)]
+        if not of:
+            fact = f"{one.raw!r} of column {one.column!r}{nearest(one.raw, known)}"
+            yield f"counters: raw must be a numerator or denominator of indicators.yaml, but is {fact}"
+        elif not any({ratio.numerator, ratio.denominator} <= mapped for ratio in of):
+            other = [ratio.denominator if ratio.numerator == one.raw else ratio.numerator for ratio in of]
+            fact = (
+                f"{one.raw} of column {one.column!r} has none: map {' or '.join(other)} too, or leave it out"
+            )
+            yield f"counters: a raw must have its numerator or denominator beside it, but {fact}"
+        elif wrong := _wrong_unit(one.unit, raw_unit(one.raw)):
+            yield f"counters: {one.raw}: {wrong}"
+
+
+def _wrong_samples(mapping: VendorMapping, indicators: Sequence[Indicator]) -> Iterator[str]:
+    """Yield what is wrong with the samples of a mapping: each must be known, and told as its indicators want it."""
+    units = {one.counter: one.unit for one in indicators if not isinstance(one.aggregate, Ratio)}
+    means = {one.counter for one in indicators if isinstance(one.aggregate, Mean)}
+    for one in mapping.samples:
+        if one.sample not in units:
+            fact = f"{one.sample!r}{nearest(one.sample, units)}"
+            yield f"samples: sample must be one of indicators.yaml, but is {fact}"
+        elif one.mean_column and one.sample not in means:
+            yield f"samples: {one.sample} is told as a mean, but indicators.yaml wants a quantile of it; map its bins"
+        elif wrong := _wrong_unit(one.unit, units[one.sample]):
+            yield f"samples: {one.sample}: {wrong}"
+
+
+def _wrong_unit(unit: str, wanted: str) -> str:
+    try:
+        factor(unit, wanted)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def split_header(header: str) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from features.counter_rules import RULES
 from features.counter_tables import COUNTERS
 from features.membership import MEMBERSHIP
+from features.service_names import RULES as NAMES
 from features.table import Column
 from features.terminal import TERMINAL
 
@@ -17,6 +18,13 @@ def tables() -> dict[str, str]:
         "counters": _columns(COUNTERS[:-1]),
         "rules": "\n".join(["| rule | what must hold | heals |", "|---|---|---|", *rules]),
         "membership": _columns(MEMBERSHIP),
+        "names": "\n".join(
+            [
+                "| rule | what must hold |",
+                "|---|---|",
+                *(f"| `{name}` | {says} |" for name, says in NAMES.items()),
+            ]
+        ),
         "terminal": _columns(TERMINAL),
     }
 

@@ -7,9 +7,7 @@ to be broken.
 
 import csv
 import gzip
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -18,28 +16,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from features import counter_hints
 from features.duck import listed
-
-log = logging.getLogger(__name__)
 
 TEXTS = ("scope", "scope_id", "counter", "element", "vendor")
 TIMES = ("window_start", "received")
 NUMBERS = ("window_s", "bin", "numerator", "denominator")
 GIVEN = ("scope", "scope_id", "window_start", "window_s", "counter", "bin", "numerator", "denominator")
 _OPTIONAL = ("received", "source", "row")  # a lake's own export has the last two
+_BLOCK_BYTES = 8 << 20  # of a CSV; a row is shorter
 _UTC = r"(Z|[+-]00(:?00)?)$"
 
 
-@dataclass(frozen=True)
-class Texts:
-    """A CSV: its rows as texts with their place, and (place, text) of those with another number of fields."""
+def open_texts(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    *,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    skip_lines: int = 0,
+) -> list[str]:
+    """Make `raw` and `ragged` of a CSV, packed with gzip or not, a block at a time; return its header.
 
-    table: pa.Table
-    ragged: tuple[tuple[int, str], ...]
-
-
-def read_texts(path: Path, *, delimiter: str = ",", encoding: str = "utf-8", skip_lines: int = 0) -> Texts:
-    """Return the rows of a CSV, packed with gzip or not. Raises ValueError: what is wrong, to follow its name."""
+    raw: its rows as texts. ragged: row and text of those with another number of fields. Raises ValueError: what is
+    wrong, to follow the file's name.
+    """
     try:
         header = _header(path, delimiter=delimiter, encoding=encoding, skip_lines=skip_lines)
         if repeated := sorted({name for name in header if header.count(name) > 1}):
@@ -50,16 +51,44 @@ def read_texts(path: Path, *, delimiter: str = ",", encoding: str = "utf-8", ski
             ragged.append((row.number - skip_lines - 2, row.text))
             return "skip"
 
-        table = pacsv.read_csv(
+        blocks = pacsv.open_csv(
             str(path),
-            pacsv.ReadOptions(use_threads=False, encoding=encoding, skip_rows=skip_lines),
+            pacsv.ReadOptions(
+                use_threads=False, encoding=encoding, skip_rows=skip_lines, block_size=_BLOCK_BYTES
+            ),
             pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=leave),
             pacsv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
         )
+        _keep(connection, blocks, ragged)
     except (UnicodeDecodeError, pa.ArrowException, EOFError, gzip.BadGzipFile) as error:
         raise ValueError(f"is no CSV of counters: {error}") from error
-    kept = np.setdiff1d(np.arange(len(table) + len(ragged)), [number for number, _ in ragged])
-    return Texts(table.append_column("row", pa.array(kept, pa.int64())), tuple(ragged))
+    connection.execute("CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM texts")
+    register_ragged(connection, ragged)
+    return header
+
+
+def _keep(
+    connection: duckdb.DuckDBPyConnection,
+    blocks: pacsv.CSVStreamingReader,
+    ragged: Sequence[tuple[int, str]],
+) -> None:
+    """Make `texts` of the blocks of a CSV. ragged: grows while they are read; their places are left out."""
+
+    def placed(block: pa.Table, first: int) -> pa.Table:
+        left = [number for number, _ in ragged if number >= first]
+        places = np.setdiff1d(np.arange(first, first + len(block) + len(left)), left)[: len(block)]
+        return block.append_column("row", pa.array(places, pa.int64()))
+
+    connection.register("block", placed(blocks.schema.empty_table(), 0))
+    connection.execute("CREATE OR REPLACE TEMP TABLE texts AS SELECT * FROM block")
+    first = 0
+    for batch in blocks:
+        block = placed(pa.Table.from_batches([batch]), first)
+        if len(block):
+            connection.register("block", block)
+            connection.execute("INSERT INTO texts SELECT * FROM block")
+            first = block["row"][-1].as_py() + 1
+    connection.unregister("block")
 
 
 def _header(path: Path, *, delimiter: str, encoding: str, skip_lines: int) -> list[str]:
@@ -74,17 +103,13 @@ def _header(path: Path, *, delimiter: str, encoding: str, skip_lines: int) -> li
     return [name.removeprefix("\ufeff") for name in header]
 
 
-def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datetime) -> None:
-    """Make `raw` and `given` of a Parquet or CSV file in long form.
+def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datetime) -> str:
+    """Make `raw` and `given` of a Parquet or CSV file in long form; return which columns it lacks or should not have.
 
     received: where the file does not tell it itself. Raises ValueError: what is wrong, to follow its name.
     """
-    ragged: Sequence[tuple[int, str]] = ()
     if path.name.lower().endswith((".csv", ".csv.gz")):
-        texts = read_texts(path)
-        connection.register("texts", texts.table)
-        ragged = texts.ragged
-        connection.execute("CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM texts")
+        open_texts(connection, path)
     else:
         read = f"read_parquet([{listed([path])}], hive_partitioning = false, file_row_number = true)"
         try:
@@ -96,9 +121,8 @@ def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datet
             )
         except duckdb.Error as error:
             raise ValueError(f"is no Parquet of counters: {str(error).partition(chr(10))[0]}") from error
-    register_ragged(connection, ragged)
+        register_ragged(connection, ())
     kinds = {name: kind for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()}
-    _warn(path, kinds)
     columns = ", ".join(
         f"{_expression(name, kinds, received)} AS {name}" for name in (*TEXTS, *TIMES, *NUMBERS)
     )
@@ -107,6 +131,9 @@ def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datet
         f"CREATE OR REPLACE TEMP VIEW given AS SELECT row, {_found(kinds)} AS found, {columns} FROM raw"
         f" UNION ALL SELECT row, 'ragged_row', {ragged_row} FROM ragged"
     )
+    wanted = [name for name in (*TEXTS, *TIMES, *NUMBERS) if name not in _OPTIONAL]
+    strange = [name for name in kinds if name not in (*wanted, *_OPTIONAL)]
+    return counter_hints.of_columns(wanted, list(kinds), unknown=strange)
 
 
 def register_ragged(connection: duckdb.DuckDBPyConnection, ragged: Sequence[tuple[int, str]]) -> None:
@@ -136,15 +163,6 @@ def _expression(name: str, kinds: Mapping[str, str], received: datetime) -> str:
 def _nothing(name: str) -> str:
     kind = "VARCHAR" if name in TEXTS else "TIMESTAMPTZ" if name in TIMES else "DOUBLE"
     return f"CAST(NULL AS {kind})"
-
-
-def _warn(path: Path, kinds: Mapping[str, str]) -> None:
-    """Say which columns a file lacks or should not have: the rules that its rows break do not name them."""
-    wanted = (*TEXTS, *TIMES, *NUMBERS)
-    strange = [name for name in kinds if name not in (*wanted, *_OPTIONAL)]
-    lacking = [name for name in wanted if name not in kinds and name not in _OPTIONAL]
-    if lacking or strange:
-        log.warning("%s: lacks columns %s; has unknown ones %s", path, lacking, strange)
 
 
 def _found(kinds: Mapping[str, str]) -> str:

@@ -19,7 +19,6 @@ SKEW_S = (
 _EXACT = 2**53  # above it a float64 does not hold every whole number
 _OLDEST = "2016-06-01"  # 3GPP Release 13 was frozen: before that there is no NB-IoT to count
 _AGAIN = (
-    "coap_retx/coap_con",
     "hb_recv/hb_expected",
     "ntf_ok/ntf_expected",
 )  # told again, or more often than asked
@@ -106,6 +105,10 @@ ASKED: tuple[Rule, ...] = (
 COMPARED: tuple[Rule, ...] = (
     Rule("duplicate_row", "a count is told once: this one was told before with the same numbers"),
     Rule("superseded", "of two deliveries of one window the one received last counts: this is the other"),
+    Rule(
+        "overlapping_window",
+        "of windows of two lengths in which one element counted one moment the shorter count",
+    ),
 )
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in (*FOUND, *ASKED, *COMPARED)}
 

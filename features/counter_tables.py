@@ -4,13 +4,13 @@ Rows never change once they lie there: of a window that is delivered twice the r
 lake/superseded, and `visible_sql` leaves them out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from features import counter_conflicts, lake
+from features import lake
 from features.duck import connect, listed
 from features.table import Column
 
@@ -48,6 +48,7 @@ QUARANTINE: tuple[Column, ...] = (
     Column("counter", "string", "-", "the counter, where the row tells one", empty=True),
     Column("rule", "string", "-", "the first rule that it breaks (features/counter_rules.py)"),
     Column("told", "string", "-", "the row itself, as JSON; of a ragged row its text"),
+    Column("hint", "string", "-", "which column or counter, and the nearest that is known", empty=True),
 )
 
 
@@ -65,9 +66,29 @@ def files(workspace: Path) -> list[Path]:
     return lake.delivered(workspace, KIND, "counters")
 
 
-def visible_sql(workspace: Path, chosen: Sequence[Path]) -> str:
-    """Return the SQL of the rows that count (COUNTERS and `row`) of some files of the lake, at least one."""
-    return counter_conflicts.visible_sql(chosen, lake.delivered(workspace, KIND, "superseded"))
+def visible_sql(
+    workspace: Path, chosen: Sequence[Path], records: Mapping[str, lake.Delivery] | None = None
+) -> str:
+    """Return the SQL of the rows that count (COUNTERS and `row`) of some files of the lake, at least one.
+
+    records: of all deliveries, where the caller has read them before.
+    """
+    told = lake.deliveries(workspace, KIND) if records is None else records
+    sources = {file.name.rpartition("-")[0] for file in chosen}
+    hiding = (one for one in told.values() if not sources.isdisjoint(one.superseded))
+    marks = [
+        workspace / "lake" / file for one in hiding for file in one.files if file.startswith("superseded/")
+    ]
+    return unmarked_sql(chosen, marks)
+
+
+def unmarked_sql(files: Sequence[Path], marks: Sequence[Path]) -> str:
+    """Return the SQL of the rows of files that no mark names as superseded."""
+    rows = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+    if not marks:
+        return rows
+    named = f"read_parquet([{listed(marks)}], hive_partitioning = false)"
+    return f"{rows} AS told ANTI JOIN {named} AS marks USING (source, row, counter)"
 
 
 def tally(workspace: Path) -> Tally:
@@ -81,10 +102,17 @@ def tally(workspace: Path) -> Tally:
 
 def quarantined(workspace: Path) -> pd.DataFrame:
     """Return QUARANTINE of all deliveries."""
-    found = lake.delivered(workspace, KIND, "quarantine")
-    if not found:
-        return pd.DataFrame({column.name: pd.Series([], dtype="string") for column in QUARANTINE})
     with connect(threads=2) as connection:
-        return connection.execute(
-            f"SELECT * FROM read_parquet([{listed(found)}], hive_partitioning = false) ORDER BY ALL"
-        ).df()
+        return connection.execute(f"{quarantine_sql(workspace)} ORDER BY ALL").df()
+
+
+def quarantine_sql(workspace: Path) -> str:
+    """Return the SQL of QUARANTINE of all deliveries; one of before `hint` was told has none."""
+    empty = ", ".join(
+        f"CAST(NULL AS {'BIGINT' if column is ROW else 'VARCHAR'}) AS {column.name}" for column in QUARANTINE
+    )
+    sql = f"SELECT {empty} WHERE false"
+    if found := lake.delivered(workspace, KIND, "quarantine"):
+        read = f"read_parquet([{listed(found)}], hive_partitioning = false, union_by_name = true)"
+        sql += f" UNION ALL BY NAME SELECT * FROM {read}"
+    return f"SELECT * FROM ({sql})"

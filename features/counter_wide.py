@@ -1,6 +1,6 @@
 """A vendor's wide table as COUNTERS: columns become rows, units are converted, running counters become differences."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features import sketch
-from features.counter_mapping import Raw, Sample, VendorMapping, factor, raw_unit, split_header
-from features.counter_reading import read_texts, register_ragged
+from features import counter_hints, sketch
+from features.counter_mapping import WINDOW, Raw, Sample, VendorMapping, factor, raw_unit, split_header
+from features.counter_reading import open_texts
 from features.indicators import Indicator, Mean, Ratio
 
-_WINDOW = "window_s"  # the denominator that is the window itself
+PART_ROWS = 50_000  # of a wide table that are worked on at a time
 _WRAPS_WITHIN = 0.25  # of the range: a fall that means a longer step is a reset, not a wrap-around
 
 
@@ -52,33 +52,61 @@ def open_wide(
     *,
     received: datetime,
     indicators: Sequence[Indicator],
-    previous: pd.DataFrame,
-) -> pd.DataFrame:
-    """Make `raw` and `given` of a vendor's file, as `open_long` does; return its last readings, to be kept.
+    previous: Callable[[pd.DataFrame], pd.DataFrame],
+) -> tuple[pd.DataFrame, str]:
+    """Make `raw` and `given` of a vendor's file, as `open_long` does; return its last readings, to be kept, and which
+    columns it lacks.
 
+    previous: from rows with window_start and element to the readings of other files that may precede them.
     Raises ValueError: what is wrong, to follow the file's name.
     """
     layout = mapping.layout
-    read = read_texts(
-        path, delimiter=layout.delimiter, encoding=layout.encoding, skip_lines=layout.skip_lines
+    header = open_texts(
+        connection, path, delimiter=layout.delimiter, encoding=layout.encoding, skip_lines=layout.skip_lines
     )
-    connection.register("texts", read.table)
-    connection.execute("CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM texts")
-    register_ragged(connection, read.ragged)
-    headers = {name: split_header(name) for name in read.table.column_names if name != "row"}
-    texts = read.table.to_pandas().rename(columns={name: split for name, (split, _) in headers.items()})
-    missing = [name for name in mapping.columns if name not in texts]
-    if missing:
-        given, readings = [_nothing(texts["row"], "missing_column")], _no_readings()
+    headers = {name: split_header(name) for name in header}
+    names = {split: name for name, (split, _) in headers.items()}
+    flaw = counter_hints.of_columns(list(mapping.columns), list(names), unknown=())
+    connection.register("part", _SCHEMA.empty_table())
+    connection.execute("CREATE OR REPLACE TEMP TABLE long AS SELECT * FROM part")
+    kept = [_no_readings()]
+    if flaw:
+        connection.execute("INSERT INTO long BY NAME SELECT row, 'missing_column' AS found FROM raw")
     else:
-        units = dict(headers.values())
-        wide = Wide(mapping, texts, units, _rows(texts, mapping, received), previous)
-        given, readings = _given(wide, indicators)
-    ragged = _nothing(pd.Series([row for row, _ in read.ragged], dtype="int64"), "ragged_row")
-    tables = [pa.Table.from_pandas(part, schema=_SCHEMA, preserve_index=False) for part in [*given, ragged]]
-    connection.register("long", pa.concat_tables(tables))
+        elements = [names[mapping.scope_id_column], names[mapping.element_column]]
+        for texts in _parts(connection, elements):
+            told = texts.rename(columns={name: split for name, (split, _) in headers.items()})
+            rows = _rows(told, mapping, received)
+            given, readings = _given(
+                Wide(mapping, told, dict(headers.values()), rows, previous(rows)), indicators
+            )
+            _keep(connection, given)
+            kept.append(readings)
+    connection.execute("INSERT INTO long BY NAME SELECT row, 'ragged_row' AS found FROM ragged")
     connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
-    return readings
+    connection.unregister("part")
+    readings = pd.concat([one for one in kept if len(one)] or kept)
+    return readings.assign(vendor=mapping.vendor, scope=mapping.scope), flaw
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, elements: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield `raw` in parts of about as many rows, all rows of an element in one: a running counter needs no others.
+
+    elements: the columns that tell of what a row is.
+    """
+    ((count,),) = connection.execute("SELECT count(*) FROM raw").fetchall()
+    parts = -(-count // PART_ROWS) or 1
+    named = ", ".join('"{}"'.format(name.replace('"', '""')) for name in elements)
+    for part in range(parts):
+        sql = f"SELECT * FROM raw WHERE hash({named}) % {parts} = {part} ORDER BY row"
+        yield connection.execute(sql).to_arrow_table().to_pandas()
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, given: Iterable[pd.DataFrame]) -> None:
+    """Add rows under COUNTERS to `long`."""
+    for rows in given:
+        connection.register("part", pa.Table.from_pandas(rows, schema=_SCHEMA, preserve_index=False))
+        connection.execute("INSERT INTO long SELECT * FROM part")
 
 
 _SCHEMA = pa.schema(
@@ -97,11 +125,6 @@ def _no_readings() -> pd.DataFrame:
     moment = pd.Series([], dtype="datetime64[us, UTC]")
     texts = {name: pd.Series([], dtype="string") for name in ("scope_id", "element", "column")}
     return pd.DataFrame({**texts, "window_start": moment, "reading": pd.Series([], dtype="float64")})
-
-
-def _nothing(rows: "pd.Series[int]", rule: str) -> pd.DataFrame:
-    empty = dict.fromkeys(_SCHEMA.names)
-    return pd.DataFrame({**empty, "row": rows, "found": rule}, index=rows.index)
 
 
 def _rows(texts: pd.DataFrame, mapping: VendorMapping, received: datetime) -> pd.DataFrame:
@@ -156,7 +179,7 @@ def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[list[pd.DataFra
             told = _steps(wide, one, told)
         raws[one.raw] = told
     count = len(wide.rows)
-    raws[_WINDOW] = Told(
+    raws[WINDOW] = Told(
         np.full(count, float(wide.mapping.window_s)), np.full(count, ""), np.zeros(count, bool)
     )
     ratios = {one.counter: one.aggregate for one in indicators if isinstance(one.aggregate, Ratio)}
@@ -164,8 +187,6 @@ def _given(wide: Wide, indicators: Sequence[Indicator]) -> tuple[list[pd.DataFra
     means = {one.counter: one.aggregate for one in indicators if isinstance(one.aggregate, Mean)}
     units = {one.counter: one.unit for one in indicators}
     for sample in wide.mapping.samples:
-        if sample.sample not in units:
-            raise ValueError(f"is mapped to the sample {sample.sample!r}, which no indicator has")
         unit = units[sample.sample]
         parts += list(_bins(wide, sample, unit)) if sample.bins else [_mean(wide, sample, unit, means)]
     made = [part.reindex(columns=_SCHEMA.names) for part in parts if part is not None]
@@ -195,7 +216,14 @@ def _steps(wide: Wide, one: Raw, told: Told) -> Told:
     line = file[~told.gap & (told.found == "")]
     if len(before):
         line = pd.concat([before[["scope_id", "element", "window_start", "reading", "place"]], line])
-    line = line.sort_values(["scope_id", "element", "window_start", "place"], kind="stable")
+    order = [
+        "scope_id",
+        "element",
+        "window_start",
+        "place",
+        "reading",
+    ]  # of two files the greater was read later
+    line = line.sort_values(order, kind="stable")
     last = line.groupby(["scope_id", "element"], dropna=False)[["window_start", "reading"]].shift()
     age_s = (line["window_start"] - last["window_start"]).dt.total_seconds().to_numpy()
     step = (line["reading"] - last["reading"]).to_numpy(dtype="float64")
@@ -229,16 +257,12 @@ def _ratio(wide: Wide, counter: str, ratio: Ratio, raws: Mapping[str, Told]) -> 
     if above is None or (below is None and ratio.denominator not in raws):
         return None
     assert below is not None
-    silent = above.gap & (below.gap | (ratio.denominator == _WINDOW))
+    silent = above.gap & (below.gap | (ratio.denominator == WINDOW))
     found = np.where(above.found != "", above.found, below.found)
     return _rows_of(wide, counter, ~silent, found=found, numerator=above.values, denominator=below.values)
 
 
 def _mean(wide: Wide, sample: Sample, unit: str, means: Mapping[str, Mean]) -> pd.DataFrame:
-    if sample.sample not in means:
-        raise ValueError(
-            f"tells a mean of {sample.sample}, of which indicators.yaml wants a quantile; map its bins"
-        )
     mean = _column(wide, str(sample.mean_column), sample.unit, unit)
     count = _column(wide, str(sample.samples_column), "1", "1")
     one = 10 ** (mean.values / 10) if means[sample.sample].average == "milliwatt" else mean.values

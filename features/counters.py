@@ -5,24 +5,24 @@ Good rows go to lake/counters, each bad one to lake/quarantine with the rule it 
 
 import hashlib
 import json
-import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from features import counter_conflicts, lake, membership
+from features import counter_conflicts, counter_hints, lake, membership
+from features.counter_ledger import LISTED_ELEMENTS, Ledger, Reach
 from features.counter_mapping import VendorMapping, read_mapping
 from features.counter_reading import open_long
 from features.counter_rules import RULES, first_broken, known_counters
+from features.counter_staging import stage
+from features.counter_summary import CounterSummary, Outcome, summary
 from features.counter_tables import COUNTERS, KIND
 from features.counter_wide import open_wide
 from features.duck import connect, listed
@@ -30,48 +30,8 @@ from features.indicators import Indicator, all_indicators, read_indicators
 from features.records import contents, find_files
 from features.sources import Content, is_simulated
 
-log = logging.getLogger(__name__)
-
 _READING = 2  # raised when the code makes other rows of the same bytes: every file is then read anew
 _MEMORY = "2GB"
-_COLUMNS = ", ".join(column.name for column in COUNTERS)
-_ORDER = "window_start, scope, scope_id, counter, bin, row"  # what is summed together lies together: a third faster
-
-
-@dataclass(frozen=True)
-class CounterSummary:
-    """What one call of `ingest` did: files = new + unchanged + replaced + failed, rows = used + quarantined.
-
-    rows, used, quarantined (by rule): of the new and replaced files. superseded: used rows of earlier files whose
-    place these took. failures: (path as given, reason).
-    """
-
-    files: int
-    new: int
-    unchanged: int
-    replaced: int
-    rows: int
-    used: int
-    quarantined: dict[str, int]
-    superseded: int
-    failures: tuple[tuple[str, str], ...]
-
-    def text(self) -> str:
-        """Return the summary as a person reads it."""
-        bad = sum(self.quarantined.values())
-        counts = f"{self.new:,} new, {self.unchanged:,} unchanged, {self.replaced:,} replaced"
-        return "\n".join(
-            [
-                f"{self.files:,} files: {counts}, {len(self.failures):,} failed",
-                f"{self.rows:,} rows: {self.used:,} used, {bad:,} quarantined;"
-                f" {self.superseded:,} earlier rows superseded",
-                *(
-                    f"{count:,} {rule}: not so that {RULES[rule].says}"
-                    for rule, count in self.quarantined.items()
-                ),
-                *(f"failed: {path}: {reason}" for path, reason in self.failures),
-            ]
-        )
 
 
 @dataclass(frozen=True)
@@ -92,19 +52,19 @@ def ingest(sources: Sequence[str], workspace: Path, *, mapping: Path | None = No
     sources: files, folders or globs of Parquet and CSV. mapping: a vendor's YAML, or its bare name in configs/vendors,
     for wide tables; None for the long form of COUNTERS.
     Each file is committed by itself: after an interruption the same call goes on where it was. A file that cannot be
-    read is named in the summary. Raises FileNotFoundError (of a source), ValueError (of configuration or mapping) and
-    TimeoutError (another process writes) before anything has changed.
+    read, or gives nothing, is named in the summary. Raises FileNotFoundError (of a source), ValueError (of
+    configuration or mapping) and TimeoutError (another process writes) before anything has changed.
     """
-    vendor = read_mapping(mapping, workspace) if mapping else None
     indicators, paths = all_indicators(workspace), find_files(sources)
+    vendor = read_mapping(mapping, workspace, indicators) if mapping else None
     scopes = tuple(read_indicators(workspace).windows)
-    outcomes: list[tuple[str, lake.Delivery | None]] = []
+    outcomes: list[Outcome] = []
     failures: list[tuple[str, str]] = []
     with lake.writing(workspace) as scratch:
         if any(is_simulated(path) for path in paths):
             lake.mark_simulated(workspace)
         plan = _Plan(workspace, vendor, indicators, scopes, _reading(vendor, indicators), scratch)
-        known = lake.deliveries(workspace, KIND)
+        ledger = Ledger(workspace, lake.deliveries(workspace, KIND))
         found = contents(paths)
         with connect(threads=2, scratch=scratch) as connection:
             _prepare(connection, plan)
@@ -113,14 +73,13 @@ def ingest(sources: Sequence[str], workspace: Path, *, mapping: Path | None = No
                     failures.append((str(path), content))
                     continue
                 try:
-                    kind, record = _one(connection, plan, path, content, known)
+                    outcome = _one(connection, plan, path, content, ledger)
                 except ValueError as error:
                     failures.append((str(path), str(error)))
                     continue
-                outcomes.append((kind, record))
-                if record:
-                    known[record.source] = record
-    return _summary(len(paths), outcomes, failures)
+                outcomes.append(outcome)
+                ledger.add(outcome.record)
+    return summary(len(paths), outcomes, failures)
 
 
 def _reading(mapping: VendorMapping | None, indicators: Sequence[Indicator]) -> str:
@@ -147,29 +106,39 @@ def _prepare(connection: duckdb.DuckDBPyConnection, plan: _Plan) -> None:
 
 
 def _one(
-    connection: duckdb.DuckDBPyConnection,
-    plan: _Plan,
-    path: Path,
-    content: Content,
-    known: Mapping[str, lake.Delivery],
-) -> tuple[Literal["new", "unchanged", "replaced"], lake.Delivery | None]:
-    """Read one file into the lake; None where that changes nothing. Raises ValueError where it cannot be read."""
-    former = known.get(content.source)
+    connection: duckdb.DuckDBPyConnection, plan: _Plan, path: Path, content: Content, ledger: Ledger
+) -> Outcome:
+    """Read one file into the lake. Raises ValueError where it cannot be read."""
+    former = ledger.records.get(content.source)
     heals = former is not None and any(RULES[rule].heals for rule in former.quarantined)
     if former and former.reading == plan.reading and not heals:
-        return "unchanged", None
-    readings = _classify(connection, plan, path, content, known)
-    others = {source: one for source, one in known.items() if source != content.source}
-    counter_conflicts.settle(connection, plan.workspace, others, source=content.source)
+        return Outcome("unchanged", former, {})
+    readings, hints = _classify(connection, plan, path, content, ledger)
+    counter_conflicts.settle(connection, ledger, source=content.source)
+    record = _record(connection, plan, path, content, readings)
+    if former and former.fingerprint == record.fingerprint:
+        return Outcome("unchanged", former, hints)
+    paths = {source: ledger.records[source].path for source in record.superseded}
+    staged = stage(
+        connection, plan.scratch, record, paths={**paths, record.source: record.path}, readings=readings
+    )
+    committed = lake.commit_delivery(plan.workspace, record, staged)
+    return Outcome("replaced" if former else "new", committed, hints)
+
+
+def _record(
+    connection: duckdb.DuckDBPyConnection, plan: _Plan, path: Path, content: Content, readings: pd.DataFrame
+) -> lake.Delivery:
+    """Return the commit record of `judged` and `lost`, without its files."""
     counts = dict(connection.execute("SELECT rule, count(*) FROM judged GROUP BY rule").fetchall())
     used = counts.pop(None, 0)
     lost = dict(
         connection.execute("SELECT source, count(*) FROM lost GROUP BY source ORDER BY source").fetchall()
     )
     quarantined = dict(sorted(counts.items()))
-    first, last = _span(connection, readings)
-    told = [plan.reading, used, quarantined, lost]
-    record = lake.Delivery(
+    first, last, reach = _span(connection, readings)
+    told = [plan.reading, used, quarantined, lost, _content(connection, readings)]
+    return lake.Delivery(
         source=content.source,
         kind=KIND,
         path=str(path),
@@ -183,33 +152,30 @@ def _one(
         first=first,
         last=last,
         files=(),
+        end=reach.end.isoformat() if reach else "",
+        elements=tuple(sorted(reach.elements)) if reach else (),
     )
-    if former and former.fingerprint == record.fingerprint:
-        return "unchanged", None
-    staged = _stage(connection, plan, record, known, readings)
-    return ("replaced" if former else "new"), lake.commit_delivery(plan.workspace, record, staged)
 
 
 def _classify(
-    connection: duckdb.DuckDBPyConnection,
-    plan: _Plan,
-    path: Path,
-    content: Content,
-    known: Mapping[str, lake.Delivery],
-) -> pd.DataFrame:
-    """Make `judged`: the rows of the file under COUNTERS, with `rule`, empty for good ones; return kept readings."""
+    connection: duckdb.DuckDBPyConnection, plan: _Plan, path: Path, content: Content, ledger: Ledger
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Make `judged`: the rows of the file under COUNTERS, with `rule`, empty for good ones; and `hints`.
+
+    Return the readings to be kept, and the hint of each rule that has one.
+    """
     received = datetime.fromtimestamp(content.changed_ns / 1e9, UTC)
     readings = pd.DataFrame()
     if plan.mapping is None:
-        open_long(connection, path, received)
+        flaw = open_long(connection, path, received)
     else:
-        readings = open_wide(
+        readings, flaw = open_wide(
             connection,
             path,
             plan.mapping,
             received=received,
             indicators=plan.indicators,
-            previous=_previous(plan, content.source, known),
+            previous=partial(_previous, plan.mapping, ledger, content.source),
         )
     connection.execute(
         f"""
@@ -226,112 +192,65 @@ def _classify(
         )""",
         {"scopes": list(plan.scopes)},
     )
-    return readings
+    return readings, counter_hints.tell(connection, flaw, [one.counter for one in plan.indicators])
 
 
-def _previous(plan: _Plan, source: str, known: Mapping[str, lake.Delivery]) -> pd.DataFrame:
-    """Return the last readings that other files of the vendor left, newest last."""
-    files = [
-        plan.workspace / "lake" / file
-        for one in known.values()
-        if one.source != source
-        for file in one.files
-        if file.startswith("readings/")
-    ]
-    tables = [pq.read_table(file, partitioning=None).to_pandas() for file in files]
+def _previous(mapping: VendorMapping, ledger: Ledger, source: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the readings of running counters that other files of the vendor left from one window before the first row.
+
+    rows: window_start and element. An older one says no more than none: the step from it is no window's count.
+    """
     columns = ["scope_id", "element", "column", "window_start", "reading", "vendor", "scope"]
-    told = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
-    assert plan.mapping is not None
-    own = told[(told["vendor"] == plan.mapping.vendor) & (told["scope"] == plan.mapping.scope)]
-    return own.drop(columns=["vendor", "scope"])
+    tables = [pd.DataFrame(columns=columns)]
+    times = rows["window_start"].dropna()
+    if mapping.is_running and len(times):
+        first = times.min().to_pydatetime() - timedelta(seconds=mapping.window_s)
+        reach = _reach_of(first, times.max().to_pydatetime(), rows["element"])
+        files = ledger.files(ledger.near(reach, but=source), "readings")
+        tables = [pq.read_table(file, partitioning=None).to_pandas() for file in files] or tables
+    told = pd.concat(tables)
+    is_near = (told["vendor"] == mapping.vendor) & (told["scope"] == mapping.scope)
+    if len(told):
+        is_near &= told["window_start"] >= first
+    return told[is_near].drop(columns=["vendor", "scope"])
 
 
-def _span(connection: duckdb.DuckDBPyConnection, readings: pd.DataFrame) -> tuple[str, str]:
-    """Return the first and last window_start that a file tells of."""
+def _reach_of(first: datetime, last: datetime, elements: "pd.Series[str]") -> Reach:
+    """Return the reach of readings from `first` to `last`."""
+    named = frozenset(elements.dropna().unique())
+    listed_ = named if len(named) <= LISTED_ELEMENTS else frozenset()
+    return Reach(first, last + timedelta(microseconds=1), listed_)
+
+
+def _content(connection: duckdb.DuckDBPyConnection, readings: pd.DataFrame) -> list[int]:
+    """Return sums of hashes of what a delivery would commit: a file that heals may tell as many rows, but others.
+
+    `received` is left out: where a file does not tell it, it is the age of a copy.
+    """
+    judged = ", ".join(f"judged.{column.name}" for column in COUNTERS if column.name != "received")
+    tables = {
+        "judged": f"judged.row, judged.rule, {judged}",
+        "lost": "lost.source, lost.row, lost.counter, lost.bin, lost.rule",
+    }
+    if len(readings):
+        connection.register("kept", readings)
+        tables["kept"] = ", ".join(f'kept."{name}"' for name in readings.columns)
+    sums = (
+        connection.execute(f"SELECT sum(hash({columns})) FROM {table}").fetchall()
+        for table, columns in tables.items()
+    )
+    return [int(one or 0) for ((one,),) in sums]
+
+
+def _span(connection: duckdb.DuckDBPyConnection, readings: pd.DataFrame) -> tuple[str, str, Reach | None]:
+    """Return the first and last window_start that a file tells of, and all that it does."""
     sql = "SELECT epoch_us(min(window_start)), epoch_us(max(window_start)) FROM judged WHERE rule IS NULL"
     ends = [end for end in connection.execute(sql).fetchall()[0] if end is not None]
     times = [datetime.fromtimestamp(end / 1e6, UTC) for end in ends]
+    reach = counter_conflicts.reach_of(connection)
     if len(readings):
-        times += [moment.to_pydatetime() for moment in readings["window_start"]]
-    return (min(times).isoformat(), max(times).isoformat()) if times else ("", "")
-
-
-def _stage(
-    connection: duckdb.DuckDBPyConnection,
-    plan: _Plan,
-    record: lake.Delivery,
-    known: Mapping[str, lake.Delivery],
-    readings: pd.DataFrame,
-) -> dict[str, Path]:
-    """Write the files of a delivery; return place in the lake -> file."""
-    staged: dict[str, Path] = {}
-
-    def write(place: str, sql: str) -> None:
-        staged[place] = plan.scratch / f"{record.source}-{len(staged)}.parquet"
-        connection.execute(f"COPY ({sql}) TO {listed([staged[place]])} (FORMAT parquet, COMPRESSION zstd)")
-
-    dates = connection.execute(
-        "SELECT DISTINCT CAST(window_start AS DATE) FROM judged WHERE rule IS NULL ORDER BY 1"
-    ).fetchall()
-    for (date,) in dates:
-        day = f"window_start >= TIMESTAMPTZ '{date} 00:00:00+00'"
-        day += f" AND window_start < TIMESTAMPTZ '{date} 00:00:00+00' + INTERVAL 1 DAY"
-        rows = f"SELECT {_COLUMNS}, row FROM judged WHERE rule IS NULL AND {day}"
-        write(f"counters/date={date}", f"{rows} ORDER BY {_ORDER}")
-    if record.superseded:
-        write("superseded", "SELECT DISTINCT source, row, counter FROM lost ORDER BY ALL")
-    if record.quarantined or record.superseded:
-        connection.register("paths", _paths({**known, record.source: record}))
-        write("quarantine", _QUARANTINED)
-    if len(readings):
-        told = (
-            readings.assign(vendor=plan.mapping.vendor, scope=plan.mapping.scope)
-            if plan.mapping
-            else readings
-        )
-        staged["readings"] = plan.scratch / f"{record.source}-readings.parquet"
-        pq.write_table(
-            pa.Table.from_pandas(told, preserve_index=False).replace_schema_metadata(None), staged["readings"]
-        )
-    return staged
-
-
-# The texts of numbers and times are DuckDB's; NULL is left out. Of a ragged row its text is told.
-_QUARANTINED = f"""
-    SELECT path AS file, source, row, counter, rule, told
-    FROM (
-        SELECT source, judged.row, judged.counter, rule, coalesce(ragged.told, CAST(to_json(raw) AS VARCHAR)) AS told
-        FROM judged LEFT JOIN raw ON raw.row = judged.row AND rule <> 'ragged_row'
-        LEFT JOIN ragged ON ragged.row = judged.row AND rule = 'ragged_row'
-        WHERE rule IS NOT NULL
-        UNION ALL
-        SELECT source, row, counter, 'superseded', CAST(to_json(struct_pack({
-    ", ".join(f"{c.name} := {c.name}" for c in COUNTERS)
-})) AS VARCHAR) FROM lost
-    ) JOIN paths USING (source) ORDER BY ALL"""
-
-
-def _paths(records: Mapping[str, lake.Delivery]) -> pa.Table:
-    paths = {"source": list(records), "path": [record.path for record in records.values()]}
-    return pa.table({name: pa.array(values, pa.string()) for name, values in paths.items()})
-
-
-def _summary(
-    files: int, outcomes: Iterable[tuple[str, lake.Delivery | None]], failures: Sequence[tuple[str, str]]
-) -> CounterSummary:
-    told = list(outcomes)
-    kinds, records = Counter(kind for kind, _ in told), [record for _, record in told if record]
-    quarantined: Counter[str] = Counter()
-    for record in records:
-        quarantined.update(record.quarantined)
-    return CounterSummary(
-        files=files,
-        new=kinds["new"],
-        unchanged=kinds["unchanged"],
-        replaced=kinds["replaced"],
-        rows=sum(record.rows for record in records),
-        used=sum(record.used for record in records),
-        quarantined=dict(sorted(quarantined.items())),
-        superseded=sum(sum(record.superseded.values()) for record in records),
-        failures=tuple(failures),
-    )
+        kept = [moment.to_pydatetime() for moment in readings["window_start"]]
+        times += kept
+        own = _reach_of(min(kept), max(kept), readings["element"])
+        reach = own.and_also(reach) if reach else own
+    return (min(times).isoformat(), max(times).isoformat(), reach) if times else ("", "", None)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from features import lake, records
 from features.duck import as_frame, connect, files_stay, listed
+from features.service_names import known_processes, rules_broken
 from features.table import Column, empty_table
 from features.table_files import check_tidy
 
@@ -33,10 +34,17 @@ _THREADS = 2
 def load(sources: Sequence[str], workspace: Path) -> records.LoadSummary:
     """Bring files under EVENTS (Parquet or CSV) into the lake; one that lies there changes nothing.
 
-    A file that breaks the contract is refused as a whole and named in the summary.
-    Raises FileNotFoundError of a source, TimeoutError where another process writes.
+    A file that breaks the contract is refused as a whole and named in the summary; a row of a service or process
+    that configs/services do not know is quarantined.
+    Raises FileNotFoundError of a source, ValueError of the configuration, TimeoutError where another process writes.
     """
-    return records.load(sources, workspace, kind=KIND, columns=EVENTS, time="at", check=_check)
+    known = known_processes(workspace)
+
+    def check(frame: pd.DataFrame) -> "pd.Series[str]":
+        _check(frame)
+        return rules_broken(frame, known)
+
+    return records.load(sources, workspace, kind=KIND, columns=EVENTS, time="at", check=check)
 
 
 def _check(frame: pd.DataFrame) -> None:
@@ -60,10 +68,11 @@ def files(workspace: Path, *, since: datetime | None = None, until: datetime | N
     return [
         workspace / "lake" / file
         for one in found
-        if one.rows
+        if one.used
         and (until is None or datetime.fromisoformat(one.first) < until)
         and (since is None or datetime.fromisoformat(one.last) >= since)
         for file in one.files
+        if file.startswith(f"{KIND}/")
     ]
 
 

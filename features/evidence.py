@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.duck import connect
+from features.duck import connect, files_stay
 from features.indicator_sums import indicators_of
 from features.indicators import Indicator
 from features.table import Column
@@ -45,18 +45,22 @@ def evidence(
     *,
     at: datetime,
     indicators: Sequence[Indicator],
+    known_only: bool = False,
 ) -> pd.DataFrame:
     """Return EVIDENCE: a row for each place and each indicator that can be computed there, unknown ones too.
 
     files: by scope, Parquet of its wide indicators (scope_id, window_end, created, <id>, <id>__samples).
     places: by scope, the id of the device itself and of what it hung on at that moment.
-    Values later than `at` are not looked at; of several versions of a window the one created last counts.
+    Values later than `at` are not looked at; of several versions of a window the one created last counts, with
+    known_only of those that were created by `at`.
     """
     moment = pd.Timestamp(at).tz_convert("UTC")
     parts = []
     for scope, scope_id in places.items():
         mine = indicators_of(scope, indicators)
-        rows = _rows(files.get(scope, ()), scope_id, moment, [one.id for one in mine])
+        cells = [name for one in mine for name in (one.id, f"{one.id}__samples")]
+        rows = _rows(files.get(scope, ()), scope_id, moment, moment if known_only else None)
+        rows = rows.reindex(columns=["window_end", *cells])  # a column that nobody wrote is empty
         told = [_told(rows, one.id, moment) for one in mine]
         named = {"scope": scope, "scope_id": scope_id, "indicator": [one.id for one in mine]}
         parts.append(pd.DataFrame(told, columns=_MEASURED).assign(**named))
@@ -68,28 +72,33 @@ def evidence(
 _MEASURED = ["value", "samples", "window_end", "age", "delta", "sigma"]
 
 
-def _rows(files: Sequence[Path], scope_id: str, at: pd.Timestamp, ids: Sequence[str]) -> pd.DataFrame:
-    """Return the windows of one place in the time that matters, oldest first; a column nobody wrote is empty."""
+def _rows(
+    files: Sequence[Path], scope_id: str, at: pd.Timestamp, known_by: pd.Timestamp | None
+) -> pd.DataFrame:
+    """Return the windows of one place in the time that matters, as they were known by a moment, oldest first."""
     since = at - LOOK_BACK - _DAY - SAME_HOUR
     days = (f"date={since:%F}", f"date={at:%F}")
     near = [str(file) for file in files if days[0] <= file.parent.name <= days[1]]
-    wanted = [column for one in ids for column in (one, f"{one}__samples")]
     if not near:
-        return pd.DataFrame(columns=["window_end", *wanted])
+        return pd.DataFrame(columns=["window_end"])
     query = """
         SELECT * REPLACE (epoch_us(window_end) AS window_end)
         FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
         WHERE scope_id = $scope_id AND window_end > make_timestamptz($since) AND window_end <= make_timestamptz($at)
+          AND ($known_by IS NULL OR created <= make_timestamptz($known_by))
         QUALIFY row_number() OVER (PARTITION BY window_end ORDER BY created DESC) = 1
         ORDER BY window_end
     """
     span = {"since": _microseconds(since), "at": _microseconds(at)}
-    with connect(threads=2) as duck:
+    known = {"known_by": None if known_by is None else _microseconds(known_by)}
+    with files_stay(), connect(threads=2) as duck:
         found: pd.DataFrame = (
-            duck.execute(query, {"files": near, "scope_id": scope_id, **span}).to_arrow_table().to_pandas()
+            duck.execute(query, {"files": near, "scope_id": scope_id, **span, **known})
+            .to_arrow_table()
+            .to_pandas()
         )
     found["window_end"] = pd.to_datetime(found["window_end"], unit="us", utc=True)
-    return found.reindex(columns=["window_end", *wanted])
+    return found
 
 
 def _microseconds(moment: pd.Timestamp) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from features import counter_tables, lake, membership
 from features.indicators import Indicator, IndicatorSet
 
-_MAKING = 2  # raised when the code makes other rows of the same counters
+_MAKING = 3  # raised when the code makes other rows of the same counters
 _DAY = timedelta(days=1)
 
 
@@ -81,10 +81,8 @@ def present(
     until: datetime | None,
     created: datetime,
 ) -> Built:
-    """Return what rows would be made from now. Raises LookupError where the lake holds no counters."""
+    """Return what rows would be made from now."""
     records = lake.deliveries(workspace, counter_tables.KIND)
-    if not records:
-        raise LookupError(f"no counters in the lake of {workspace}; run iotlens counters ingest first")
     held = lake.deliveries(workspace, membership.KIND)
     return Built(
         recipe=_recipe(settings, indicators),
@@ -97,7 +95,7 @@ def present(
     )
 
 
-def since(built: Built | None, now: Built) -> Change:
+def since(built: Built | None, now: Built, workspace: Path) -> Change:
     """Return what changed since the rows were built."""
     everything = {day for days in now.dates.values() for day in days}
     if built is None or built.recipe != now.recipe:
@@ -122,18 +120,28 @@ def since(built: Built | None, now: Built) -> Change:
     return Change(
         counted=tuple(sorted(counted)),
         added=added,
-        whole=_as_dates(other | _moved(built, now, everything)),
+        whole=_as_dates(other | _moved(built, now, workspace)),
         every_device=bool(other),
         beyond=datetime.fromisoformat(built.until) if opened else None,
         pending=_as_dates(built.pending) if opened else frozenset(),
     )
 
 
-def _moved(built: Built, now: Built, days: Iterable[str]) -> set[str]:
-    """Return the days on which a changed membership may place a device elsewhere: those from its first row on."""
-    changed = [one for one in {**built.stays, **now.stays} if built.stays.get(one) != now.stays.get(one)]
-    told = [held[one][1] for held in (built.stays, now.stays) for one in changed if one in held]
-    return {day for day in days if told and day >= min(told)[:10]}
+def _moved(built: Built, now: Built, workspace: Path) -> set[str]:
+    """Return the days of counters on which a changed membership places a device elsewhere.
+
+    Of a delivery that is gone nobody can tell what it changed: those from its first row on.
+    """
+    days = {day for told in now.dates.values() for day in told}
+    gone = [first for source, (mark, first) in built.stays.items() if now.stays.get(source) != [mark, first]]
+    opened = {day for day in days for first in gone if first and day >= first[:10]}
+    if set(now.stays) <= set(built.stays):
+        return opened
+    records = lake.deliveries(workspace, membership.KIND)
+    files = {source: [workspace / "lake" / file for file in records[source].files] for source in now.stays}
+    before = [file for source in built.stays if source in files for file in files[source]]
+    spans = membership.moved(before, [file for held in files.values() for file in held])
+    return opened | {day for day in days for first, last in spans if str(first) <= day <= str(last)}
 
 
 def _as_dates(days: Iterable[str]) -> frozenset[date]:

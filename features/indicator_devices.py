@@ -1,9 +1,11 @@
 """The indicators of devices: each looks back over its own last events, some devices at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from features import indicator_rows, indicator_sums
@@ -28,29 +30,64 @@ def build(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[tuple[i
     files = [file for day in days for file in plan.files[day]]
     if not files:
         return
-    rows = f"SELECT * FROM ({plan.rows_sql(files)}) WHERE scope = 'device'"
-    total = connection.execute(
-        f"SELECT count(*) FROM read_parquet([{listed(files)}], hive_partitioning = false)"
-        " WHERE scope = 'device' AND scope_id IN (SELECT scope_id FROM touched)"
-    ).fetchall()[0][0]
-    batches = max(1, -(-total // _ROWS))
-    for batch in tqdm(range(batches), desc="indicators of devices", delay=2, disable=None):
-        part = f"hash(scope_id) % {batches} = {batch} AND scope_id IN (SELECT scope_id FROM touched)"
-        yield _compute(connection, plan, f"SELECT * FROM ({rows}) WHERE {part}", span, part)
+    for part, rows in _parts(connection, plan, files):
+        yield _compute(connection, plan, rows, span, part)
+
+
+def _parts(
+    connection: duckdb.DuckDBPyConnection, plan: Plan, files: Sequence[Path]
+) -> Iterator[tuple[str, str]]:
+    """Make `devices` (scope_id, id) of those touched; yield some at a time, as an SQL condition, and their rows.
+
+    The files are read once, whatever the number of parts: the rows that matter are put aside, each part on its own.
+    """
+    aside, step = plan.scratch / "devices", indicator_sums.DEVICE_STEP_S
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE devices AS SELECT scope_id, (row_number() OVER ())::INTEGER AS id"
+        " FROM (SELECT DISTINCT scope_id FROM touched)"
+    )
+    told = connection.execute(f"SELECT sum(num_rows) FROM parquet_file_metadata([{listed(files)}])")
+    parts = max(1, -(-int(told.fetchall()[0][0]) // _ROWS))
+    connection.execute(
+        f"COPY (SELECT id % {parts} AS part, id AS device, (end_s + {step - 1}) // {step} * {step} AS tick,"
+        f" counter, bin, n, d FROM ({plan.rows_sql(files)}) JOIN devices USING (scope_id) WHERE scope = 'device')"
+        f" TO {listed([aside])} (FORMAT parquet, PARTITION_BY (part), COMPRESSION lz4)"
+    )
+    for first, last in tqdm(_spans(aside, parts), desc="indicators of devices", delay=2, disable=None):
+        held = [file for part in range(first, last) for file in aside.glob(f"part={part}/*.parquet")]
+        rows = f"read_parquet([{listed(held)}], hive_partitioning = false)" if held else _NONE
+        yield (
+            f"scope_id IN (SELECT scope_id FROM devices WHERE id % {parts} >= {first} AND id % {parts} < {last})",
+            f"SELECT device, tick, counter, bin, n, d FROM {rows}",
+        )
+
+
+_NONE = (
+    "(SELECT 0::INTEGER AS device, 0::BIGINT AS tick, 0::SMALLINT AS counter, 0::INTEGER AS bin,"
+    " 0::DOUBLE AS n, 0::DOUBLE AS d WHERE false)"
+)
+
+
+def _spans(aside: Path, parts: int) -> list[tuple[int, int]]:
+    """Return from where to where the parts that lie aside are computed together: so many that their rows are few."""
+    spans, first, rows = [], 0, 0
+    for part in range(parts):
+        held = sum(pq.read_metadata(file).num_rows for file in aside.glob(f"part={part}/*.parquet"))
+        if part > first and rows + held > _ROWS:
+            spans.append((first, part))
+            first, rows = part, 0
+        rows += held
+    return [*spans, (first, parts)]
 
 
 def _compute(
     connection: duckdb.DuckDBPyConnection, plan: Plan, rows: str, span: indicator_rows.Span, part: str
 ) -> tuple[int, int]:
     """Compute the windows of some devices. rows: SQL of theirs. part: the SQL condition that they fulfil."""
-    step, window = indicator_sums.DEVICE_STEP_S, plan.windows["device"]
+    window = plan.windows["device"]
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE devices AS SELECT scope_id, (row_number() OVER ())::INTEGER AS id"
-        f" FROM (SELECT DISTINCT scope_id FROM ({rows}))"
-    )
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE ticked AS SELECT id AS device, (end_s + {step - 1}) // {step} * {step} AS tick,"
-        f" counter, bin, sum(n) AS n, sum(d) AS d FROM ({rows}) JOIN devices USING (scope_id) GROUP BY ALL"
+        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT device, tick, counter, bin, sum(n) AS n, sum(d) AS d"
+        f" FROM ({rows}) GROUP BY ALL"
     )
     counted = frozenset(
         code for (code,) in connection.execute("SELECT DISTINCT counter FROM ticked").fetchall()

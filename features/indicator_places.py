@@ -4,6 +4,7 @@ Scopes that are summed into one another are computed together, from the counters
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -110,12 +111,18 @@ def _windows(
     """Return how many rows of some files feed each window, by its end; and how many seconds the longest row counted."""
     if not files:
         return {}, 0
-    end = f"(epoch_us(window_start) // 1000000 + window_s + {length_s - 1}) // {length_s} * {length_s}"
     read = f"read_parquet([{listed(files)}], hive_partitioning = false)"
     found = connection.execute(
-        f"SELECT {end}, count(*), max(window_s) FROM {read} WHERE scope IN ({listed(_feeding(scopes))}) GROUP BY 1"
+        f"SELECT epoch_us(window_start) // 1000000, window_s, scope, count(*) FROM {read}"
+        " GROUP BY window_start, window_s, scope"
     ).fetchall()
-    return {end: rows for end, rows, _ in found}, max((longest for _, _, longest in found), default=0)
+    counts: Counter[int] = Counter()
+    longest_s, feeding = 0, _feeding(scopes)
+    for start, seconds, scope, rows in found:
+        if scope in feeding:
+            counts[-(-(start + seconds) // length_s) * length_s] += rows
+            longest_s = max(longest_s, seconds)
+    return counts, longest_s
 
 
 def _compute(

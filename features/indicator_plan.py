@@ -10,7 +10,7 @@ from typing import get_args
 import duckdb
 import pyarrow as pa
 
-from features import counter_tables, indicator_sums, lake, membership
+from features import counter_tables, indicator_sums, lake, membership, sketch
 from features.duck import connect, listed
 from features.indicator_changes import Change
 from features.indicators import Indicator, IndicatorSet, Scope, ScopeWindow
@@ -44,11 +44,17 @@ class Plan:
         return indicator_sums.codes_of(self.indicators)
 
     @cached_property
+    def _deliveries(self) -> Mapping[str, lake.Delivery]:
+        return lake.deliveries(self.workspace, counter_tables.KIND)
+
+    @cached_property
     def files(self) -> Mapping[date, list[Path]]:
         """The files of counters by the date of their rows."""
         found: dict[date, list[Path]] = {}
-        for file in counter_tables.files(self.workspace):
-            found.setdefault(date.fromisoformat(file.parent.name.removeprefix("date=")), []).append(file)
+        for name in (name for record in self._deliveries.values() for name in record.files):
+            folder, _, day = name.rpartition("/")[0].partition("/date=")
+            if folder == "counters":
+                found.setdefault(date.fromisoformat(day), []).append(self.workspace / "lake" / name)
         return found
 
     @cached_property
@@ -56,16 +62,17 @@ class Plan:
         """Those of them that came with new deliveries."""
         names = {
             self.workspace / "lake" / file
-            for source, record in lake.deliveries(self.workspace, counter_tables.KIND).items()
+            for source, record in self._deliveries.items()
             if source in self.change.added
             for file in record.files
         }
         return {day: [file for file in files if file in names] for day, files in self.files.items()}
 
     def open(self) -> duckdb.DuckDBPyConnection:
-        """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays`, MEMBERSHIP by these ids."""
+        """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays` (MEMBERSHIP of those days)."""
         connection = connect(threads=2, scratch=self.scratch)
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute(sketch.MACRO)
         numbered = {
             "counter": pa.array(list(self.codes)),
             "code": pa.array(list(self.codes.values()), pa.int16()),
@@ -74,7 +81,11 @@ class Plan:
         connection.execute(
             "CREATE TEMP TABLE ids (scope VARCHAR, kind UTINYINT, scope_id VARCHAR, id INTEGER)"
         )
-        _open_stays(connection, membership.files(self.workspace))
+        days = self.change.dates
+        span = (start_of(days[0]), start_of(days[-1]) + DAY) if days else None
+        _open_stays(
+            connection, membership.stays_sql(membership.files(self.workspace) if span else [], span=span)
+        )
         return connection
 
     def rows_sql(self, files: Iterable[Path]) -> str:
@@ -84,7 +95,7 @@ class Plan:
         """
         end = "epoch_us(window_start) // 1000000 + window_s AS end_s"
         numbers = "code AS counter, bin::INTEGER AS bin, numerator AS n, denominator AS d"
-        visible = counter_tables.visible_sql(self.workspace, list(files))
+        visible = counter_tables.visible_sql(self.workspace, list(files), self._deliveries)
         return f"SELECT scope, scope_id, window_start, {end}, {numbers} FROM ({visible}) JOIN codes USING (counter)"
 
 
@@ -102,11 +113,9 @@ def kind_of(scope: str) -> int:
     return _SCOPES.index(scope) + 1
 
 
-def _open_stays(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> None:
-    """Make `stays`: MEMBERSHIP as it holds, places by their ids and times in microseconds."""
-    texts = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in ("device_id", *membership.PLACES))
-    nobody = f"SELECT {texts}, now() AS valid_from, now() AS valid_to WHERE false"
-    connection.execute(f"CREATE TEMP TABLE told AS {membership.stays_sql(files) if files else nobody}")
+def _open_stays(connection: duckdb.DuckDBPyConnection, held: str) -> None:
+    """Make `stays`: MEMBERSHIP by SQL as it holds, places by their ids and times in microseconds."""
+    connection.execute(f"CREATE TEMP TABLE told AS {held}")
     places = " UNION ALL ".join(
         f"SELECT DISTINCT '{place}' AS scope, {place} AS scope_id FROM told WHERE {place} IS NOT NULL"
         for place in membership.PLACES

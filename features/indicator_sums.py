@@ -28,9 +28,12 @@ PARENT: Mapping[str, str] = {  # what a scope is summed from where it has no cou
     "fleet": "device",
 }
 SHORT_S = 3600  # windows that divide it are computed from the counters of so little time
-_DECIMALS = 9  # of a mean: the last digits of a sum of fractions depend on who was added first
+# The last digits of a sum of fractions depend on who was added first. What is told has fewer:
+_DECIMALS = 9  # a ratio or a mean, in the unit of the indicator
+_PLACES = 6  # samples and events: a denominator may be of seconds or device-days
 DEVICE_STEP_S = 900  # a device's window may end this often; where it counted nothing there is none
 ROLLED_UP = ("city", "province")  # they have every indicator that anything below them has
+_EVENT = 10**_PLACES  # parts of one event
 _SUMS = ("counter", "bin", "n", "d")
 _KEYS = ("scope_id", "end_s")
 
@@ -82,8 +85,9 @@ def _chain(scope: str) -> tuple[str, ...]:
 
 
 def ceiling(seconds: ir.IntegerColumn, step_s: int) -> ir.IntegerColumn:
-    """Return the end of the window of `step_s` that an end lies in."""
-    return ((seconds + (step_s - 1)) // step_s * step_s).cast("int64")
+    """Return the end of the window of `step_s` that an end lies in; of times since 1970."""
+    later = seconds + (step_s - 1)
+    return (later - later % step_s).cast("int64")
 
 
 def summed(rows: ir.Table, keys: Sequence[str]) -> ir.Table:
@@ -129,7 +133,10 @@ def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir
     rows: device, tick (of DEVICE_STEP_S), counter, bin, n, d. A row counts from its own window on, until `events` newer
     ones of its counter have come, or until it is `length_s` old. Columns: scope_id, end_s, counter, bin, n, d.
     """
-    events = ibis.ifelse(rows["bin"].isnull(), rows["d"], rows["n"]).sum().round().cast("int64")
+    counts = ibis.ifelse(rows["bin"].isnull(), rows["d"], rows["n"]).sum()
+    events = (
+        (counts * _EVENT).round().cast("int64")
+    )  # whole parts of an event: they are compared with one another
     counted = rows.group_by(["device", "tick", "counter"]).agg(events=events).filter(ibis._.events > 0)
     ends = _numbered(counted, window.length_s, since_s)
     so_far = counted["events"].sum().over(_in_time("device", "counter"))
@@ -137,7 +144,7 @@ def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir
     last = lasting["number"] + lasting["within"] - 1
     if window.events is not None:
         newer = ibis.range_window(
-            following=(window.events, None), group_by=["device", "counter"], order_by="so_far"
+            following=(window.events * _EVENT, None), group_by=["device", "counter"], order_by="so_far"
         )
         lasting = lasting.mutate(last=last, replaced=lasting["number"].min().over(newer) - 1)
         last = ibis.least(lasting["last"], lasting["replaced"].fill_null(lasting["last"]))
@@ -173,64 +180,45 @@ def values(
     A value is empty below min_samples; the samples are told. at_least: the least samples of all indicators, where the
     scope has its own.
     """
-    ranks = sorted({one.aggregate.q for one in indicators if isinstance(one.aggregate, Quantile)})
-    numbers = {one.id: _number(one, codes, ranks) for one in indicators}
-    long = _totals(rows, [number for number in numbers.values() if number < _CODES])
-    for place, q in enumerate(ranks, start=1):
-        own = [number % _CODES for number in numbers.values() if number // _CODES == place]
-        long = long.union(_quantiles(rows, own, q, number_from=place * _CODES))
-    long = long.filter(
-        long["x"].notnull(), long["samples"].notnull()
-    )  # a list leaves empty ones out, and slips
-    held = long.group_by(_KEYS).agg(**{name: long[name].collect() for name in ("number", "x", "samples")})
+    ranks = {
+        one.aggregate.q: f"q{one.aggregate.q}" for one in indicators if isinstance(one.aggregate, Quantile)
+    }
+    found = _collected(rows, sorted({codes[one.counter] for one in indicators}))
+    reached = {name: sketch.bin_at(found["sketch"], q * (found["samples"] - 1)) for q, name in ranks.items()}
+    long = found.mutate(
+        **{name: bin_.fill_null(0) for name, bin_ in reached.items()}
+    )  # a list leaves empty ones out
+    lists = {name: long[name].collect() for name in ("counter", "x", "samples", *reached)}
+    held = long.group_by(_KEYS).agg(**lists)
     cells: dict[str, ir.Value] = {}
     for one in indicators:
-        at = held["number"].index(numbers[one.id]).nullif(-1)  # a list has a last place, which -1 names
-        samples = held["samples"][at].fill_null(0.0)
+        at = held["counter"].index(codes[one.counter]).nullif(-1)  # a list has a last place, which -1 names
+        d = held["samples"][at].fill_null(0.0)
+        samples = d.round(_PLACES)
         least = one.min_samples if at_least is None else at_least
         enough = (samples >= least) & (samples > 0)
-        cells[one.id] = ibis.ifelse(enough, _value(held["x"][at], samples, one), ibis.null("float64"))
+        if isinstance(one.aggregate, Quantile):
+            value = sketch.value_of(held[ranks[one.aggregate.q]][at])
+        else:
+            value = _value(held["x"][at], d, one.aggregate)
+        cells[one.id] = ibis.ifelse(enough, value, ibis.null("float64"))
         cells[f"{one.id}__samples"] = samples
     return held.select(*_KEYS, **cells)
 
 
-_CODES = 65_536  # more than there are counters: a quantile is numbered beyond them, by its rank
+def _collected(rows: ir.Table, codes: Sequence[int]) -> ir.Table:
+    """Return scope_id, end_s, counter, x (the sum of n), samples and sketch (the bins of one, else nothing)."""
+    counted = rows.filter(rows["counter"].isin(codes))
+    bins = sketch.packed(counted["bin"], counted["n"]).collect(where=counted["bin"].notnull())
+    found = counted.group_by([*_KEYS, "counter"]).agg(x=counted["n"].sum(), d=counted["d"].sum(), sketch=bins)
+    return found.mutate(samples=found["d"].fill_null(found["x"])).drop("d")
 
 
-def _number(one: Indicator, codes: Mapping[str, int], ranks: Sequence[float]) -> int:
-    """Return the number of what an indicator is made of: a counter, or a rank of its sketch."""
-    place = ranks.index(one.aggregate.q) + 1 if isinstance(one.aggregate, Quantile) else 0
-    return place * _CODES + codes[one.counter]
-
-
-def _totals(rows: ir.Table, codes: Sequence[int]) -> ir.Table:
-    """Return scope_id, end_s, number (of a counter that is no sketch), x (its sum) and samples."""
-    plain = rows.filter(rows["bin"].isnull(), rows["counter"].isin(sorted(codes)))
-    found = plain.group_by([*_KEYS, "counter"]).agg(x=plain["n"].sum(), samples=plain["d"].sum())
-    return found.select(*_KEYS, number=found["counter"].cast("int32"), x=found["x"], samples=found["samples"])
-
-
-def _quantiles(rows: ir.Table, codes: Sequence[int], q: float, *, number_from: int) -> ir.Table:
-    """Return scope_id, end_s, number (of a counter, and number_from), x (the quantile) and samples of sketches."""
-    keys = [*_KEYS, "counter"]
-    binned = rows.filter(rows["bin"].notnull(), rows["counter"].isin(sorted(codes)))
-    up_to = binned["n"].sum().over(ibis.cumulative_window(group_by=keys, order_by="bin"))
-    reached = binned.mutate(up_to=up_to, samples=binned["n"].sum().over(ibis.window(group_by=keys)))
-    first = reached["bin"].min(where=reached["up_to"] > q * (reached["samples"] - 1))
-    found = reached.group_by(keys).agg(first=first, samples=reached["samples"].max())
-    number = (found["counter"].cast("int32") + number_from).cast("int32")
-    return found.select(*_KEYS, number=number, x=sketch.value_of(found["first"]), samples=found["samples"])
-
-
-def _value(x: ir.FloatingValue, samples: ir.FloatingValue, one: Indicator) -> ir.FloatingValue:
-    """Return the value of an indicator. x: the sum of its counter, or its quantile."""
-    aggregate = one.aggregate
-    if isinstance(aggregate, Quantile):
-        return x
+def _value(x: ir.FloatingValue, samples: ir.FloatingValue, aggregate: Ratio | Mean) -> ir.FloatingValue:
+    """Return the value of an indicator. x: the sum of its counter."""
     mean = x / samples.nullif(0.0)
     if isinstance(aggregate, Ratio):
-        return mean * aggregate.scale
-    assert isinstance(aggregate, Mean)
+        return (mean * aggregate.scale).round(_DECIMALS)
     if aggregate.average == "milliwatt":
         return (ibis.ifelse(mean > 0, mean, ibis.null("float64")).log10() * 10).round(_DECIMALS)
     return mean.round(_DECIMALS)

@@ -63,8 +63,10 @@ def newest_sql(files: Sequence[Path], wanted: Sequence[str]) -> str:
     return f"SELECT {names} FROM ({read} UNION ALL BY NAME SELECT * FROM template) QUALIFY {newest}"
 
 
-def rows(workspace: Path, scope: str) -> pd.DataFrame:
+def rows(workspace: Path, scope: str, scope_id: str | None = None) -> pd.DataFrame:
     """Return the newest version of each wide row of a scope, ordered by its keys; LookupError for a strange scope.
+
+    scope_id: only those of this one.
 
     Raises OSError where a file goes meanwhile; asked again, it answers.
     """
@@ -76,8 +78,10 @@ def rows(workspace: Path, scope: str) -> pd.DataFrame:
         return empty_table(wanted)
     with files_stay(), connect(threads=2) as connection:
         connection.register("template", arrow_schema(wanted).empty_table())
+        newest = newest_sql(files, [one.name for one in wanted])
         found = connection.execute(
-            f"{newest_sql(files, [one.name for one in wanted])} ORDER BY scope_id, window_end"
+            f"SELECT * FROM ({newest}) WHERE scope_id = coalesce($one, scope_id) ORDER BY scope_id, window_end",
+            {"one": scope_id},
         ).to_arrow_table()
     return as_frame(found.cast(arrow_schema(wanted)), wanted)
 

@@ -132,7 +132,7 @@ class Indicator(Frozen):
 
 
 class ScopeWindow(Frozen):
-    """How far back a value of a scope looks: length_s, or the last `events` events where these are fewer."""
+    """How far back a value of a scope looks: length_s; of a device the last `events` events where these are fewer."""
 
     length_s: int = Field(ge=60)
     events: int | None = Field(default=None, ge=1)
@@ -224,7 +224,14 @@ def read_indicators(workspace: Path | None = None) -> IndicatorSet:
     path = find_config("indicators.yaml", workspace)
     whole = read_config(path, IndicatorSet)
     refuse(
-        {path: [*rules_broken(whole.indicators), *_uncounted(whole), *windowless(whole.indicators, whole)]}
+        {
+            path: [
+                *rules_broken(whole.indicators),
+                *_uncounted(whole),
+                *_of_events(whole),
+                *windowless(whole.indicators, whole),
+            ]
+        }
     )
     return whole
 
@@ -347,6 +354,15 @@ def _uncounted(whole: IndicatorSet) -> Iterator[str]:
     for indicator in whole.indicators:
         if indicator.domain not in whole.count:
             yield f"{indicator.id}: domain must be one of {', '.join(whole.count)}, but is {indicator.domain}"
+
+
+def _of_events(whole: IndicatorSet) -> Iterator[str]:
+    for scope, window in whole.windows.items():
+        if window.events is not None and scope != "device":
+            yield (
+                f"{whole.id}: windows.{scope}.events must be left out, for only a device looks back over its last"
+                f" events, but is {window.events}"
+            )
 
 
 def windowless(indicators: Iterable[Indicator], whole: IndicatorSet) -> Iterator[str]:

@@ -67,6 +67,7 @@ class Delivery:
     mapping and of what is known, with which it was read. fingerprint: of all that its rows are made from.
     rows: read; they are used or quarantined (by rule). superseded: by source, rows of others that this one took the
     place of. first, last: of the times of its rows, ISO 8601. files: its Parquet files, relative to the lake.
+    end, elements: of counters, the end of its last window and which elements tell; "" and () where that is not told.
     """
 
     source: str
@@ -82,6 +83,8 @@ class Delivery:
     first: str
     last: str
     files: tuple[str, ...]
+    end: str = ""
+    elements: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -196,7 +199,8 @@ def delivered(workspace: Path, kind: str, folder: str) -> list[Path]:
 def _deliveries(lake: Path, kind: str = "*") -> list[Delivery]:
     found = sorted((lake / "deliveries").glob(f"{kind}/*.json"))
     told = [json.loads(file.read_text(encoding="utf-8")) for file in found]
-    return [Delivery(**{**one, "files": tuple(one["files"])}) for one in told]
+    lists = ("files", "elements")
+    return [Delivery(**{**one, **{name: tuple(one.get(name, ())) for name in lists}}) for one in told]
 
 
 def _tell(lake: Path, record: Source | Delivery, path: Path) -> None:

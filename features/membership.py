@@ -5,7 +5,7 @@ tells when it ended stands.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -14,6 +14,7 @@ import pandas as pd
 
 from features import lake, records
 from features.duck import as_frame, connect, files_stay, listed
+from features.service_names import known_processes, rules_broken
 from features.table import Column, empty_table
 
 PLACES = ("cell", "tac", "mme", "platform_node", "app", "fleet", "city", "province")
@@ -30,10 +31,17 @@ KIND = "membership"
 def load(sources: Sequence[str], workspace: Path) -> records.LoadSummary:
     """Bring files under MEMBERSHIP (Parquet or CSV) into the lake; one that lies there changes nothing.
 
-    A file that breaks the contract is refused as a whole and named in the summary: half a membership misleads.
-    Raises FileNotFoundError of a source, TimeoutError where another process writes.
+    A file that breaks the contract is refused as a whole and named in the summary; a row of a service that
+    configs/services do not know is quarantined.
+    Raises FileNotFoundError of a source, ValueError of the configuration, TimeoutError where another process writes.
     """
-    return records.load(sources, workspace, kind=KIND, columns=MEMBERSHIP, time="valid_from", check=_check)
+    known = known_processes(workspace)
+
+    def check(frame: pd.DataFrame) -> "pd.Series[str]":
+        _check(frame)
+        return rules_broken(frame, known)
+
+    return records.load(sources, workspace, kind=KIND, columns=MEMBERSHIP, time="valid_from", check=check)
 
 
 def _check(frame: pd.DataFrame) -> None:
@@ -50,20 +58,51 @@ def files(workspace: Path) -> list[Path]:
     return lake.delivered(workspace, KIND, KIND)
 
 
-def stays_sql(paths: Sequence[Path]) -> str:
-    """Return the SQL of MEMBERSHIP as it holds: of one device no two rows at a time, valid_to never empty."""
+_LASTING = "TIMESTAMPTZ '9999-12-31 00:00:00+00'"
+
+
+def stays_sql(paths: Sequence[Path], *, span: tuple[datetime, datetime] | None = None) -> str:
+    """Return the SQL of MEMBERSHIP as it holds: of one device no two rows at a time, valid_to never empty.
+
+    span: only of what holds at some time from the first moment on and before the second.
+    """
     names = ", ".join(column.name for column in MEMBERSHIP[:-2])
-    end = "TIMESTAMPTZ '9999-12-31 00:00:00+00'"
+    if not paths:
+        texts = ", ".join(f"CAST(NULL AS VARCHAR) AS {column.name}" for column in MEMBERSHIP[:-2])
+        return f"SELECT {texts}, now() AS valid_from, now() AS valid_to WHERE false"
+    begun = f"WHERE valid_from < TIMESTAMPTZ '{span[1].isoformat()}'" if span else ""
+    lasting = f"WHERE valid_to > TIMESTAMPTZ '{span[0].isoformat()}'" if span else ""
     return f"""
-        SELECT {names}, valid_from, least(
-            coalesce(valid_to, {end}), lead(valid_from, 1, {end}) OVER (PARTITION BY device_id ORDER BY valid_from)
-        ) AS valid_to
-        FROM (
-            SELECT * FROM read_parquet([{listed(paths)}], hive_partitioning = false)
-            QUALIFY row_number() OVER (
-                PARTITION BY device_id, valid_from ORDER BY valid_to NULLS LAST, {names}
-            ) = 1
-        )"""
+        SELECT * FROM (
+            SELECT {names}, valid_from, least(
+                coalesce(valid_to, {_LASTING}),
+                lead(valid_from, 1, {_LASTING}) OVER (PARTITION BY device_id ORDER BY valid_from)
+            ) AS valid_to
+            FROM (
+                SELECT * FROM read_parquet([{listed(paths)}], hive_partitioning = false) {begun}
+                QUALIFY row_number() OVER (
+                    PARTITION BY device_id, valid_from ORDER BY valid_to NULLS LAST, {names}
+                ) = 1
+            )
+        ) {lasting}"""
+
+
+def moved(before: Sequence[Path], after: Sequence[Path]) -> list[tuple[date, date]]:
+    """Return the spans of days, the last included, on which files place a device elsewhere than those before."""
+    held = f"device_id, {', '.join(PLACES)}, valid_from"
+    with connect(threads=2) as connection:
+        for name, paths in (("earlier", before), ("later", after)):
+            connection.execute(
+                f"CREATE TEMP TABLE {name} AS SELECT {held}, valid_to FROM ({stays_sql(paths)})"
+            )
+        found = connection.execute(
+            # What begins alike in both differs between its two ends, anything else from its beginning on.
+            f"SELECT DISTINCT (CASE WHEN count(*) = 2 THEN min(valid_to) ELSE valid_from END)::DATE,"
+            " (max(valid_to) - INTERVAL 1 MICROSECOND)::DATE FROM ("
+            " (SELECT * FROM earlier EXCEPT SELECT * FROM later) UNION ALL"
+            f" (SELECT * FROM later EXCEPT SELECT * FROM earlier)) GROUP BY {held}"
+        ).fetchall()
+    return [(first, last) for first, last in found]
 
 
 def rows(workspace: Path) -> pd.DataFrame:
@@ -72,7 +111,7 @@ def rows(workspace: Path) -> pd.DataFrame:
     if not found:
         return empty_table(MEMBERSHIP)
     with files_stay(), connect(threads=2) as connection:
-        lasting = "nullif(valid_to, TIMESTAMPTZ '9999-12-31 00:00:00+00') AS valid_to"
+        lasting = f"nullif(valid_to, {_LASTING}) AS valid_to"
         sql = f"SELECT * REPLACE ({lasting}) FROM ({stays_sql(found)}) ORDER BY device_id, valid_from"
         return as_frame(connection.execute(sql).to_arrow_table(), MEMBERSHIP)
 

@@ -7,7 +7,7 @@ questions), and it cannot ask for two moments, the end of a window and when its 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ _NULLABLE: Mapping[pa.DataType, Any] = {  # Any: pandas' own dtypes
     pa.bool_(): pd.BooleanDtype(),
     pa.string(): pd.StringDtype(),
 }
+
+
+def moment_of(at: datetime | str) -> pd.Timestamp:
+    """Return the moment that a person asks about. at: aware, or ISO 8601 with its zone; else ValueError."""
+    try:
+        moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    except ValueError:
+        moment = None
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        rule = "at must be an aware datetime, or ISO 8601 with its zone (2026-03-09T12:00:00Z)"
+        raise ValueError(f"{rule}, however: {at!r}; say which zone it is of")
+    return pd.Timestamp(moment)
 
 
 def as_of(

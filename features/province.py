@@ -1,5 +1,6 @@
 """A simulated province into a lake: its files as an operator would deliver them, and never its truth."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ TARGETS: tuple[Column, ...] = (
     ),
 )
 TARGETS_KIND = "targets"
+_TABLES = (("membership.parquet", membership.load), ("terminal", terminal.load), ("events", events.load))
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,21 @@ def load(directory: Path, workspace: Path, *, targets: bool = False) -> Province
         )
     all_indicators(workspace)  # a wrong configuration is told before anything has changed
     flow_tables.check_settings(workspace, None)
-    held = membership.load([str(directory / "membership.parquet")], workspace)
-    loads: list[records.LoadSummary] = [held]
-    for name, load_kind in (("terminal", terminal.load), ("events", events.load)):
-        if (directory / name).is_dir():
+    loads: list[records.LoadSummary] = []
+    for name, load_kind in _TABLES:
+        if (directory / name).exists():
+            log.info("loading %s", directory / name)
             loads.append(load_kind([str(directory / name)], workspace))
+    log.info("loading %s", directory / "counters")
     counted = counters.ingest([str(directory / "counters")], workspace)
     flows = [str(directory / "flows")] if (directory / "flows").is_dir() else []
+    if flows:
+        log.info("loading %s", flows[0])
     flowed = flow_tables.load(flows, workspace)
     if targets:
         kqi = [str(directory / "kqi.parquet")]
         loads.append(records.load(kqi, workspace, kind=TARGETS_KIND, columns=TARGETS, time="window_end"))
-    failed = bool(counted.failures or flowed.failures or any(one.failures for one in loads))
+    failed = bool(counted.failed or flowed.failures or any(one.failures for one in loads))
     return ProvinceSummary((*(one.text() for one in loads), flowed.text(), counted.text()), failed)
 
 

@@ -19,7 +19,7 @@ from features.feast_import import load as _feast
 from features.indicators import Indicator, all_indicators, read_indicators
 from features.one_writer import changed_whole, one_writer
 from features.online_row import Layout, unpack
-from features.point_in_time import as_of, newest
+from features.point_in_time import as_of, moment_of, newest
 from features.publication import Publication, mark
 from features.service import FeatureService, feature_service_name, pick, still_made
 from features.store_settings import StoreSettings, project_name
@@ -32,10 +32,11 @@ _WRITE_ROWS = 2_000  # devices per online write; each is one transaction
 _LEDGER = "ledger"  # the view of what publish has done, kept in the online store that it is about
 
 
-def open(workspace: Path) -> "Store":
+def open(workspace: Path | str) -> "Store":
     """Return the feature store of a workspace, as its configuration has it; nothing is written."""
     from features.windows import FEATURES, WindowSettings
 
+    workspace = Path(workspace)
     settings = read_config(find_config("feature_store.yaml", workspace), StoreSettings)
     windows = read_config(find_config("windows.yaml", workspace), WindowSettings).windows
     ttl = settings.ttl({window.name: window.length_s for window in windows})
@@ -137,17 +138,17 @@ class Store:
         found = as_of(entities, files, features=known.features, ttl=ttl, known_only=known_only)
         return pd.concat([entities, found.set_axis(entities.index)], axis=1)
 
-    def latest(self, device_ids: Sequence[str], service: str, *, at: datetime | None = None) -> pd.DataFrame:
+    def latest(
+        self, device_ids: Sequence[str], service: str, *, at: datetime | str | None = None
+    ) -> pd.DataFrame:
         """Return the newest published window row of each device asked for, in order, on a RangeIndex.
 
-        at: the moment that status is judged at (aware; None: now).
+        at: the moment that status is judged at (aware, or ISO 8601 with its zone; None: now).
         Columns: device_id; status: known, stale (at - window_end > TTL) or missing; window_end; the features.
         A feature keeps its dtype, but with a missing row int64 is Int64 (<NA>). Raises as `service` does.
         """
         known = self.service(service)
-        moment = pd.Timestamp.now("UTC") if at is None else pd.Timestamp(at)
-        if moment.tzinfo is None:
-            raise ValueError(f"at must be an aware datetime, however: {at!r}")
+        moment = pd.Timestamp.now("UTC") if at is None else moment_of(at)
         strange = next((device for device in device_ids if not isinstance(device, str)), None)
         if strange is not None:
             raise ValueError(f"device ids must be strings, however: {strange!r}")
@@ -164,21 +165,22 @@ class Store:
         )
         return pd.concat([found, features], axis=1)
 
-    def evidence(self, device_id: str, at: datetime) -> pd.DataFrame:
+    def evidence(self, device_id: str, at: datetime | str, *, known_only: bool = False) -> pd.DataFrame:
         """Return EVIDENCE of a device and of all that it hung on at that moment, unknown indicators too.
 
+        at: aware, or ISO 8601 with its zone. known_only: a row counts from when it was made (created), so that no
+        counter that came late tells what nobody knew then.
         Raises LookupError for a device that MEMBERSHIP does not know then, ValueError unless `at` is aware.
         """
         from features import evidence, indicator_tables, membership
 
-        if at.tzinfo is None:
-            raise ValueError(f"at must be an aware datetime, however: {at!r}")
-        places = membership.places(self.workspace, device_id, at)
+        moment = moment_of(at)
+        places = membership.places(self.workspace, device_id, moment)
         files = {
             scope: sorted(indicator_tables.folder(self.workspace, scope).rglob("*.parquet"))
             for scope in places
         }
-        return evidence.evidence(files, places, at=at, indicators=self.indicators)
+        return evidence.evidence(files, places, at=moment, indicators=self.indicators, known_only=known_only)
 
     def publish(self) -> int:
         """Write the newest window row of each device online where it is new since last time; return how many.

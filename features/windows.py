@@ -144,10 +144,12 @@ def build(workspace: Path) -> BuildSummary:
     where the lake holds no source.
     """
     settings = read_config(find_config("windows.yaml", workspace), WindowSettings)
+    if not lake.records(workspace):  # before a lake is made where there is none
+        raise LookupError(
+            f"no source in the lake of {workspace}; run iotlens ingest first, or give another --workspace"
+        )
     with lake.writing(workspace) as scratch:
         records = lake.records(workspace)
-        if not records:
-            raise LookupError(f"no source in the lake of {workspace}; run iotlens ingest first")
         if flow_settings := lake.flow_settings(workspace):
             settings.check_against(flow_settings)
         wanted = {source: record.fingerprint for source, record in records.items()}

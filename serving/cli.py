@@ -26,6 +26,7 @@ app.add_typer(cli_counters.counters_app, name="counters")
 app.add_typer(province_app, name="province")
 simulate_app.command("province")(cli_province.simulate_province)
 province_app.command("load")(cli_counters.load_province)
+province_app.command("day")(cli_province.draw_day)
 app.add_typer(cli_data.app, name="data")
 app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")
@@ -86,9 +87,16 @@ def options(
 @app.command()
 def init(directory: Annotated[Path, typer.Argument(help="Where to write `configs/`.")] = Path()) -> None:
     """Write the default configurations to DIRECTORY/configs, to read and to change."""
-    from features.configuration import write_configs
+    from features.configuration import own_configs, write_configs
 
-    typer.echo(write_configs(directory))
+    kept = sum(path.is_file() for path in (directory / "configs").rglob("*.yaml"))
+    written = write_configs(directory)
+    made = sum(path.is_file() for path in written.rglob("*.yaml")) - kept
+    way = "" if written == own_configs() else f", from {directory} or with --workspace {directory}"
+    typer.echo(
+        f"{made} files written to {written}, {kept} kept; each stands for the default of its name{way}"
+    )
+    typer.echo("next: iotlens ingest CAPTURES --devices MAP.csv, or iotlens simulate province --out PROVINCE")
 
 
 @app.command()

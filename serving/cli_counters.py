@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ def ingest(
     from features import counters
 
     done = counters.ingest(sources, workspace, mapping=mapping)
-    _end(done.text(), bool(done.failures))
+    _end(done.text(), done.failed)
 
 
 @counters_app.command("membership")
@@ -58,6 +58,25 @@ def events(sources: Tables, workspace: Workspace = WORKSPACE) -> None:
 
     done = events.load(sources, workspace)
     _end(done.text(), bool(done.failures))
+
+
+@counters_app.command("quarantine")
+def quarantine(
+    workspace: Workspace = WORKSPACE,
+    rule: Annotated[str | None, typer.Option("--rule", help="Only rows that break this rule.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Only of this file: as delivered, or its content id.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many rows; all are counted.")] = 20,
+    format_: Annotated[
+        Literal["table", "csv"], typer.Option("--format", help="Counts and rows to read, or the rows as CSV.")
+    ] = "table",
+) -> None:
+    """Show which rows of counters were not used: how many of each rule and file, and the rows themselves."""
+    from features import quarantine
+
+    found = quarantine.read(workspace, rule=rule, source=source, limit=limit)
+    typer.echo(found.csv() if format_ == "csv" else found.text(), nl=format_ != "csv")
 
 
 def _end(told: str, failed: bool) -> None:

@@ -37,3 +37,15 @@ def show_indicator(
     from evaluation.indicator_sheet import sheet
 
     typer.echo(sheet(read_domain(workspace), indicator_id))
+
+
+@app.command("values")
+def show_values(
+    scope: Annotated[str, typer.Argument(help="device, cell, tac, mme, ...")],
+    scope_id: Annotated[str, typer.Argument(metavar="ID", help="Which one.")],
+    workspace: Annotated[Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE")] = WORKSPACE,
+) -> None:
+    """Show the newest values of one device, cell, ...: what `indicators build` made of its counters."""
+    from evaluation.indicator_sheet import values
+
+    typer.echo(values(workspace, scope, scope_id))

@@ -32,8 +32,7 @@ def _simulate(directory: Path, faults: Path, say: Say) -> None:
     if directory.is_dir():
         say("province", f"{directory} is there already; remove it to simulate anew")
         return
-    catalogue = yaml.safe_load(find_config("fault_catalogue.yaml").read_text(encoding="utf-8"))
-    faults.write_text(yaml.safe_dump({**catalogue, "schedule": [FAULT]}, sort_keys=False), encoding="utf-8")
+    faults.write_text(yaml.safe_dump({"schedule": [FAULT]}), encoding="utf-8")
     files = province.Files(find_config("province.yaml"), faults, find_config("noise.yaml"))
     done = province.simulate(directory, files=files, devices=DEVICES, days=DAYS, seed=SEED)
     say("province", done.text())
@@ -54,7 +53,5 @@ def _load(directory: Path, workspace: Path, say: Say) -> None:
 def _draw(directory: Path, workspace: Path, page: Path, say: Say) -> None:
     from evaluation import day, province_day
 
-    day.write_page(
-        province_day.draw(directory, workspace), page, title="A fault, a KQI, its indicators (simulated)"
-    )
+    day.write_page(province_day.draw(directory, workspace), page, simulated=True)
     say("day", f"{page.resolve()} (simulated)")

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from test_counters import visible
 
-from features import counter_tables, counters
+from features import counter_reading, counter_tables, counter_wide, counters
 from features.counter_mapping import read_mapping
+from features.indicators import Ratio, all_indicators
 
 HEAD = (
     "Begin Time;NB Cell;eNodeB;NB.RRC.ConnEstabAtt;NB.RRC.ConnEstabSucc;NB.RACH.Att.CE0;NB.RACH.Succ.CE0;"
@@ -96,6 +97,18 @@ def test_files_in_the_wrong_order_heal_when_they_are_delivered_again(tmp_path: P
     assert again.unchanged == 2
 
 
+def test_a_healed_file_of_as_many_rows_but_other_numbers_is_noticed(tmp_path: Path) -> None:
+    read(tmp_path, line("08:15", "20", "19"), name="a.csv")
+    goes_on, never_heals = line("08:30", "30", "28"), line("08:30", "7", "6").replace("c1", "c2")
+    first = read(tmp_path, goes_on, never_heals, name="b.csv")
+    assert rises(tmp_path) == [(9, 10)]
+    read(tmp_path, line("08:00", "10", "9"), line("08:15", "24", "22"), name="c.csv")  # read again later
+    done = read(tmp_path, goes_on, never_heals, name="b.csv")
+    assert (done.replaced, done.used, done.quarantined) == (1, first.used, first.quarantined)
+    assert rises(tmp_path) == [(6, 6)]
+    assert read(tmp_path, goes_on, never_heals, name="b.csv").unchanged == 1
+
+
 def test_units_histograms_and_powers_are_converted(tmp_path: Path) -> None:
     rest = ";NIL;NIL;NIL;NIL;15;3;0;2;0;0;-117,5;40"
     done = read(tmp_path, f"01.03.2026 08:00;c1;enb-1;NIL;NIL{rest}")
@@ -133,6 +146,53 @@ def test_what_is_wrong_with_a_wide_table_is_named(tmp_path: Path, rule: str, cha
     assert done.rows == done.used + sum(done.quarantined.values())
 
 
+def test_a_column_that_a_file_lacks_is_told_with_the_nearest_it_has(tmp_path: Path) -> None:
+    done = read(tmp_path, line("08:00", "10", "9"), head=HEAD.replace("NB.UL.Interf.N", "NB.UL.Interf.Count"))
+    assert done.failed
+    assert "lacks 'NB.UL.Interf.N' (the nearest is 'NB.UL.Interf.Count')" in done.text()
+    (hint,) = counter_tables.quarantined(tmp_path / "ws")["hint"]
+    assert "NB.UL.Interf.Count" in hint
+
+
+def test_a_first_file_of_running_counters_gives_its_readings_and_is_no_failure(tmp_path: Path) -> None:
+    done = read(tmp_path, line("08:00", "10", "9"))
+    assert (done.used, done.failed) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            ("raw: rrc_setup_att,", "raw: rrc_setup_at,"),
+            "'rrc_setup_at' of column 'NB.RRC.ConnEstabAtt' (the nearest",
+        ),
+        (
+            ("  - {raw: rrc_setup_att, column: NB.RRC.ConnEstabAtt, cumulative_bits: 32}\n", ""),
+            "map rrc_setup_att too",
+        ),
+        (("sample: rrc_setup_ms", "sample: rrc_setup_s"), "'rrc_setup_s' (the nearest is 'rrc_setup_ms')"),
+        (("unit: min}", "unit: dBm}"), "cell_available_s: a column in dBm cannot be told in s"),
+        (("sample: ul_in_dbm_15k", "sample: nrsrp_dbm"), "indicators.yaml wants a quantile"),
+    ],
+)
+def test_a_mapping_by_which_a_column_would_feed_nothing_is_refused(
+    tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
+    assert change[0] in text
+    mapping = tmp_path / "mine.yaml"
+    mapping.write_text(text.replace(*change))
+    with pytest.raises(ValueError, match=r"mine\.yaml: ") as refused:
+        read_mapping(mapping, tmp_path, all_indicators())
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["northlight_nb", "northlight_nb.yaml", "vendors/northlight_nb.yaml"])
+def test_an_unknown_mapping_is_told_with_the_nearest(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match="the nearest is 'northlight_enb'"):
+        read_mapping(Path(name), tmp_path, all_indicators())
+
+
 def test_the_hour_that_a_clock_change_repeats_is_ambiguous(tmp_path: Path) -> None:
     mapping = tmp_path / "berlin.yaml"
     text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
@@ -149,9 +209,7 @@ def test_the_hour_that_a_clock_change_repeats_is_ambiguous(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["northlight_enb", "auric_mme"])
 def test_every_mapping_of_ours_names_what_indicators_yaml_knows(name: str) -> None:
-    from features.indicators import Ratio, all_indicators
-
-    mapping = read_mapping(Path(name), Path("no-workspace"))
+    mapping = read_mapping(Path(name), Path("no-workspace"), all_indicators())
     ratios = [one.aggregate for one in all_indicators() if isinstance(one.aggregate, Ratio)]
     raws = {name for ratio in ratios for name in (ratio.numerator, ratio.denominator)}
     assert {one.raw for one in mapping.counters} <= raws
@@ -159,7 +217,7 @@ def test_every_mapping_of_ours_names_what_indicators_yaml_knows(name: str) -> No
 
 
 def test_counts_of_a_day_that_bear_their_end(tmp_path: Path) -> None:
-    mapping = read_mapping(Path("auric_mme"), Path("no-workspace"))
+    mapping = read_mapping(Path("auric_mme"), Path("no-workspace"), all_indicators())
     row = dict.fromkeys(mapping.columns, "") | {
         "periodEnd": "2026-03-01T08:05:00Z",
         "mmeName": "mme-1",
@@ -176,3 +234,28 @@ def test_counts_of_a_day_that_bear_their_end(tmp_path: Path) -> None:
     found = visible(tmp_path / "ws").set_index("counter")
     assert found.loc["implicit_detach/registered_device_days", "denominator"] == 0.5
     assert found.loc["attach_succ/attach_att", "window_start"] == pd.Timestamp("2026-03-01T08:00:00Z")
+
+
+def test_in_whatever_parts_a_file_is_read_its_rows_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        line(f"08:{minute:02}", str(minute + 10 * element), str(minute)).replace("enb-1", f"enb-{element}")
+        for minute in (0, 15, 30, 45)
+        for element in range(1, 6)
+    ]
+    lines.insert(3, "01.03.2026 08:00;c1")
+    lines.append("ragged;too")
+    found = []
+    for name, rows, block_bytes in (("whole", 50_000, 8 << 20), ("parts", 3, 512)):
+        monkeypatch.setattr(counter_wide, "PART_ROWS", rows)
+        monkeypatch.setattr(counter_reading, "_BLOCK_BYTES", block_bytes)
+        (tmp_path / name).mkdir()
+        done = read(tmp_path / name, *lines)
+        assert done.quarantined == {"no_previous_reading": 5, "ragged_row": 2}
+        bad = counter_tables.quarantined(tmp_path / name / "ws")
+        assert bad.loc[bad["rule"] == "ragged_row", "row"].tolist() == [3, 21]
+        found.append((visible(tmp_path / name / "ws"), bad.drop(columns="file")))
+    assert len(found[0][0]) == 15
+    for one, other in zip(*found, strict=True):
+        pd.testing.assert_frame_equal(one, other)

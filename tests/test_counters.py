@@ -243,13 +243,45 @@ def test_files_lie_by_the_date_of_their_window_under_the_contract(tmp_path: Path
     ]
 
 
-def test_a_file_without_its_times_is_told_by_name_and_the_others_go_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_that_gives_nothing_is_named_with_what_it_lacks_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     good = pd.DataFrame([GOOD])
-    good.rename(columns={"window_start": "window_strat"}).to_csv(tmp_path / "in" / "a.csv", index=False)
+    bad = tmp_path / "in" / "a.csv"
+    good.rename(columns={"window_start": "window_strat"}).to_csv(bad, index=False)
     good.to_csv(tmp_path / "in" / "b.csv", index=False)
     done = counters.ingest([str(tmp_path / "in")], tmp_path / "ws")
-    assert (done.used, done.quarantined) == (1, {"missing_column": 1})
-    assert "a.csv: lacks columns ['window_start']; has unknown ones ['window_strat']" in caplog.text
+    assert (done.used, done.quarantined, done.failed) == (1, {"missing_column": 1}, True)
+    hint = "lacks 'window_start' (the nearest is 'window_strat'); has unknown 'window_strat' (the nearest is"
+    ((path, reason),) = done.nothing
+    assert (path, hint in reason, hint in done.text()) == (str(bad), True, True)
+    (told,) = counter_tables.quarantined(tmp_path / "ws")["hint"]
+    assert hint in told
+    again = counters.ingest([str(bad)], tmp_path / "ws")
+    assert (again.unchanged, again.failed) == (1, True)
+
+
+def test_an_unknown_counter_is_told_with_the_nearest(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", row(), row(counter="rrc_setup_suc/rrc_setup_att"), row(scope_id=""))
+    assert not counters.ingest([source], tmp_path / "ws").failed
+    bad = counter_tables.quarantined(tmp_path / "ws").set_index("rule")
+    assert RRC in bad.loc["unknown_counter", "hint"]
+    assert pd.isna(bad.loc["empty_scope_id", "hint"])
+
+
+def test_a_file_that_tells_only_what_was_told_before_or_nothing_at_all_is_no_failure(tmp_path: Path) -> None:
+    sources = [
+        write(tmp_path / "a.csv", row()),
+        write(tmp_path / "b.csv", row(numerator="90.0")),
+    ]
+    (tmp_path / "c.csv").write_text(",".join(GOOD) + "\n")
+    done = counters.ingest([*sources, str(tmp_path / "c.csv")], tmp_path / "ws")
+    assert (done.new, done.used, done.quarantined, done.failed) == (3, 1, {"duplicate_row": 1}, False)
+
+
+def test_the_quarantine_of_a_lake_that_knew_no_hints_is_still_read(tmp_path: Path) -> None:
+    counters.ingest(
+        [write(tmp_path / "a.csv", row(scope="")), write(tmp_path / "b.csv", row(scope="x"))], tmp_path
+    )
+    for file in lake.delivered(tmp_path, "counters", "quarantine"):
+        pq.write_table(pq.read_table(file, partitioning=None).drop_columns("hint"), file)
+    assert sorted(counter_tables.quarantined(tmp_path)["rule"]) == ["empty_scope", "unknown_scope"]

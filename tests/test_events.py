@@ -1,6 +1,7 @@
 """The service event log: whole files under EVENTS, or a row that says why not; an attempt is one however often told."""
 
 import gzip
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from features import events, lake
+from features import events, lake, records
+from features.configuration import write_configs
 from features.table import arrow_schema, check_table
 from serving.cli_counters import counters_app
 
@@ -123,15 +125,47 @@ def test_the_same_log_again_changes_nothing_and_an_attempt_told_twice_is_one(tmp
 
 def test_a_reader_asks_for_a_stretch_of_time_and_for_processes(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD, BAD) == ()
-    assert load(tmp_path, GOOD.replace("03-01", "03-02").replace("unlock", "lock"), name="next.csv") == ()
+    assert (
+        load(tmp_path, GOOD.replace("03-01", "03-02").replace("unlock", "lock_online"), name="next.csv") == ()
+    )
     eleven, tomorrow = (datetime(2026, 3, day, hour, tzinfo=UTC) for day, hour in ((1, 11), (2, 0)))
     ws = tmp_path / "ws"
     assert events.rows(ws, since=eleven, until=tomorrow)["at"].tolist() == [pd.Timestamp(eleven)]
     assert events.rows(ws, until=eleven)["ok"].tolist() == [True]
-    assert events.rows(ws, processes=["bk_lock"])["process"].tolist() == ["bk_lock"]
+    assert events.rows(ws, processes=["bk_lock_online"])["process"].tolist() == ["bk_lock_online"]
     assert events.rows(ws, processes=[]).empty
     assert len(events.files(ws, since=tomorrow)) == 1
     assert events.rows(ws, since=datetime(2027, 1, 1, tzinfo=UTC)).empty
+
+
+def test_an_attempt_of_an_unknown_service_or_process_is_quarantined_by_a_named_rule(tmp_path: Path) -> None:
+    strange = [GOOD.replace("bike_sharing", "bike_sharng"), BAD.replace("bk_unlock", "ss_heartbeat")]
+    done = events.load([str(told(tmp_path, *strange, GOOD, BAD))], tmp_path / "ws")
+    assert (done.rows, done.quarantined) == (4, {"unknown_process": 1, "unknown_service": 1})
+    assert (
+        "4 rows: 2 used, 2 quarantined\n1 unknown_process: not so that process is one of its service"
+        in done.text()
+    )
+    assert len(events.rows(tmp_path / "ws")) == 2
+    assert len(events.files(tmp_path / "ws")) == 1
+    lies = records.quarantined(tmp_path / "ws", "events")
+    assert lies[["row", "rule"]].to_numpy().tolist() == [[0, "unknown_service"], [1, "unknown_process"]]
+    assert json.loads(lies["told"][0])["service"] == "bike_sharng"
+
+
+def test_a_log_of_strangers_alone_is_no_log_until_their_service_is_known(tmp_path: Path) -> None:
+    strange = told(tmp_path, GOOD.replace("bike_sharing", "bike_hiring"))
+    assert events.load([str(strange)], tmp_path / "ws").quarantined == {"unknown_service": 1}
+    assert events.rows(tmp_path / "ws").empty
+    assert events.load([str(strange)], tmp_path / "ws").unchanged == 1
+    own = write_configs(tmp_path / "ws") / "services" / "bike_hiring.yaml"
+    own.write_text(
+        own.with_name("bike_sharing.yaml").read_text().replace("id: bike_sharing", "id: bike_hiring")
+    )
+    healed = events.load([str(strange)], tmp_path / "ws")
+    assert (healed.new, healed.rows, healed.quarantined) == (1, 1, {})
+    assert events.rows(tmp_path / "ws")["service"].tolist() == ["bike_hiring"]
+    assert records.quarantined(tmp_path / "ws", "events").empty
 
 
 def test_the_command_loads_a_log_and_ends_with_one_where_it_cannot(tmp_path: Path) -> None:

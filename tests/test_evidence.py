@@ -34,8 +34,10 @@ def wide(
     return path
 
 
-def asked(files: dict[str, list[Path]], places: dict[str, str], at: datetime = NOON) -> pd.DataFrame:
-    found = evidence(files, places, at=at, indicators=INDICATORS)
+def asked(
+    files: dict[str, list[Path]], places: dict[str, str], at: datetime = NOON, *, known_only: bool = False
+) -> pd.DataFrame:
+    found = evidence(files, places, at=at, indicators=INDICATORS, known_only=known_only)
     return check_table(found, EVIDENCE, table="evidence").set_index(["scope", "indicator"])
 
 
@@ -88,6 +90,26 @@ def test_what_came_later_and_what_was_corrected_does_not_count(tmp_path: Path) -
     assert told.loc[("cell", LEVEL), "window_end"] == NOON
 
 
+def test_what_nobody_knew_at_the_moment_can_be_left_out(tmp_path: Path) -> None:
+    files = [
+        wide(tmp_path, "cell", [("c1", NOON - QUARTER, -118.0, 0.5)]),
+        wide(
+            tmp_path,
+            "cell",
+            [("c1", NOON - QUARTER, -117.0, 0.4), ("c1", NOON, -90.0, 9.0)],
+            created=NOON + DAY,
+        ),
+    ]
+    then = asked({"cell": files}, {"cell": "c1"}, known_only=True)
+    assert then["value"].tolist() == [-118.0, 0.5]
+    assert set(then["window_end"]) == {pd.Timestamp(NOON - QUARTER)}
+    assert asked({"cell": files}, {"cell": "c1"}, NOON + DAY, known_only=True)["value"].tolist() == [
+        -90.0,
+        9.0,
+    ]
+    assert asked({"cell": files[1:]}, {"cell": "c1"}, known_only=True)["value"].isna().all()
+
+
 def test_what_is_older_than_a_week_is_no_evidence(tmp_path: Path) -> None:
     files = [wide(tmp_path, "cell", [("c1", NOON - 8 * DAY, -118.0, 0.5)])]
     assert asked({"cell": files}, {"cell": "c1"})["value"].isna().all()
@@ -138,5 +160,10 @@ def test_the_store_tells_the_evidence_of_all_that_a_device_hung_on_at_the_moment
     assert set(before["scope"]) == {"device", *membership.PLACES}
     with pytest.raises(LookupError, match="no membership of device 'bike-9'"):
         kept.evidence("bike-9", NOON)
-    with pytest.raises(ValueError, match="must be an aware datetime"):
-        kept.evidence("bike-1", NOON.replace(tzinfo=None))
+    late = kept.evidence("bike-1", NOON, known_only=True)  # the lake was written at noon, not before
+    pd.testing.assert_frame_equal(late, kept.evidence("bike-1", "2026-03-09T20:00:00+08:00"))
+    assert kept.evidence("bike-1", NOON - QUARTER, known_only=True)["value"].isna().all()
+    for told in (NOON.replace(tzinfo=None), "2026-03-09T12:00:00", "at noon"):
+        with pytest.raises(ValueError, match="aware datetime, or ISO 8601 with its zone"):
+            kept.evidence("bike-1", told)
+    pd.testing.assert_frame_equal(store.open(str(tmp_path)).evidence("bike-1", NOON), late)

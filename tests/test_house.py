@@ -46,6 +46,10 @@ def test_help_costs_under_a_second_of_cpu() -> None:
         ["ingest"],
         ["train", "no-such.yaml", "--workspace", "ws"],
         ["ingest", "no-such.pcap", "--devices", "auto", "--workspace", "ws"],
+        ["indicators", "build", "--workspace", "no-such"],
+        ["features", "build", "--workspace", "no-such"],
+        ["indicators", "values", "cell", "c1", "--workspace", "no-such"],
+        ["province", "load", "no-such", "--workspace", "ws"],
     ],
 )
 def test_wrong_usage_ends_with_two_and_leaves_nothing_behind(arguments: list[str], tmp_path: Path) -> None:
@@ -53,6 +57,28 @@ def test_wrong_usage_ends_with_two_and_leaves_nothing_behind(arguments: list[str
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_tells_what_it_did_once_and_what_to_do_next(tmp_path: Path) -> None:
+    def told(*arguments: str) -> tuple[str, str]:
+        done = subprocess.run([IOTLENS, *arguments], capture_output=True, text=True, cwd=tmp_path, check=True)
+        return done.stdout, done.stderr
+
+    count = len(list((ROOT / "configs").rglob("*.yaml")))
+    assert told("init")[0].startswith(
+        f"{count} files written to configs, 0 kept; each stands for the default"
+    )
+    again = told("init", str(tmp_path))[0]
+    assert again.startswith(f"0 files written to {tmp_path / 'configs'}, {count} kept")
+    assert "\nnext: iotlens ingest" in again
+    simulated = told("simulate", "province", "--devices", "60", "--days", "1", "--out", "p")
+    assert "".join(simulated).count("60 devices, 1 days") == 1
+    loading = told("province", "load", "p", "--workspace", "ws")[1].splitlines()
+    names = ("membership.parquet", "terminal", "events", "counters", "flows")
+    assert loading == [f"INFO loading p/{name}" for name in names]
+    stages = told("indicators", "build", "--workspace", "ws")[1].splitlines()
+    assert stages[0] == "INFO indicators: places, of 1 days, 2026-03-02 to 2026-03-02"
+    assert stages[1].startswith("INFO indicators: devices, after ")
 
 
 @pytest.mark.parametrize("stranger", ["features/__init__.py", "features.py"])

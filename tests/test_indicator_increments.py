@@ -9,7 +9,7 @@ import pytest
 from test_indicator_windows import ATTACH, RRC, TABLE, count, samples
 from test_membership import HEAD, member
 
-from features import counters, indicator_tables, indicator_windows, membership
+from features import counters, indicator_devices, indicator_tables, indicator_windows, membership
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 SCOPES = ("device", "cell", "tac", "mme", "city", "province", "fleet", "app", "platform_node")
@@ -92,3 +92,48 @@ def test_rows_do_not_depend_on_how_the_counters_came(tmp_path: Path, seed: int) 
     assert sum(indicator_windows.build(piecewise).computed.values()) == 0
     for scope in SCOPES:
         pd.testing.assert_frame_equal(known(piecewise, scope), known(at_once, scope), rtol=1e-12, obj=scope)
+
+
+def computed(workspace: Path) -> int:
+    """Build, and return how many windows of cells were computed."""
+    return indicator_windows.build(workspace).computed.get("cell", 0)
+
+
+def test_a_membership_opens_only_the_days_on_which_it_places_a_device_elsewhere(tmp_path: Path) -> None:
+    workspace = tmp_path / "ws"
+    days = [f"2026-03-0{day}" for day in range(1, 6)]
+    first = member("b1", "c1", "2026-03-01T00:00:00Z")
+    tell(workspace, [first, member("b2", "c2", "2026-03-01T00:00:00Z")], "first.csv")
+    deliver(workspace, [[count("device", "b1", f"{day}T08:00:00Z", RRC, 40, 50)] for day in days], "c.csv")
+    assert computed(workspace) == 5
+    tell(workspace, [], "empty.csv")
+    assert computed(workspace) == 0
+    tell(workspace, [first, member("b2", "c2", "2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")], "known.csv")
+    assert computed(workspace) == 0  # it ends after the last counter
+    tell(workspace, [first, member("b1", "c2", "2026-03-04T00:00:00Z")], "moved.csv")
+    assert computed(workspace) == 2
+    tell(workspace, [member("b1", "c2", "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z")], "visit.csv")
+    assert computed(workspace) == 1  # and where it then was on the 3rd nobody tells
+    told = known(workspace, "cell").set_index("window_end")["scope_id"]
+    assert [told[f"{day}T08:15:00Z"] for day in (days[0], days[1], days[3], days[4])] == [
+        "c1",
+        "c2",
+        "c2",
+        "c2",
+    ]
+    assert len(told) == 4
+
+
+def test_devices_computed_a_few_at_a_time_have_the_rows_of_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, told = rows_of(random.Random(3), 60), []
+    for name, size in (("a", 4_000_000), ("b", 10)):
+        workspace = tmp_path / name / "ws"
+        workspace.parent.mkdir()
+        deliver(workspace, rows, "all.csv")
+        monkeypatch.setattr(indicator_devices, "_ROWS", size)
+        indicator_windows.build(workspace)
+        told.append(known(workspace, "device"))
+    assert len(told[0]) > 10
+    pd.testing.assert_frame_equal(told[0], told[1], check_exact=True)

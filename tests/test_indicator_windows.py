@@ -159,6 +159,48 @@ def test_a_device_looks_back_over_its_last_twenty_events(workspace: Path) -> Non
     assert math.isnan(value(workspace, "device", "b1", "2026-03-01T01:15:00Z", "rrc_setup_success_rate")[0])
 
 
+ONLINE = "online_s/activated_s"
+
+
+@pytest.mark.parametrize(("part", "last"), [(0.4, 50), (1.5, 14), (20.25, 1)])
+def test_parts_of_an_event_are_added_up_to_twenty(workspace: Path, part: float, last: int) -> None:
+    starts = pd.date_range("2026-03-01T00:00:00Z", periods=60, freq="15min")
+    deliver(
+        workspace,
+        [
+            count("device", "b1", f"{s:%Y-%m-%dT%H:%M:%SZ}", ONLINE, part * (i >= 60 - last), part)
+            for i, s in enumerate(starts)
+        ],
+    )
+    indicator_windows.build(workspace)
+    end = "2026-03-01T15:00:00Z"
+    assert value(workspace, "device", "b1", end, "device_online_ratio") == (100, pytest.approx(part * last))
+
+
+def test_sums_of_fractions_do_not_depend_on_who_was_added_first(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    rows = [
+        count("app", f"a{app}", NOON, ONLINE, 0.1 * d, d, element=f"e{element}")
+        for app in range(20)
+        for element, d in enumerate(random.uniform(10, 1000, 30))
+    ]
+    ways = {
+        "a": [rows],
+        "b": [rows[n : n + 150] for n in (450, 300, 150, 0)],
+        "c": [rows[n::7] for n in range(7)],
+    }
+    told = []
+    for name, parts in ways.items():
+        workspace = tmp_path / name / "ws"
+        workspace.parent.mkdir()
+        for number, part in enumerate(parts):
+            assert deliver(workspace, part, f"{number}.csv").quarantined == {}
+        indicator_windows.build(workspace)
+        told.append(indicator_tables.rows(workspace, "app").drop(columns="created"))
+    for other in told[1:]:
+        pd.testing.assert_frame_equal(told[0], other, check_exact=True)
+
+
 def test_a_device_looks_back_no_further_than_seven_days(workspace: Path) -> None:
     rows = [
         count("device", "b1", "2026-03-01T00:00:00Z", RRC, 0, 5),

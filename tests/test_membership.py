@@ -43,6 +43,14 @@ def test_a_row_that_ended_is_followed_by_nothing_and_a_later_delivery_may_end_it
     assert held["valid_to"].tolist() == [pd.Timestamp("2026-03-02", tz="UTC")]
 
 
+def test_a_device_of_an_unknown_service_hangs_on_nothing(tmp_path: Path) -> None:
+    strange = member("b2", "c1", "2026-03-01T00:00:00Z").replace("bike_sharing", "bike_sharng")
+    (tmp_path / "m.csv").write_text(f"{HEAD}\n{member('b1', 'c1', '2026-03-01T00:00:00Z')}\n{strange}\n")
+    done = membership.load([str(tmp_path / "m.csv")], tmp_path / "ws")
+    assert (done.rows, done.quarantined) == (2, {"unknown_service": 1})
+    assert membership.rows(tmp_path / "ws")["device_id"].tolist() == ["b1"]
+
+
 @pytest.mark.parametrize(
     ("row", "rule"),
     [

@@ -183,13 +183,13 @@ def test_a_fault_that_nobody_thought_of_needs_only_a_file(tmp_path: Path) -> Non
     assert after.drop(here).to_numpy() == pytest.approx(before.drop(here).to_numpy(), abs=1e-9)
 
 
-def test_a_silent_device_logs_nothing_and_somebody_complains(tmp_path: Path) -> None:
+def test_a_silent_device_logs_nothing_of_its_own_and_somebody_complains(tmp_path: Path) -> None:
     plan = [{"fault": "f_sim_fault", "location": n, "onset_h": -48, "duration_h": 200} for n in range(60)]
     silent = small(tmp_path, "silent", days=2, schedule=plan)
     truth = pq.read_table(silent / "truth.parquet").to_pandas()
     events = pq.read_table(silent / "events").to_pandas()
     gone = set(truth["location_id"])
-    device_initiated = events[~events["process"].isin(["bk_unlock", "ss_command"])]
+    device_initiated = events[~events["process"].isin(["bk_unlock", "ss_command", "ss_alarm"])]
     assert gone
     assert not gone & set(device_initiated["device_id"])
     cases = pq.read_table(silent / "cases.parquet").to_pandas()
@@ -225,8 +225,8 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_fault_at_full_severity_moves_its_indicators_the_right_way() -> None:
     moves = pd.DataFrame([vars(move) for move in check.check(find_config("fault_catalogue.yaml"))])
-    shares = moves.assign(right=moves["verdict"] == "right").groupby("fault")["right"].mean()
-    assert len(shares) >= 56
-    assert shares.min() >= 0.5
-    assert (shares == 1).sum() >= 50
-    assert set(moves.loc[moves["verdict"] == "wrong", "indicator"]) == set()
+    assert moves["fault"].nunique() >= 56
+    others = moves[moves["verdict"] != "right"]
+    told = dict(zip(zip(others["fault"], others["indicator"], strict=True), others["verdict"], strict=True))
+    assert {pair: verdict for pair, verdict in told.items() if pair not in check.EXCEPTIONS} == {}
+    assert set(told.values()) <= {"still"}

@@ -8,7 +8,7 @@ import pytest
 from evaluation.faults import Burst, Fault, catalogue_broken
 from evaluation.simulation.province import queues, radio, streaming
 from evaluation.simulation.province.actuators import ACTUATORS, BY_NAME, Pressure, combined
-from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
+from evaluation.simulation.province.catalogue import ProvinceFaults, faults_broken, read_faults
 from evaluation.simulation.province.faults import Happening
 from evaluation.simulation.province.settings import Thresholds
 from evaluation.simulation.province.topology import thresholds
@@ -141,11 +141,12 @@ def test_every_fault_of_the_catalogue_has_a_mechanism_of_known_actuators(catalog
     assert used <= {actuator.name for actuator in ACTUATORS}
 
 
-def test_an_unknown_actuator_is_told_with_those_that_exist(catalogue: ProvinceFaults) -> None:
+def test_an_unknown_actuator_is_told_with_the_nearest(catalogue: ProvinceFaults) -> None:
     content = catalogue.model_dump(by_alias=True)
-    content["faults"][0]["mechanism"][0]["actuator"] = "bad_luck"
-    with pytest.raises(ValueError, match=r"actuator must be one of attenuation_db.*but is bad_luck"):
-        ProvinceFaults.model_validate(content)
+    content["faults"][0]["mechanism"][0]["actuator"] = "attenuation"
+    (told,) = faults_broken(ProvinceFaults.model_validate(content))
+    assert told.startswith("f_weak_coverage_basement: actuator must be one of docs/simulation.md")
+    assert told.endswith("but is attenuation; the nearest is attenuation_db")
 
 
 def test_a_mechanism_that_would_act_on_less_than_its_place_is_refused(catalogue: ProvinceFaults) -> None:

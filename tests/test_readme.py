@@ -120,3 +120,17 @@ def test_a_plain_table_from_csv_to_answers(tmp_path: Path) -> None:
     answers = pd.read_csv(tmp_path / "answers.csv")
     assert len(answers) == len(table)
     assert (answers["label"] == app_of_row).mean() > 0.9
+
+
+def test_a_province_and_a_picture_of_its_fault(tmp_path: Path) -> None:
+    lines = section("The indicators of a service")
+    scheduled = next(line for line in lines if line.startswith("echo "))
+    (tmp_path / "faults.yaml").write_text(shlex.split(scheduled)[1])
+    small = [line.replace("--devices 2000", "--devices 200") for line in lines if line.startswith("iotlens ")]
+    told = {" ".join(shlex.split(line)[1:3]): run(line, tmp_path) for line in small}
+    assert list(told) == [
+        *("indicators show", "simulate province", "province load"),
+        *("indicators build", "indicators values", "province day"),
+    ]
+    assert "backhaul_rtt_p95" in told["indicators values"]
+    assert "<h1>OneNET access node failure at node-001" in (tmp_path / "day.html").read_text()

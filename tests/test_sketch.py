@@ -1,11 +1,12 @@
 """Bins are those of the library, stand in the order of their values, and give any quantile within 1 %."""
 
+import duckdb
 import ibis
 import numpy as np
 import pytest
 from ddsketch import DDSketch
 from ddsketch.mapping import LogarithmicMapping
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import sketch
@@ -49,6 +50,33 @@ def test_merged_rows_give_the_quantile_of_the_library(values: list[float], q: fl
     assert expected is not None
     if min(values) >= 0:  # the library rounds the rank of negative values the other way
         assert ours == pytest.approx(expected, rel=1e-9, abs=1e-290)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.lists(real, min_size=1, max_size=50), min_size=1, max_size=9),
+    st.sampled_from([0.05, 0.5, 0.95]),
+)
+def test_lists_of_bins_of_any_order_and_length_beside_none_give_the_same_bins(
+    parts: list[list[float]], q: float
+) -> None:
+    random, rows, due = np.random.default_rng(len(parts)), [], []
+    for number, values in enumerate(parts):
+        found, counts = np.unique(sketch.bins(np.array(values)), return_counts=True)
+        twice = random.permutation(np.repeat(np.arange(len(found)), 2))  # a bin may come from two elements
+        rows += [(2 * number, int(found[at]), float(counts[at])) for at in twice]
+        place = np.searchsorted(np.cumsum(2 * counts), q * (2 * len(values) - 1), side="right")
+        due += [(2 * number, int(found[place])), (2 * number + 1, None)]
+        rows.append((2 * number + 1, None, 5.0))
+    table = ibis.table({"of": "int64", "bin": "int32", "n": "float64"}, name="told")
+    bins = sketch.packed(table["bin"], table["n"]).collect(where=table["bin"].notnull())
+    held = table.group_by("of").agg(sketch=bins, samples=table["n"].sum())
+    answer = held.select("of", at=sketch.bin_at(held["sketch"], q * (held["samples"] - 1)))
+    with duckdb.connect() as connection:
+        connection.execute(sketch.MACRO)
+        connection.execute('CREATE TABLE told ("of" BIGINT, bin INTEGER, n DOUBLE)')
+        connection.executemany("INSERT INTO told VALUES (?, ?, ?)", rows)
+        assert sorted(connection.execute(str(ibis.to_sql(answer, dialect="duckdb"))).fetchall()) == due
 
 
 def test_what_is_not_finite_has_no_bin() -> None:

@@ -1,7 +1,6 @@
 """A seeded fleet of the ten device types writes captures: real protocol bytes, virtual days, two sites."""
 
 import datetime as dt
-import logging
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ from evaluation.simulation.profiles import FlowProfiles, Site, read_profiles
 from evaluation.simulation.whole import check_counts, check_free, made_whole
 from evaluation.simulation.wire.tap import Packet
 from features.lake import SIMULATED
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,6 @@ def simulate(out: Path, *, profiles: Path, seed: int, devices_per_type: int, day
     plan = _Plan(read_profiles(profiles), seed, devices_per_type, days)
     with made_whole(out) as folder:
         captures, packets, count = _write(plan, folder)
-    logger.info("simulated %d devices, %d packets, %d captures in %s", count, packets, len(captures), out)
     return Simulated(tuple(out / name for name in captures), out / "devices.csv", count, packets)
 
 

@@ -220,7 +220,13 @@ ACTUATORS: tuple[Actuator, ...] = (
     Actuator("airplane_mode", "flag", "1", 0, "the radio is off", low=1, services=VIDEO),
     Actuator("data_switch_off", "flag", "1", 0, "mobile data is off", low=1, services=VIDEO),
     Actuator(
-        "quota_used", "flag", "1", 0, "the package is used up: throttled or stopped", low=1, services=ALL
+        "quota_used",
+        "flag",
+        "1",
+        0,
+        "the package is used up: video is throttled, a device's datagrams are dropped",
+        low=1,
+        services=ALL,
     ),
 )
 BY_NAME = {actuator.name: actuator for actuator in ACTUATORS}

@@ -1,7 +1,7 @@
 """One tracking area through all days: its files, and what it adds to elements that areas share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from evaluation.simulation.province import (
     counting,
     events,
     pipeline,
+    places,
     quality,
     scratch,
     targets,
@@ -23,6 +24,7 @@ from evaluation.simulation.province import (
 )
 from evaluation.simulation.province.catalogue import ProvinceFaults
 from evaluation.simulation.province.counting import Book
+from evaluation.simulation.province.delivery import Late, arrived, by_wrong_clocks, clocks_s
 from evaluation.simulation.province.faults import DAY_S, Happening, cell_name, local_happenings, truth
 from evaluation.simulation.province.noise import Noise
 from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, TRUTH
@@ -77,23 +79,37 @@ def read_recipe() -> Recipe:
     return Recipe(counting.open_book(all_indicators()), processes, services, targets.open_book(services))
 
 
+@dataclass(frozen=True)
+class Logs:
+    """What is on its way to the logs of an area, and the clocks by which they are written, s ahead.
+
+    device_s: of each device, in the event log. probe_s: of each platform node's probe, in flows.
+    """
+
+    events: Late
+    flows: Late
+    device_s: np.ndarray
+    probe_s: np.ndarray
+
+
 def simulate(job: Job, number: int) -> AreaDone:
     """Simulate one area; the same job and number write the same bytes, in any process."""
     area, recipe = build(job.plan, number), read_recipe()
     local = local_happenings(area, job.faults)
-    all_faults = [*job.shared, *local]
-    state, cell = pipeline.begin(area), area.home_cell.copy()
+    state, cell, logs = pipeline.begin(area), area.home_cell.copy(), _open_logs(job, area)
     moves, attempts, rows, cases = [], 0, 0, []
     for number_of_day in range(job.plan.days):
-        acting = _acting(all_faults, number_of_day)
-        day, state = pipeline.live(
-            area, number_of_day, state, acting, patterns=job.faults.patterns, processes=recipe.processes
-        )
-        moves.append(events.stays(area, day, cell))
-        told, state.battery = terminal.tell(area, day, state.battery, patterns=job.faults.patterns)
-        attempts += _write_day(job, area, day, recipe, told)
+        acting = _acting([*job.shared, *local], number_of_day)
+        day, state = pipeline.live(area, number_of_day, state, acting, processes=recipe.processes)
+        ended = {one.number: one for one in day.faults}
+        local = [ended.get(one.number, one) for one in local]
+        moves.append(events.stays(day, cell))
+        told, state.battery = terminal.tell(area, day, state.battery)
+        _write_terminal(job, area, day, told)
+        logged, logs = _write_logs(job, area, day, recipe, logs)
+        attempts += logged
         rows += _write_counters(job, area, recipe.book, day)
-        cases.append(_write_quality(job, area, day, recipe, acting))
+        cases.append(_write_quality(job, area, day, recipe, day.faults))
     write_table(job.scratch / f"truth-{number:03d}.parquet", truth(job.plan, local), TRUTH)
     write_table(job.scratch / f"cases-{number:03d}.parquet", pd.concat(cases), CASES)
     write_table(job.scratch / f"device_truth-{number:03d}.parquet", events.device_truth(area), DEVICE_TRUTH)
@@ -103,19 +119,38 @@ def simulate(job: Job, number: int) -> AreaDone:
     return AreaDone(number, attempts, rows, len(local), sum(len(some) for some in cases))
 
 
-def _write_day(job: Job, area: Area, day: pipeline.Day, recipe: Recipe, told: terminal.Told) -> int:
-    """Write events, flows and terminal records of a day; return the attempts logged."""
+def _open_logs(job: Job, area: Area) -> Logs:
+    device_s = clocks_s(job.noise.events, events.clock_dice(area), len(area.devices))
+    probes = generator(job.plan, 27, area.number)
+    return Logs((), (), device_s, clocks_s(job.noise.flows, probes, len(job.plan.names["platform_node"])))
+
+
+def _write_terminal(job: Job, area: Area, day: pipeline.Day, told: terminal.Told) -> None:
     rng = generator(job.plan, 16, area.number, day.number)
-    log = events.event_log(area, day, recipe.processes)
-    log = log.filter(pa.array(rng.random(log.num_rows) >= job.noise.events.lost_share))
-    name = f"area={area.number:03d}-day={day.number:03d}.parquet"
-    pq.write_table(log, job.folder / "events" / name)
-    pq.write_table(conversations.flows(area, day), job.folder / "flows" / name)
-    pq.write_table(
-        events.terminal_records(area, day.number, told, job.noise.terminal, rng),
-        job.folder / "terminal" / name,
+    records = events.terminal_records(area, day.number, told, job.noise.terminal, rng)
+    pq.write_table(records, job.folder / "terminal" / _file_of(area, day))
+
+
+def _write_logs(job: Job, area: Area, day: pipeline.Day, recipe: Recipe, logs: Logs) -> tuple[int, Logs]:
+    """Write the events and flows that arrive on a day; return how many attempts that are, and what is on its way."""
+    rng, noise = generator(job.plan, 28, area.number, day.number), job.noise
+    device, made = events.event_log(area, day, recipe.processes)
+    told = by_wrong_clocks(made, ("at",), logs.device_s[device])
+    log, late = arrived(
+        logs.events, told, "at", day=day.number, start_s=job.plan.start_s, noise=noise.events, rng=rng
     )
-    return int(log.num_rows)
+    device, made = conversations.flows(area, day)
+    told = by_wrong_clocks(made, ("start", "end"), logs.probe_s[area.devices.node[device]])
+    flows, late_flows = arrived(
+        logs.flows, told, "start", day=day.number, start_s=job.plan.start_s, noise=noise.flows, rng=rng
+    )
+    pq.write_table(log, job.folder / "events" / _file_of(area, day))
+    pq.write_table(flows, job.folder / "flows" / _file_of(area, day))
+    return int(log.num_rows), replace(logs, events=late, flows=late_flows)
+
+
+def _file_of(area: Area, day: pipeline.Day) -> str:
+    return f"area={area.number:03d}-day={day.number:03d}.parquet"
 
 
 def _write_quality(
@@ -143,7 +178,7 @@ def _acting(happenings: list[Happening], day: int) -> list[Happening]:
 
 def _write_counters(job: Job, area: Area, book: Book, day: pipeline.Day) -> int:
     windows: Mapping[Scope, int] = job.plan.settings.counter_window_s
-    counted = counting.count_all(book, pipeline.places_of_tallies(area, day, windows))
+    counted = counting.count_all(book, places.places_of_tallies(area, day, windows))
     tables, rng = [], generator(job.plan, 17, area.number, day.number)
     for scope in counting.LOCAL:
         if scope in counted:
@@ -164,7 +199,7 @@ def _write_counters(job: Job, area: Area, book: Book, day: pipeline.Day) -> int:
     shared: dict[scratch.Key, Counted] = {(s, 0): c for s, c in counted.items() if s not in counting.LOCAL}
     scratch.leave(job.scratch / f"shared-{day.number:03d}-{area.number:03d}.npz", shared)
     whole = pa.concat_tables(tables)
-    pq.write_table(whole, job.folder / "counters" / f"area={area.number:03d}-day={day.number:03d}.parquet")
+    pq.write_table(whole, job.folder / "counters" / _file_of(area, day))
     return int(whole.num_rows)
 
 

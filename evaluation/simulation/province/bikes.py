@@ -1,12 +1,13 @@
 """What shared bikes do in a day: trips by hour and place, reports while riding and while parked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from evaluation.simulation.province.attempts import Attempts, joined, made
 from evaluation.simulation.province.catalogue import BikeTraffic
-from evaluation.simulation.province.faults import DAY_S
+from evaluation.simulation.province.faults import DAY_S, JUST_AFTER_S, Happening
+from evaluation.simulation.province.smoke import due_within
 from evaluation.simulation.province.topology import Area
 
 _REGISTRATIONS_PER_DAY = 0.3
@@ -39,19 +40,24 @@ class Trips:
     from_db: np.ndarray
     to_db: np.ndarray
 
+    def take(self, rows: np.ndarray) -> "Trips":
+        """Return some of them."""
+        return Trips(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     @property
     def key(self) -> np.ndarray:
         """A number that grows with bike, then time of day."""
         return self.bike * 2 * DAY_S + self.start_s % DAY_S
 
 
-def ride(
-    area: Area, day: int, parked: Parked, *, rng: np.random.Generator, traffic: BikeTraffic, weekend: bool
-) -> Trips:
-    """Return the trips of a day; `parked` becomes where the bikes stand after it."""
+def ride(area: Area, day: int, parked: Parked, *, rng: np.random.Generator, weekend: bool) -> Trips:
+    """Return the trips of a day."""
+    traffic = area.plan.patterns.bike_sharing
     own = np.flatnonzero(area.devices.service == 1)
     profile = np.array(traffic.hour_profile_weekend if weekend else traffic.hour_profile_weekday)
-    each = rng.poisson(traffic.trips_per_bike_day["weekend" if weekend else "weekday"], len(own))
+    each = rng.poisson(
+        traffic.trips_per_bike_day.weekend if weekend else traffic.trips_per_bike_day.weekday, len(own)
+    )
     bike = np.repeat(own, each)
     start = 3600.0 * (rng.choice(24, len(bike), p=profile / profile.sum()) + rng.random(len(bike)))
     order = np.lexsort((start, bike))
@@ -66,13 +72,14 @@ def ride(
     lasts = np.minimum(np.clip(lasts, 120.0, _LONGEST_TRIP_S), np.minimum(before_next, end_of_day))
     kept = lasts >= 90.0
     bike, start, lasts = bike[kept], start[kept], lasts[kept]
-    return _routes(area, parked, bike, start, lasts, rng=rng, traffic=traffic, day=day)
+    return _routes(area, parked, bike, start, lasts, rng=rng, day=day)
 
 
 def _routes(
     area: Area, parked: Parked, bike: np.ndarray, start: np.ndarray, lasts: np.ndarray,
-    *, rng: np.random.Generator, traffic: BikeTraffic, day: int,
+    *, rng: np.random.Generator, day: int,
 ) -> Trips:  # fmt: skip
+    traffic = area.plan.patterns.bike_sharing
     count = len(bike)
     turn = np.arange(count) - np.searchsorted(bike, bike)
     reach = traffic.trip.speed_kmh * lasts / 3600.0 * _DETOUR
@@ -109,9 +116,7 @@ def after(parked: Parked, trips: Trips) -> Parked:
     return Parked(x, y, db)
 
 
-def live(
-    area: Area, day: int, parked: Parked, trips: Trips, *, rng: np.random.Generator, traffic: BikeTraffic
-) -> Attempts:
+def live(area: Area, day: int, parked: Parked, trips: Trips, *, rng: np.random.Generator) -> Attempts:
     """Return the attempts of all bikes of an area on a day. parked: where they stood before it."""
     number = np.arange(len(trips.bike))
     unlock = made(
@@ -133,12 +138,17 @@ def live(
         event=number,
     )
     return joined(
-        [unlock, lock, _riding(trips, traffic), _standing(area, day, parked, trips, rng=rng, traffic=traffic)]
+        [
+            unlock,
+            lock,
+            _riding(trips, area.plan.patterns.bike_sharing),
+            _standing(area, day, parked, trips, rng=rng),
+        ]
     )
 
 
 def _riding(trips: Trips, traffic: BikeTraffic) -> Attempts:
-    period = traffic.reports["riding_period_s"]
+    period = traffic.reports.riding_period_s
     each = np.floor((trips.end_s - trips.start_s - 1.0) / period).astype("int64")
     trip = np.repeat(np.arange(len(each)), each)
     turn = np.arange(len(trip)) - np.repeat(np.cumsum(each) - each, each) + 1
@@ -156,28 +166,23 @@ def _riding(trips: Trips, traffic: BikeTraffic) -> Attempts:
     )
 
 
-def _standing(
-    area: Area, day: int, parked: Parked, trips: Trips, *, rng: np.random.Generator, traffic: BikeTraffic
-) -> Attempts:
+def _standing(area: Area, day: int, parked: Parked, trips: Trips, *, rng: np.random.Generator) -> Attempts:
     own = np.flatnonzero(area.devices.service == 1)
-    period = traffic.reports["parked_period_s"]
-    each = round(DAY_S / period)
-    bike = np.repeat(own, each)
-    at = day * DAY_S + (area.devices.phase_s[bike] % period) + np.tile(np.arange(each), len(own)) * period
+    bike, at = due_within(area, own, day * DAY_S, (day + 1) * DAY_S)
     extra = np.repeat(own, rng.poisson(_REGISTRATIONS_PER_DAY, len(own)))
     born = day * DAY_S + rng.random(len(extra)) * (DAY_S - 1)
     report = made(
         bike,
         at,
         "bk_ride_position",
-        *_where(bike, at, parked, trips)[:2],
-        extra_db=_where(bike, at, parked, trips)[2],
+        *where(bike, at, parked, trips)[:2],
+        extra_db=where(bike, at, parked, trips)[2],
     )
-    online = made(extra, born, "bk_lock_online", *_where(extra, born, parked, trips)[:2])
+    online = made(extra, born, "bk_lock_online", *where(extra, born, parked, trips)[:2])
     return joined([report, online])
 
 
-def _where(
+def where(
     bike: np.ndarray, at_s: np.ndarray, parked: Parked, trips: Trips
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y and the parking's loss of bikes at some moments: where the last trip before led."""
@@ -191,3 +196,17 @@ def _where(
         np.where(moved, trips.to_y[last], parked.y_km[bike]),
         np.where(moved, trips.to_db[last], parked.extra_db[bike]),
     )
+
+
+def left_behind(area: Area, faults: list[Happening], trips: Trips) -> list[Happening]:
+    """Return the faults of a day: walls around a parked bike end, with all they do, when it is ridden away."""
+    known = []
+    for one in faults:
+        walls = one.scope == "device" and any(act.actuator == "attenuation_db" for act in one.fault.mechanism)
+        if walls and area.devices.service[one.location] == 1:
+            away = trips.start_s[(trips.bike == one.location) & (trips.start_s > one.onset_s)]
+            ends = min(away.min(initial=np.inf) + JUST_AFTER_S, one.end_s)
+            known.append(replace(one, end_s=float(ends)))
+        else:
+            known.append(one)
+    return known

@@ -14,14 +14,14 @@ from evaluation.simulation.province.walk import STEPS, Outcome
 Acts = frozenset[str]
 NOTHING: Acts = frozenset()
 SILENT: Acts = frozenset({"sim_absent", "misused", "battery_level"})
-_SIGNAL: Acts = frozenset({"attenuation_db", "antenna_loss_db", "cell_outage"})
+_SIGNAL: Acts = frozenset({"attenuation_db", "antenna_loss_db", "cell_outage", "tampered"})
 _RADIO: Acts = _SIGNAL | {"noise_power_db", "interference_power_db"}
 _UP, _DOWN = frozenset({"offered_load_ul", "capacity"}), frozenset({"offered_load_dl", "capacity"})
 _ACCESS: Acts = _RADIO | {"offered_load_nprach", "capacity"}
 _NO_SERVICE: Acts = frozenset({"account_inactive", "apn_wrong"})
 _TRIP: Acts = frozenset({"backhaul_delay_ms", "session_delay_ms", "sgi_delay_ms"})
 _EXCHANGE: Acts = _RADIO | _UP | _DOWN | _TRIP | {
-    "server_wrong", "access_outage", "session_reject", "backhaul_loss", "sgi_loss", "battery_level", "mme_load",
+    "server_wrong", "access_outage", "quota_used", "backhaul_loss", "sgi_loss", "battery_level", "mme_load",
     "ack_timeout_s",
 }  # fmt: skip
 _LOGIN: Acts = _EXCHANGE | {"credentials_wrong", "auth_reject"}
@@ -33,7 +33,7 @@ _SUBSCRIPTION: Acts = frozenset({"s6a_reject"})
 _BEARER: Acts = frozenset({"session_reject", "apn_wrong", "session_delay_ms"})
 _CORE: Acts = frozenset({"mme_load", "session_delay_ms", "backhaul_delay_ms"})
 _PAGE: Acts = SILENT | _NO_SERVICE | _RADIO | _DOWN | {
-    "timer_mismatch", "power_saving_wrong", "paging_loss", "mme_load",
+    "timer_mismatch", "power_saving_wrong", "paging_loss", "mme_load", "command_delay_ms",
 }  # fmt: skip
 
 ACTS: Mapping[Callable[..., object], Acts] = {
@@ -43,18 +43,21 @@ ACTS: Mapping[Callable[..., object], Acts] = {
     steps_radio.connect_at_once: _ACCESS | _UP | _DOWN,
     steps_core.attach: _RADIO | _SUBSCRIPTION | {
         "attach_reject", "account_inactive", "band_locked", "backhaul_loss", "backhaul_delay_ms", "mme_load",
+        "battery_level",
     },
     steps_core.subscription: _SUBSCRIPTION,
     steps_core.bearer: _BEARER,
     steps_core.subscription_and_bearer: _SUBSCRIPTION | _BEARER,
     steps_core.service_request: _REQUEST,
     steps_core.core_path: _CORE,
-    steps_core.notify_downlink: frozenset({"mme_load"}),
+    steps_core.notify_downlink: frozenset({"mme_load", "quota_used"}),
     steps_core.page: _PAGE,
     steps_core.change_cell: NOTHING,
     steps_platform.register: _LOGIN,
     steps_platform.observe: _EXCHANGE,
-    steps_platform.resolve: _RADIO | {"dns_reject", "backhaul_loss", "backhaul_delay_ms", "session_delay_ms"},
+    steps_platform.resolve: _RADIO | {
+        "dns_reject", "quota_used", "backhaul_loss", "backhaul_delay_ms", "session_delay_ms",
+    },
     steps_platform.log_in: _LOGIN | {"dns_reject"},
     steps_platform.first_status: _REPORT,
     steps_platform.update_or_notify: _REPORT,
@@ -83,7 +86,8 @@ VIDEO: tuple[Acts, ...] = (
     _SIGNAL | {"interference_power_db", "erab_reject"},
     frozenset({"origin_reject"}),
     _SLOW_VIDEO,
-)  # by the step of vd_start that failed, 0 for none: it plays, but slowly
+    frozenset({"airplane_mode", "data_switch_off"}),
+)  # by the step of vd_start that failed, 0 for none: it plays, but slowly; last, of a phone that sends nothing
 _WHOLE = {
     "dB": 30.0,
     "%": 100.0,
@@ -151,7 +155,7 @@ def strongest(
         names = {act.actuator for act in one.fault.mechanism if wanted[row_of[act.actuator]].any()}
         if not names:
             continue
-        pressure = expose([one], where, weekday=weekday).pressure
+        pressure = expose([one], where, weekday=weekday)
         for name in sorted(names):
             if pressure.touched(name):
                 effect = _size(name, pressure.of(name)) * wanted[row_of[name]][kind]

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.simulation.province.actuators import BY_NAME, Pressure
-from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
+from evaluation.simulation.province.faults import DAY_S, Exposed, Happening, expose
 from evaluation.simulation.province.presence import GRID_S
 from evaluation.simulation.province.topology import Area
 
 QUARTERS = int(DAY_S / GRID_S)
 _WANTED = (
-    "firmware_loop", "battery_level", "lifetime_ratio", "timer_mismatch", "ack_timeout_s", "misused", "tampered",
+    "firmware_loop", "battery_level", "lifetime_ratio", "timer_mismatch", "misused", "tampered", "access_outage",
+    "sim_absent", "account_inactive", "apn_wrong",
 )  # fmt: skip  # what is asked for all day long
 
 
@@ -60,7 +61,7 @@ def observe(area: Area, day: int, faults: list[Happening]) -> Daylong:
     which = np.flatnonzero(touched)
     row = np.repeat(which, QUARTERS)
     at_s = day * DAY_S + (np.tile(np.arange(QUARTERS), len(which)) + 0.5) * GRID_S
-    return Daylong(len(area.devices), which, expose_at(area, acting, row, at_s).pressure)
+    return Daylong(len(area.devices), which, expose_at(area, acting, row, at_s))
 
 
 def places_of(area: Area) -> dict[str, np.ndarray]:
@@ -74,17 +75,17 @@ def places_of(area: Area) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def expose_at(area: Area, faults: list[Happening], device: np.ndarray, at_s: np.ndarray) -> Exposure:
+def expose_at(area: Area, faults: list[Happening], device: np.ndarray, at_s: np.ndarray) -> Pressure:
     """Return what faults do to devices at some moments, each at home."""
     places = {name: element[device] for name, element in places_of(area).items()}
     exposed = Exposed(at_s, device, area.devices.service[device] == 2, places)
-    exposure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
-    misuse(area, exposure, device)
-    return exposure
+    pressure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+    misuse(area, pressure, device)
+    return pressure
 
 
-def misuse(area: Area, exposure: Exposure, device: np.ndarray) -> None:
+def misuse(area: Area, pressure: Pressure, device: np.ndarray) -> None:
     """Let the SIMs that are in phones all along act as those that a fault puts there. device: -1 for none."""
     rows = np.flatnonzero((device >= 0) & area.devices.misused[np.maximum(device, 0)])
     if len(rows):
-        exposure.pressure.act("misused", rows, np.ones(len(rows)), effect="set", value=1.0)
+        pressure.act("misused", rows, np.ones(len(rows)), effect="set", value=1.0)

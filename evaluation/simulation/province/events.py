@@ -22,17 +22,21 @@ from features.table import arrow_schema
 from features.terminal import TERMINAL
 
 
-def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> pa.Table:
-    """Return EVENTS of all devices of an area, in the order of time; a silent device logs nothing."""
-    both = [_events(area, walked, processes) for walked in (day.first, day.again)]
-    table = pa.concat_tables(both)
-    return table.take(pa.array(np.argsort(table["at"].cast(pa.int64()).to_numpy(), kind="stable")))
+def event_log(area: Area, day: Day, processes: Mapping[str, Process]) -> tuple[np.ndarray, pa.Table]:
+    """Return EVENTS of all devices of an area in the order of time, and the index of the device of each.
+
+    A silent device logs nothing of its own; an alarm that it did not raise is known all the same, and so is an order.
+    """
+    table = pa.concat_tables([_events(area, walked, processes) for walked in day.walks])
+    device = np.concatenate([walked.moment.attempts.device[logged(walked)] for walked in day.walks])
+    order = np.argsort(table["at"].cast(pa.int64()).to_numpy(), kind="stable")
+    return device[order], table.take(pa.array(order))
 
 
 def logged(walked: Walked) -> np.ndarray:
     """Return the attempts that leave a trace in the log."""
     reached = walked.outcome.step_ms.max(axis=1, initial=-1.0) >= 0
-    return np.flatnonzero(walked.moment.own & reached)
+    return np.flatnonzero(walked.moment.own & (reached | (walked.moment.attempts.process == "ss_alarm")))
 
 
 def _events(area: Area, walked: Walked, processes: Mapping[str, Process]) -> pa.Table:
@@ -59,15 +63,13 @@ def _events(area: Area, walked: Walked, processes: Mapping[str, Process]) -> pa.
     return pa.Table.from_arrays(columns, schema=arrow_schema(EVENTS))
 
 
-def stays(area: Area, day: Day, last_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return device, moment and cell of every change of cell on a day: only locks change theirs, when they repeat too.
+def stays(day: Day, last_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return device, moment and cell of every change of cell on a day: of locks, and of what was taken away.
 
     last_cell: of each device, before the day; changed to what it is after it.
     """
-    walked = (day.first.moment, day.again.moment)
-    rows = [
-        np.flatnonzero(m.own & (area.devices.service[np.maximum(m.attempts.device, 0)] == 1)) for m in walked
-    ]
+    walked = [walk.moment for walk in day.walks]
+    rows = [np.flatnonzero(m.own) for m in walked]
     device = np.concatenate([m.attempts.device[own] for m, own in zip(walked, rows, strict=True)])
     at = np.concatenate([m.attempts.at_s[own] for m, own in zip(walked, rows, strict=True)])
     cell = np.concatenate([m.meant_cell[own] for m, own in zip(walked, rows, strict=True)])
@@ -138,9 +140,14 @@ def device_truth(area: Area) -> pd.DataFrame:
     )
 
 
+def clock_dice(area: Area) -> np.random.Generator:
+    """Return the dice of the devices' clocks: the same devices' are wrong wherever they write a time."""
+    return generator(area.plan, 19, area.number)
+
+
 def clock_skew_s(area: Area, noise: TerminalNoise) -> np.ndarray:
     """Return by how much the clock of each device is wrong, s, on all days of a run."""
-    rng, size = generator(area.plan, 19, area.number), len(area.devices)
+    rng, size = clock_dice(area), len(area.devices)
     wrong = rng.random(size) < noise.skewed_share
     return np.asarray(np.where(wrong, rng.normal(0, noise.skew_s, size), area.devices.skew_s))
 

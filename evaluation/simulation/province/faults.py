@@ -241,21 +241,13 @@ class Exposed:
     places: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Exposure:
-    """What faults do to attempts. blame: index of the happening that is strongest for each, -1 for none."""
-
-    pressure: Pressure
-    blame: np.ndarray
-
-
-def expose(happenings: Sequence[Happening], exposed: Exposed, *, weekday: int) -> Exposure:
-    """Lay all faults over the attempts, in their order."""
+def expose(happenings: Sequence[Happening], exposed: Exposed, *, weekday: int) -> Pressure:
+    """Return what all faults, laid one over another, do to each attempt."""
     size = len(exposed.at_s)
-    pressure, blame, most = Pressure(size), np.full(size, -1), np.zeros(size)
+    pressure = Pressure(size)
     order = np.argsort(exposed.device, kind="stable")
     by_device = exposed.device[order]
-    for number, happening in enumerate(happenings):
+    for happening in happenings:
         rows = _rows(happening, exposed, order=order, by_device=by_device)
         strength = happening.strength(exposed.at_s[rows], weekday)
         rows, strength = rows[strength > 0], strength[strength > 0]
@@ -263,9 +255,7 @@ def expose(happenings: Sequence[Happening], exposed: Exposed, *, weekday: int) -
             continue
         for act in happening.fault.mechanism:
             pressure.act(act.actuator, rows, strength, effect=act.effect, value=act.value)
-        stronger = strength > most[rows]
-        blame[rows[stronger]], most[rows[stronger]] = number, strength[stronger]
-    return Exposure(pressure, blame)
+    return pressure
 
 
 def _rows(happening: Happening, exposed: Exposed, *, order: np.ndarray, by_device: np.ndarray) -> np.ndarray:

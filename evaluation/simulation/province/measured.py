@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 from features import sketch
 from features.indicators import Indicator, Mean, Quantile, Ratio
 
-_COLUMNS = ["scope", "scope_id", "window_start", "counter", "bin", "numerator", "denominator"]
+_COLUMNS = ["scope", "scope_id", "window_start", "window_s", "counter", "bin", "numerator", "denominator"]
 
 
 def counters(folder: Path, *, scope: str, ids: Sequence[str] | None = None) -> pd.DataFrame:

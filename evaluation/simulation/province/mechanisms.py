@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import get_args
 
 from evaluation.faults import PHONE, Burst, DutyBurst, Fault, FaultMechanism
-from evaluation.simulation.province.actuators import ACTUATORS, BY_NAME, EFFECTS, Actuator
+from evaluation.simulation.province.actuators import ALL, BY_NAME, EFFECTS, Actuator
+from features.configuration import nearest
 from features.indicators import Scope
 
-EVENTS_PER_DEVICE_DAY = {"trip": 3.0, "session": 8.0, "complaint": 0.01}
+EVENTS_PER_DEVICE_DAY = {"trip": 3.0, "session": 4.0, "complaint": 0.01}
 _EVENT_OF = {
     "trip": ("bike_sharing",),
     "session": ("video",),
@@ -25,6 +26,10 @@ def services_of(fault: Fault) -> tuple[str, ...]:
     return tuple(dict.fromkeys("video" if name == PHONE else name for name in fault.services))
 
 
+def _known_services(fault: Fault) -> tuple[str, ...]:
+    return tuple(service for service in services_of(fault) if service in ALL)
+
+
 def broken(fault: Fault, *, drawn: bool = True) -> Iterator[str]:
     """Yield each rule that mechanism and rate of a fault break: the id, the actuator, the rule, the fact.
 
@@ -35,7 +40,10 @@ def broken(fault: Fault, *, drawn: bool = True) -> Iterator[str]:
     for act in fault.mechanism:
         actuator = BY_NAME.get(act.actuator)
         if actuator is None:
-            yield f"{fault.id}: actuator must be one of {', '.join(BY_NAME)}, but is {act.actuator}"
+            yield (
+                f"{fault.id}: actuator must be one of docs/simulation.md, but is {act.actuator};"
+                f" {nearest(act.actuator, BY_NAME)}"
+            )
         else:
             yield from (f"{fault.id}: {told}" for told in (*_value(act, actuator), *_place(fault, actuator)))
     yield from _unreached(fault)
@@ -60,12 +68,12 @@ def _value(act: FaultMechanism, actuator: Actuator) -> Iterator[str]:
 
 
 def _place(fault: Fault, actuator: Actuator) -> Iterator[str]:
-    services, scope = services_of(fault), fault.granularity
-    if not any(scope in actuator.scopes_of(service) for service in services):
-        known = (a for a in ACTUATORS if any(scope in a.scopes_of(service) for service in services))
+    services, scope = _known_services(fault), fault.granularity
+    if services and not any(scope in actuator.scopes_of(service) for service in services):
+        places = f" at a {' or '.join(actuator.scopes)}" if actuator.scopes else ""
         yield (
-            f"{actuator.name} must act on {' or '.join(services)} at a {scope}, but there it moves nothing; what acts"
-            f" there: {', '.join(a.name for a in known) or 'nothing'}"
+            f"{actuator.name} must act on {' or '.join(services)} at a {scope}, but moves nothing there; it acts on"
+            f" {' and '.join(actuator.services)}{places}, and docs/simulation.md tells what each acts on"
         )
     if actuator.name == "heartbeat_alignment" and not isinstance(fault.onset, Burst | DutyBurst):
         yield f"{actuator.name} moves heartbeats to bursts, so onset must be a burst, but is {fault.onset.shape}"
@@ -74,7 +82,7 @@ def _place(fault: Fault, actuator: Actuator) -> Iterator[str]:
 def _unreached(fault: Fault) -> Iterator[str]:
     """Yield the services of a fault on which nothing of its mechanism acts."""
     acting = [BY_NAME[act.actuator] for act in fault.mechanism if act.actuator in BY_NAME]
-    for service in services_of(fault) if acting else ():
+    for service in _known_services(fault) if acting else ():
         if not any(fault.granularity in actuator.scopes_of(service) for actuator in acting):
             yield (
                 f"{fault.id}: the mechanism must act on all of its services, but {', '.join(a.name for a in acting)}"

@@ -1,22 +1,29 @@
 """The state in which each attempt of an area's day finds the network: its link, loads and faults."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from evaluation.simulation.province import queues, radio
+from evaluation.simulation.province.actuators import Pressure
 from evaluation.simulation.province.attempts import NOBODY, Attempts
 from evaluation.simulation.province.daylong import misuse
-from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
+from evaluation.simulation.province.faults import DAY_S, Exposed, Happening, expose
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area
 
 _ALWAYS_ON = 0.12  # of the power of a cell: reference and synchronisation signals
-_STREET_DB = 4.0  # shadow of a riding device, towards each cell
-_SEARCHING = 0.4  # of the attempts when a cell is gone: the device has not found another yet
+SEARCHING = 0.4  # of the attempts when a cell is gone: the device has not found another yet
 _FADING_DB = 2.0  # from attempt to attempt
-_OWN_TONES_S = 900.0 * 12  # tone-seconds of NPUSCH in 15 minutes
-_TONE_S_PER_REPETITION = 0.3  # of one attempt: a few transport blocks
+_TONE_SHARE = 0.3 / (
+    900.0 * 12
+)  # of a cell's 12 tones in 15 min that one repetition of an attempt's blocks takes:
+# 4 transport blocks of 9 resource units, each 8 ms on one tone
+_FRAME_SHARE = 0.012 / 900.0  # of its downlink: 4 blocks of 3 subframes of 1 ms
+_HANGING = 0.5  # of outages, in which the system still opens TCP for an application that hangs; judgement
+_PULSE_DEATH = 0.15  # of the exchanges of a nearly empty battery
+_FULL = 130.0  # % of a channel offered, beyond which all the more is refused
 
 
 @dataclass
@@ -26,12 +33,13 @@ class Moment:
     meant_cell: where an attempt would be if every cell served. searching: it is not served, and has not found another
     cell yet. charge: %, of the battery. gauges: counted at meant_cell; tally: counted at cell.
     dice: the random numbers of the steps. rach_ms, waited_ms: what earlier steps took. refused_s6a, refused_pdn:
-    drawn at attach, told at the steps after it.
+    drawn at attach, told at the steps after it. silent: the device sends nothing; browned_out: for its pulse took the
+    voltage down, so that it restarts. repeats: messages sent again. queued_ms: how long a command waited.
     """
 
     area: Area
     attempts: Attempts
-    exposure: Exposure
+    pressure: Pressure
     dice: np.random.Generator
     cell: np.ndarray
     nrsrp: np.ndarray
@@ -49,6 +57,7 @@ class Moment:
     mme_utilisation: np.ndarray
     charge: np.ndarray
     silent: np.ndarray
+    browned_out: np.ndarray
     lwm2m: np.ndarray
     places: dict[str, np.ndarray]
     meant_cell: np.ndarray
@@ -59,9 +68,14 @@ class Moment:
     def __post_init__(self) -> None:
         size = len(self.attempts)
         self.rach_ms, self.waited_ms = np.zeros(size), np.zeros(size)
+        self.repeats, self.queued_ms = np.zeros(size), np.zeros(size)
         network = radio.NETWORK_SETUP[self.area.cells.vendor[self.cell]]
         self.setup_factor = queues.skewed(self.dice, network, radio.SETUP_SIGMA, size)
         self.stale = np.zeros(size, bool)  # a lock goes to an address of yesterday
+        self.served = np.zeros(size, bool)  # the MME heard the device
+        outage = self.pressure.of("access_outage")
+        self.unanswered = self.dice.random(size) < outage  # an outage outlasts an attempt
+        self.hanging = self.unanswered & (self.dice.random(size) < _HANGING)
         self.refused_s6a, self.refused_pdn = np.zeros(size, bool), np.zeros(size, bool)
 
     def __len__(self) -> int:
@@ -74,7 +88,15 @@ class Moment:
 
     def of(self, actuator: str, rows: np.ndarray) -> np.ndarray:
         """Return what faults make of an actuator at some rows."""
-        return self.exposure.pressure.of(actuator, rows)
+        return self.pressure.of(actuator, rows)
+
+    def cut_off(self, rows: np.ndarray) -> np.ndarray:
+        """Return at which rows the gateway drops every datagram, for the package is used up."""
+        return np.asarray(self.of("quota_used", rows) > 0)
+
+    def voltage_gone(self, rows: np.ndarray) -> np.ndarray:
+        """Draw at which rows an exchange ends because the transmit pulse takes a weak battery down."""
+        return self.happens(rows, _PULSE_DEATH * _weakness(self.charge[rows]))
 
     def happens(self, rows: np.ndarray, chance: np.ndarray | float) -> np.ndarray:
         """Return at which rows something of this chance happens."""
@@ -137,6 +159,31 @@ def places_of(
     }
 
 
+@dataclass(frozen=True)
+class Link:
+    """The radio link of each attempt: as Moment has it."""
+
+    nrsrp: np.ndarray
+    nsinr: np.ndarray
+    ul_noise_dbm: np.ndarray
+    noise_rise_db: np.ndarray
+    snr_db: np.ndarray
+    level: np.ndarray
+    ul_repetition: np.ndarray
+    dl_repetition: np.ndarray
+    bler: np.ndarray
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is offered to the channels of each attempt's cell and to its MME, %: as Moment has it."""
+
+    ul_utilisation: np.ndarray
+    dl_utilisation: np.ndarray
+    nprach_load: np.ndarray
+    mme_utilisation: np.ndarray
+
+
 def find(
     area: Area, attempts: Attempts, faults: list[Happening], *, charge: np.ndarray, dice: np.random.Generator
 ) -> Moment:
@@ -148,14 +195,37 @@ def find(
     rows = np.arange(len(attempts))
     cell = meant = power.argmax(axis=1)
     places = places_of(area, attempts, cell, dice)
-    exposure = _expose(area, attempts, places, faults)
-    down = dice.random(len(attempts)) < exposure.pressure.of("cell_outage")
-    searching = down & (dice.random(len(attempts)) < _SEARCHING)
+    pressure = _expose(area, attempts, places, faults)
+    down = dice.random(len(attempts)) < pressure.of("cell_outage")
+    searching = down & (dice.random(len(attempts)) < SEARCHING)
     if down.any():  # the others have fallen back on the next best cell
         moved = down & ~searching
         power[rows[moved], cell[moved]] = -200.0
         cell = power.argmax(axis=1)
-    pressure = exposure.pressure
+    link = _link(area, attempts, power, pressure, dice)
+    left = np.where(attempts.device != NOBODY, charge[np.maximum(attempts.device, 0)], 100.0)
+    left = np.minimum(left, pressure.of("battery_level"))
+    browned_out = _browned_out(left, link.level, dice)
+    state: dict[str, Any] = vars(link) | vars(
+        _loads(area, attempts, cell, link, pressure)
+    )  # Any: fields by name
+    return Moment(
+        area, attempts, pressure, dice, cell, **state,
+        charge=left,
+        silent=browned_out | _never_sends(attempts, pressure, left),
+        browned_out=browned_out,
+        lwm2m=_speaks_lwm2m(area, attempts),
+        places=places | {"cell": cell},
+        meant_cell=meant,
+        searching=searching,
+    )  # fmt: skip
+
+
+def _link(
+    area: Area, attempts: Attempts, power: np.ndarray, pressure: Pressure, dice: np.random.Generator
+) -> Link:
+    """Return the link of each attempt to its strongest cell. power: NRSRP of each cell, (n, c)."""
+    rows, cell = np.arange(len(attempts)), power.argmax(axis=1)
     walls = pressure.of("attenuation_db")
     nrsrp = (
         power[rows, cell] - walls - pressure.of("antenna_loss_db") + dice.normal(0, _FADING_DB, len(attempts))
@@ -169,31 +239,34 @@ def find(
     nsinr = radio.nsinr_db(nrsrp, interference * radio.to_milliwatt(-walls))
     nsinr = np.clip(nsinr, *radio.MEASURED_NSINR_DB)
     rise = pressure.of("noise_power_db")
-    floor = radio.ENB_NOISE_DBM + 3.0 + 1.2 * np.log2(area.cells.load[cell] * busy)
-    snr = radio.uplink_snr_db(nrsrp, floor + rise)
+    noise = usual_noise_dbm(area, cell, busy) + rise
+    snr = radio.uplink_snr_db(nrsrp, noise)
     compared = nrsrp + _module_offset_db(area, attempts, dice)
     level = radio.coverage_level(compared, area.cells.ce1_dbm[cell], area.cells.ce2_dbm[cell])
     up = radio.ul_repetitions(snr, level)
-    load = area.cells.load[cell] * busy
-    capacity = pressure.of("capacity")
-    left = np.where(attempts.device != NOBODY, charge[np.maximum(attempts.device, 0)], 100.0)
-    left = np.minimum(left, pressure.of("battery_level"))
-    own_load = _own_load(attempts, cell, up, len(area.cells))
-    return Moment(
-        area, attempts, exposure, dice, cell, nrsrp, nsinr, floor + rise, rise, snr, level, up,
-        radio.dl_repetitions(nsinr, level),
+    return Link(
+        nrsrp, nsinr, noise, rise, snr, level, up, radio.dl_repetitions(nsinr, level),
         radio.uplink_bler(snr, up, rise),
-        np.minimum((usual.ul * load + own_load + pressure.of("offered_load_ul")) / capacity, 130.0),
-        np.minimum((usual.dl * load + own_load + pressure.of("offered_load_dl")) / capacity, 130.0),
+    )  # fmt: skip
+
+
+def usual_noise_dbm(area: Area, cell: np.ndarray, busy: np.ndarray) -> np.ndarray:
+    """Return the uplink noise of cells with nothing but their usual load. busy: load over that of the mean hour."""
+    return np.asarray(radio.ENB_NOISE_DBM + 3.0 + 1.2 * np.log2(area.cells.load[cell] * busy))
+
+
+def _loads(area: Area, attempts: Attempts, cell: np.ndarray, link: Link, pressure: Pressure) -> Load:
+    """Return the usual load of the hour, what own devices add to it, and what faults do."""
+    busy, usual = daily_profile(attempts.at_s), area.plan.settings.base_utilisation
+    load, capacity, cells = area.cells.load[cell] * busy, pressure.of("capacity"), len(area.cells)
+    up = usual.ul * load + _own_load(attempts, cell, link.ul_repetition * _TONE_SHARE, cells)
+    down = usual.dl * load + _own_load(attempts, cell, link.dl_repetition * _FRAME_SHARE, cells)
+    return Load(
+        np.minimum((up + pressure.of("offered_load_ul")) / capacity, _FULL),
+        np.minimum((down + pressure.of("offered_load_dl")) / capacity, _FULL),
         (usual.nprach * load + pressure.of("offered_load_nprach")) / capacity,
         usual.mme * busy + pressure.of("mme_load"),
-        left,
-        _silent(exposure, left, level, dice),
-        _speaks_lwm2m(area, attempts),
-        places | {"cell": cell},
-        meant,
-        searching,
-    )  # fmt: skip
+    )
 
 
 def _module_offset_db(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.ndarray:
@@ -218,14 +291,12 @@ def _received(area: Area, attempts: Attempts, dice: np.random.Generator) -> np.n
     )
     shadow = 6.0 * dice.standard_normal(len(strangers))[:, None] + 6.0 * dice.standard_normal(away.shape)
     power[strangers] = radio.nrsrp_dbm(radio.path_loss_db(away) + area.plan.settings.clutter_loss_db + shadow)
-    riding = np.flatnonzero(attempts.riding)  # streets differ: shadow changes along the way
-    power[riding] += _STREET_DB * dice.standard_normal((len(riding), power.shape[1]))
     return np.asarray(power - attempts.extra_db[:, None])
 
 
 def _expose(
     area: Area, attempts: Attempts, places: dict[str, np.ndarray], faults: list[Happening]
-) -> Exposure:
+) -> Pressure:
     nowhere = np.full(len(attempts), -1)
     exposed = Exposed(
         attempts.at_s,
@@ -233,32 +304,46 @@ def _expose(
         np.zeros(len(attempts), bool),
         places | {"cdn_node": nowhere, "program_source": nowhere},
     )
-    exposure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
-    misuse(area, exposure, attempts.device)
-    return exposure
+    pressure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
+    misuse(area, pressure, attempts.device)
+    return pressure
 
 
-def _own_load(attempts: Attempts, cell: np.ndarray, ul_repetition: np.ndarray, cells: int) -> np.ndarray:
-    """Return what the province's own devices add to the uplink of their cell in the 15 minutes of an attempt, %."""
+def _own_load(attempts: Attempts, cell: np.ndarray, share: np.ndarray, cells: int) -> np.ndarray:
+    """Return what the province's own devices take of their cell in the 15 minutes of an attempt, %.
+
+    share: of the channel in 15 minutes, that each attempt takes.
+    """
     slot = cell * 96 + (attempts.at_s % DAY_S // 900.0).astype("int64")
-    used = np.bincount(slot, (attempts.device >= 0) * ul_repetition * _TONE_S_PER_REPETITION, cells * 96)
-    return np.asarray(100.0 * used[slot] / _OWN_TONES_S)
+    used = np.bincount(slot, (attempts.device >= 0) * share, cells * 96)
+    return np.asarray(100.0 * used[slot])
 
 
-def _silent(
-    exposure: Exposure, charge: np.ndarray, level: np.ndarray, dice: np.random.Generator
-) -> np.ndarray:
-    """Return at which attempts the device sends nothing: no SIM, in a phone, empty, or the transmit pulse kills it."""
-    pressure = exposure.pressure
-    brown_out = np.where(
-        charge < 20, np.where(level >= 1, 0.7, 0.35) * np.clip((20 - charge) / 13, 0, 1), 0.0
-    )
-    gone = pressure.of("sim_absent") + pressure.of("misused")
-    return np.asarray((gone > 0) | (charge <= 0) | (dice.random(pressure.size) < brown_out))
+def _weakness(charge: np.ndarray) -> np.ndarray:
+    """Return how weak batteries are: 0 from 20 % of charge on, 1 at 7 %."""
+    return np.asarray(np.clip((20.0 - charge) / 13.0, 0.0, 1.0))
+
+
+def _browned_out(charge: np.ndarray, level: np.ndarray, dice: np.random.Generator) -> np.ndarray:
+    """Draw at which attempts the transmit pulse, longer on a higher level, takes a weak battery below its voltage."""
+    chance = np.where(level >= 1, 0.7, 0.35) * _weakness(charge) * (charge > 0)
+    return np.asarray(dice.random(len(charge)) < chance)
+
+
+def _never_sends(attempts: Attempts, pressure: Pressure, charge: np.ndarray) -> np.ndarray:
+    """Return at which attempts nothing is sent: no SIM, in a phone, empty; an alarm, too, that no chamber sees."""
+    gone = (pressure.of("sim_absent") + pressure.of("misused") > 0) | (charge <= 0)
+    unseen = pressure.of("sensor_broken") + pressure.of("tampered") > 0
+    return np.asarray(gone | (unseen & (attempts.process == "ss_alarm")))
 
 
 def _speaks_lwm2m(area: Area, attempts: Attempts) -> np.ndarray:
     """Return which attempts speak LwM2M over CoAP; the rest MQTT. A third of the locks does."""
     lock = np.char.startswith(attempts.process, "bk_")
     known = attempts.device >= 0
-    return np.asarray(~lock | (known & (area.devices.fleet[np.maximum(attempts.device, 0)] % 3 == 0)))
+    return np.asarray(~lock | (known & lwm2m_fleet(area, np.maximum(attempts.device, 0))))
+
+
+def lwm2m_fleet(area: Area, device: np.ndarray) -> np.ndarray:
+    """Tell which devices are of a fleet whose locks speak LwM2M: every third one."""
+    return np.asarray(area.devices.fleet[device] % 3 == 0)

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field
 
-from features.configuration import read_config
+from features.configuration import packaged_configs, read_config
 
 
 def _ordered(span: tuple[float, float]) -> tuple[float, float]:
@@ -45,10 +45,14 @@ class TerminalNoise(Part):
     measure_error: float = Field(ge=0)
 
 
-class EventNoise(Part):
-    """Of the event log."""
+class LogNoise(Part):
+    """Of a log, row by row; a late row comes with those of the day on which it arrives, after the last one never."""
 
     lost_share: float = Field(ge=0, le=1)
+    late_share: float = Field(ge=0, le=1)
+    late_h: Span
+    skewed_share: float = Field(ge=0, le=1)
+    skew_s: float = Field(ge=0)
 
 
 class Noise(Part):
@@ -57,12 +61,13 @@ class Noise(Part):
     schema_: str = Field(alias="schema", pattern="^noise/1$")
     counters: CounterNoise
     terminal: TerminalNoise
-    events: EventNoise
+    events: LogNoise
+    flows: LogNoise
 
 
 def read_noise(path: Path) -> Noise:
-    """Return the checked file. Raises ValueError that names file, key and rule."""
-    return read_config(path, Noise)
+    """Return the checked file; what it leaves out is as shipped. Raises ValueError that names file, key and rule."""
+    return read_config(path, Noise, default=packaged_configs() / "noise.yaml")
 
 
 def delivery(noise: CounterNoise, rng: np.random.Generator, slots: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ from evaluation.simulation.province.faults import DAY_S
 from evaluation.simulation.province.topology import Area
 
 GRID_S = 900.0
-_LOCK_LIFETIME_S = 21_600.0  # lwm2m_lifetime_s of a lock; MQTT sessions end as soon as an attempt fails
 
 
 @dataclass
@@ -31,9 +30,9 @@ class Presence:
 
 
 def begin(area: Area) -> Known:
-    """Return what is known before the first day: all devices were heard of, somewhere within their period."""
-    size = len(area.devices)
-    return Known(-area.devices.heartbeat_s * 0.5, np.ones(size, bool), area.home_cell.copy())
+    """Return what is known before the first day: every device was heard when it was due."""
+    at = area.devices
+    return Known(at.phase_s - at.heartbeat_s, np.ones(len(at), bool), area.home_cell.copy())
 
 
 def follow(
@@ -58,7 +57,12 @@ def follow(
     since = np.where(today, contact[last], known.last_s[who]) if len(device) else known.last_s[who]
     lock = area.devices.service[who] == 1
     session = np.where(today, heard[last], known.online[who]) if len(device) else known.online[who]
-    lifetime = np.where(lock, _LOCK_LIFETIME_S, area.devices.heartbeat_s[who] * lifetime_ratio[own].ravel())
+    timers = area.plan.patterns.bike_sharing.timers
+    lifetime = np.where(
+        lock,
+        timers.lwm2m_lifetime_s,
+        area.devices.heartbeat_s[who] * area.usual_lifetime(lifetime_ratio[own].ravel()),
+    )
     online = (grid - since < lifetime) & (session | ~lock)
     at_cell = np.where(today, cell[last], known.cell[who]) if len(device) else known.cell[who]
     return Presence(who, grid, online, at_cell), _remember(known, device, contact, heard, cell)

@@ -1,6 +1,5 @@
 """`iotlens simulate province`: every tracking area by itself, day by day; shared elements are added up at the end."""
 
-import logging
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from evaluation.simulation.province import area as areas
 from evaluation.simulation.province import counting, scratch, targets
 from evaluation.simulation.province.area import AreaDone, Job
-from evaluation.simulation.province.catalogue import read_faults
+from evaluation.simulation.province.catalogue import ProvinceFaults, read_faults
 from evaluation.simulation.province.faults import shared_happenings, truth
 from evaluation.simulation.province.noise import read_noise
 from evaluation.simulation.province.schedule import resolved
@@ -29,7 +28,6 @@ from evaluation.simulation.whole import check_counts, check_free, made_whole
 from features.lake import SIMULATED
 from features.province import TARGETS
 
-logger = logging.getLogger(__name__)
 _FOLDERS = ("counters", "terminal", "events", "flows")
 _AT_ONCE = 8  # areas whose counters are in memory together
 _ONE_FILE = ("truth", "device_truth", "membership", "cases", "kqi")
@@ -74,16 +72,23 @@ def simulate(
     """
     check_counts(devices=devices, days=days)
     check_free(out)
-    plan = Plan(read_settings(files.settings), devices, days, seed)
-    faults, noise = resolved(plan, read_faults(files.faults)), read_noise(files.noise)
+    read = read_faults(files.faults)
+    plan = Plan(read_settings(files.settings), devices, days, seed, read.patterns)
+    faults, noise = _placed(plan, read, files.faults), read_noise(files.noise)
     with made_whole(out) as folder:
         left = folder.parent / "scratch"
         for made in (left, *(folder / name for name in _FOLDERS)):
             made.mkdir()
         job = Job(plan, faults, tuple(shared_happenings(plan, faults)), noise, folder, left)
-        done = _write(job, workers or os.cpu_count() or 1)
-    logger.info("%s in %s", done.text(), out)
-    return done
+        return _write(job, workers or os.cpu_count() or 1)
+
+
+def _placed(plan: Plan, faults: ProvinceFaults, path: Path) -> ProvinceFaults:
+    """Return a file of faults with an id as each location; what the province has no place for names the file."""
+    try:
+        return resolved(plan, faults)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _write(job: Job, workers: int) -> Simulated:

@@ -69,18 +69,21 @@ def _of(
 
 
 def _repeated(day: Day, process: str, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return of each first attempt whether its repetition succeeded, and s since it began to wait."""
-    again = day.again
-    rows = np.flatnonzero(again.moment.own & (again.moment.attempts.process == process) & again.outcome.ok)
-    key = again.moment.attempts.device[rows] * 100_000 + again.moment.attempts.event[rows]
-    order = np.argsort(key)
-    key, rows = key[order], rows[order]
+    """Return of each first attempt whether one of its repetitions succeeded, and s since it began to wait."""
+    keys, waits = [np.zeros(0, "int64")], [np.zeros(0)]
+    for walked in day.walks[1:]:
+        made, outcome = walked.moment.attempts, walked.outcome
+        good = np.flatnonzero(walked.moment.own & (made.process == process) & outcome.ok)
+        keys.append(made.device[good] * 100_000 + made.event[good])
+        waits.append(made.since_s[good] + outcome.took_ms[good] / 1000.0)
+    key, waited = np.concatenate(keys), np.concatenate(waits)
+    order = np.argsort(key, kind="stable")
+    key, waited = key[order], waited[order]
     own = day.first.moment.attempts
     wanted = own.device[first] * 100_000 + own.event[first]
     at = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
     found = (key[at] == wanted) if len(key) else np.zeros(len(first), bool)
-    waited = again.moment.attempts.since_s + again.outcome.took_ms / 1000.0
-    return found, np.where(found, waited[rows[at]] if len(rows) else 0.0, np.nan)
+    return found, np.where(found, waited[at] if len(key) else 0.0, np.nan)
 
 
 def _attempted(day: Day, process: str) -> np.ndarray:
@@ -99,12 +102,12 @@ def _ended(day: Day, process: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _alarms(day: Day) -> Judged:
     rows, ok, took = _ended(day, "ss_alarm")
     blind = day.first.moment.of("sensor_broken", rows) > 0
-    ok &= ~blind
+    away = day.first.moment.of("tampered", rows) > 0
     tally, at = Tally(), np.arange(len(rows))
     tally.ratio("alarm_ok_60s/alarm_raised", at, ok & (took <= _ALARM_WITHIN_S))
     tally.sample("alarm_latency_s", at[ok], took[ok])
     bad = ~ok | (took > _ALARM_WITHIN_S)
-    return _of(day, rows, tally, bad, "alarm_ok_60s/alarm_raised", sensor_broken=blind)
+    return _of(day, rows, tally, bad, "alarm_ok_60s/alarm_raised", sensor_broken=blind, tampered=away)
 
 
 def _continuity(area: Area, day: Day) -> Judged:
@@ -168,7 +171,7 @@ def _blame_video(day: Day, rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
     """Return what is to blame for each bad session: by the step that failed, or by what slows all of them."""
     video, wrong = day.video, np.flatnonzero(bad)
     at = rows[wrong]
-    kind = np.minimum(video.failed_step[at], len(blame.VIDEO) - 1)
+    kind = np.where(video.dark[at], len(blame.VIDEO) - 1, video.failed_step[at])
     where = Exposed(
         video.at_s[at],
         video.device[at],

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.simulation.province import queues, radio, streaming
-from evaluation.simulation.province.catalogue import VideoTraffic
-from evaluation.simulation.province.faults import DAY_S, Exposed, Exposure, Happening, expose
+from evaluation.simulation.province.actuators import Pressure
+from evaluation.simulation.province.faults import DAY_S, Exposed, Happening, expose
+from evaluation.simulation.province.mechanisms import EVENTS_PER_DEVICE_DAY
 from evaluation.simulation.province.moment import daily_profile
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area, generator
 
-_STARTS_PER_DAY = 4.0
 _OTHERS_PER_CELL_WINDOW = 3  # sessions of people beyond the province's devices, at least one a window
 _WINDOW_S = 900.0
 _CARRIER_DB = 4.0  # 1800 MHz instead of 900 MHz
@@ -19,12 +19,18 @@ _SUBSCRIBED_MBPS = 2.5
 _START_RUNG = 1
 _GIVEN_UP_S = 15.0  # vid_play_failure_ratio: no first frame until then
 _QUOTA_MBPS = 0.3
+_PACKETS_PER_SEGMENT = 20
+_LONGEST_MIN = 180.0
+_FRAMES_PER_S = 25
 _LTE_USUAL, _CDN_USUAL = 42.0, 45.0
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """One value a session. device: -1 of others. failed_step: of vd_start, 0 where it plays. step_ms: its steps."""
+    """One value a session. device: -1 of others. failed_step: of vd_start, 0 where it plays. step_ms: its steps.
+
+    dark: the phone sends nothing, so nobody but its user knows of the session.
+    """
 
     area: Area
     device: np.ndarray
@@ -32,7 +38,6 @@ class Sessions:
     cell: np.ndarray
     source: np.ndarray
     node: np.ndarray
-    exposure: Exposure
     ok: np.ndarray
     failed_step: np.ndarray
     step_ms: np.ndarray
@@ -45,23 +50,59 @@ class Sessions:
     places: dict[str, np.ndarray]
     tally: Tally
     cpu_load: np.ndarray
+    dark: np.ndarray
 
 
 @dataclass(frozen=True)
-class Gauges:
-    """What LTE cells and CDN nodes measure themselves; one row per cell or node and quarter of an hour."""
+class Way:
+    """What each session finds between player and source. weak: 0 to 1, of a poor link; missed: by the cache."""
 
-    tally: Tally
-    at_s: np.ndarray
-    places: dict[str, np.ndarray]
+    rsrp: np.ndarray
+    sinr: np.ndarray
+    weak: np.ndarray
+    client_ms: np.ndarray
+    server_ms: np.ndarray
+    lost: np.ndarray
+    missed: np.ndarray
+    origin_ms: np.ndarray
+    ttfb_ms: np.ndarray
+    dns_ms: np.ndarray
+    rate_mbps: np.ndarray
+    cpu_load: np.ndarray
+
+    @property
+    def trip_ms(self) -> np.ndarray:
+        """A round trip from the player to the server."""
+        return np.asarray(self.client_ms + self.server_ms)
+
+    @property
+    def repeated(self) -> np.ndarray:
+        """The share of segments that the client side sends again."""
+        return np.asarray(0.006 + 0.06 * self.weak)
 
 
-def live(area: Area, day: int, faults: list[Happening], *, traffic: VideoTraffic) -> Sessions:
+def live(area: Area, day: int, faults: list[Happening]) -> Sessions:
     """Return the video sessions of an area on a day."""
     rng = generator(area.plan, 9, area.number, day)
+    at, power = _wanted(area, day, rng)
+    pressure = expose(faults, at, weekday=area.plan.settings.start.weekday())
+    way = _way(area, at, pressure, power, rng)
+    play_s = 60.0 * np.minimum(
+        area.plan.patterns.video.session_min_median
+        * np.exp(area.plan.patterns.video.session_sigma * rng.standard_normal(len(at.at_s))),
+        _LONGEST_MIN,
+    )
+    dark = (pressure.of("airplane_mode") + pressure.of("data_switch_off") > 0) & (at.device >= 0)
+    tally = Tally()
+    reached = _count_way(area, way, pressure, play_s, tally=tally, rng=rng)
+    return _watched(area, at, pressure, way, rng, tally=tally, play_s=play_s, reached=reached, dark=dark)
+
+
+def _wanted(area: Area, day: int, rng: np.random.Generator) -> tuple[Exposed, np.ndarray]:
+    """Return who wants to watch when and where, and the RSRP of each cell there; others stand for the rest of all."""
     own = np.flatnonzero(area.devices.service == 2)
-    device = np.repeat(own, rng.poisson(_STARTS_PER_DAY, len(own)))
-    profile = np.array(traffic.session_hour_profile)
+    device = np.repeat(own, rng.poisson(EVENTS_PER_DEVICE_DAY["session"], len(own)))
+    profile = np.array(area.plan.patterns.video.session_hour_profile)
     at = 3600.0 * (rng.choice(24, len(device), p=profile / profile.sum()) + rng.random(len(device)))
     cells, windows = len(area.cells), int(DAY_S / _WINDOW_S)
     others = cells * windows * _OTHERS_PER_CELL_WINDOW
@@ -70,27 +111,23 @@ def live(area: Area, day: int, faults: list[Happening], *, traffic: VideoTraffic
     at = day * DAY_S + np.concatenate([at, _WINDOW_S * (slot + rng.random(others))])
     near = np.repeat(np.arange(cells), windows * _OTHERS_PER_CELL_WINDOW)
     power = _received(area, device, near, rng)
-    cell = power.argmax(axis=1)
-    size, known, who = len(device), device >= 0, np.maximum(device, 0)
-    source = rng.integers(0, len(area.plan.names["program_source"]), size)
-    names = area.plan.names
+    places = _places(area, device, power.argmax(axis=1), rng)
+    return Exposed(at, device, np.ones(len(device), bool), places), power
+
+
+def _places(
+    area: Area, device: np.ndarray, cell: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    size, known, who, names = len(device), device >= 0, np.maximum(device, 0), area.plan.names
+    source = rng.integers(0, len(names["program_source"]), size)
     node = np.where(known, area.devices.cdn[who], rng.integers(0, len(names["cdn_node"]), size))
     apps = [n for n, name in enumerate(names["app"]) if "-video-" in name]
-    places = {
+    return {
         "device": device, "cell": cell, "tac": np.full(size, area.number), "mme": np.full(size, area.mme),
         "city": np.full(size, area.city), "province": np.zeros(size, "int64"), "program_source": source,
         "cdn_node": node, "fleet": np.where(known, area.devices.fleet[who], -1),
         "app": np.where(known, area.devices.app[who], apps[0]), "platform_node": np.full(size, -1),
     }  # fmt: skip
-    exposed = Exposed(at, device, np.ones(size, bool), places)
-    exposure = expose(faults, exposed, weekday=area.plan.settings.start.weekday())
-    off = exposure.pressure.of("airplane_mode") + exposure.pressure.of("data_switch_off") > 0
-    kept = np.flatnonzero(~off | ~known)
-    trimmed = Exposed(
-        at[kept], device[kept], np.ones(len(kept), bool), {n: v[kept] for n, v in places.items()}
-    )
-    exposure = expose(faults, trimmed, weekday=area.plan.settings.start.weekday())
-    return _played(area, trimmed, exposure, power[kept], rng, traffic)
 
 
 def _received(area: Area, device: np.ndarray, near: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -112,17 +149,33 @@ def _received(area: Area, device: np.ndarray, near: np.ndarray, rng: np.random.G
     return power + rng.normal(0, 2.0, (len(device), 1))
 
 
-def _played(
-    area: Area,
-    at: Exposed,
-    exposure: Exposure,
-    power: np.ndarray,
-    rng: np.random.Generator,
-    traffic: VideoTraffic,
-) -> Sessions:
-    pressure, size, cell = exposure.pressure, len(at.at_s), at.places["cell"]
-    settings, tally, rows = area.plan.settings, Tally(), np.arange(len(at.at_s))
-    use = utilisation(area, at, exposure)
+def _way(area: Area, at: Exposed, pressure: Pressure, power: np.ndarray, rng: np.random.Generator) -> Way:
+    """Return link, delays and throughput of each session."""
+    size, settings, use = len(at.at_s), area.plan.settings, utilisation(area, at, pressure)
+    rsrp, sinr = _link(area, at, pressure, power)
+    weak = 1.0 / (1.0 + np.exp(np.clip((sinr + 1.0) / 2.0, -30, 30)))
+    detour = np.where(pressure.of("vpn") > 0, 3.0, 1.0)
+    queue = queues.delay_factor(use["lte"]) / queues.delay_factor(_LTE_USUAL)
+    client = queues.skewed(rng, 52.0 * queue * (1 + 3.0 * weak) * detour, 0.3, size)
+    server = queues.skewed(rng, 15.0, 0.35, size) + pressure.of("peering_delay_ms")
+    lost = 0.0009 + pressure.of("peering_loss")
+    missed = 0.048 + 0.9 * pressure.of("cache_miss")
+    origin = queues.skewed(rng, 165.0, 0.4, size) + pressure.of("origin_delay_ms")
+    busy = queues.delay_factor(use["cdn"]) / queues.delay_factor(_CDN_USUAL)
+    ttfb = queues.skewed(rng, 44.0 * busy, 0.35, size) + missed * origin
+    rate = streaming.cell_throughput_mbps(sinr, use["lte"], settings.lte.capacity_mbps)
+    rate = rate * streaming.node_share(use["cdn"])
+    repeated = 0.006 + 0.06 * weak
+    rate = np.minimum(rate, streaming.transport_limit_mbps(client + server, lost + 0.05 * repeated))
+    rate = np.where(pressure.of("quota_used") > 0, np.minimum(rate, _QUOTA_MBPS), rate)
+    rate = np.maximum(rate * np.exp(0.25 * rng.standard_normal(size)), 0.05)
+    dns, cpu = queues.skewed(rng, 30.0, 0.5, size), rng.normal(35, 8, size) + pressure.of("cpu_load")
+    return Way(rsrp, sinr, weak, client, server, lost, missed, origin, ttfb, dns, rate, np.clip(cpu, 3, 100))
+
+
+def _link(area: Area, at: Exposed, pressure: Pressure, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return RSRP and SINR of each session in its cell; interference of the others adds in mW."""
+    rows, cell, settings = np.arange(len(at.at_s)), at.places["cell"], area.plan.settings
     busy = daily_profile(at.at_s)
     activity = np.minimum(
         0.1 + settings.base_utilisation.lte / 100 * area.cells.load[None, :] * busy[:, None], 1.0
@@ -133,138 +186,104 @@ def _played(
     rsrp = power[rows, cell] - walls
     rise = radio.to_milliwatt(pressure.of("interference_power_db") - walls)
     noise = radio.to_milliwatt(settings.lte.noise_dbm)
-    sinr = np.clip(rsrp - radio.to_dbm(noise + 0.6 * others.sum(axis=1) * rise), -12.0, 30.0)
-    weak = 1.0 / (1.0 + np.exp(np.clip((sinr + 1.0) / 2.0, -30, 30)))
-    vpn = pressure.of("vpn") > 0
-    queue = queues.delay_factor(use["lte"]) / queues.delay_factor(_LTE_USUAL)
-    client = queues.skewed(rng, 52.0 * queue * (1 + 3.0 * weak) * np.where(vpn, 3.0, 1.0), 0.3, size)
-    server = queues.skewed(rng, 15.0, 0.35, size) + pressure.of("peering_delay_ms")
-    retx = 0.006 + 0.06 * weak
-    lost = 0.0009 + pressure.of("peering_loss")
-    cdn = use["cdn"]
-    missed = 0.048 + 0.9 * pressure.of("cache_miss")
-    origin = queues.skewed(rng, 165.0, 0.4, size) + pressure.of("origin_delay_ms")
-    ttfb = queues.skewed(rng, 44.0 * queues.delay_factor(cdn) / queues.delay_factor(_CDN_USUAL), 0.35, size)
-    ttfb = ttfb + missed * origin
-    rate = streaming.cell_throughput_mbps(
-        sinr, use["lte"], settings.lte.capacity_mbps
-    ) * streaming.node_share(cdn)
-    rate = np.minimum(rate, streaming.transport_limit_mbps(client + server, lost + 0.05 * retx))
-    rate = np.where(pressure.of("quota_used") > 0, np.minimum(rate, _QUOTA_MBPS), rate)
-    rate = np.maximum(rate * np.exp(0.25 * rng.standard_normal(size)), 0.05)
-    segments = np.maximum(2, rng.poisson(60, size))
-    packets = segments * 20
-    tally.sample("rsrp_dbm", rows, rsrp)
-    tally.sample("sinr_db", rows, sinr)
-    tally.sample("rtt_client_ms", rows, client)
-    tally.sample("vid_rtt_server_ms", rows, server)
-    tally.ratio("retx_c/seg_c", rows, rng.binomial(packets, retx), packets)
-    tally.ratio("loss_s/seg_s_all", rows, rng.binomial(packets, np.clip(lost, 0, 1)), packets)
-    tally.sample("ttfb_ms", rows, ttfb)
-    misses = rng.binomial(segments, np.clip(missed, 0, 1))
+    return rsrp, np.clip(rsrp - radio.to_dbm(noise + 0.6 * others.sum(axis=1) * rise), -12.0, 30.0)
+
+
+def _count_way(
+    area: Area, way: Way, pressure: Pressure, play_s: np.ndarray, *, tally: Tally, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count what probes see of each session; return who has a bearer, a connection and an answer."""
+    size, rows = len(play_s), np.arange(len(play_s))
+    segments = np.maximum(np.ceil(play_s / area.plan.patterns.video.segment_s), 2).astype("int64")
+    packets = segments * _PACKETS_PER_SEGMENT
+    tally.sample("rsrp_dbm", rows, way.rsrp)
+    tally.sample("sinr_db", rows, way.sinr)
+    tally.sample("rtt_client_ms", rows, way.client_ms)
+    tally.sample("vid_rtt_server_ms", rows, way.server_ms)
+    tally.ratio("retx_c/seg_c", rows, rng.binomial(packets, way.repeated), packets)
+    tally.ratio("loss_s/seg_s_all", rows, rng.binomial(packets, np.clip(way.lost, 0, 1)), packets)
+    tally.sample("ttfb_ms", rows, way.ttfb_ms)
+    misses = rng.binomial(segments, np.clip(way.missed, 0, 1))
     tally.ratio("hit/req", rows, segments - misses, segments)
-    tally.sample("origin_ms", rows[misses > 0], origin[misses > 0])
+    tally.sample("origin_ms", rows[misses > 0], way.origin_ms[misses > 0])
     error = np.clip(0.0009 + pressure.of("origin_reject"), 0, 1)
     tally.ratio("http_err/http_all", rows, rng.binomial(segments, error), segments)
     bearer = rng.random(size) < 0.9972 * (1 - pressure.of("erab_reject"))
     tally.ratio("erab_succ/erab_att", rows, bearer)
-    opened = rng.random(size) < 0.9945 * (1 - 0.8 * pressure.of("erab_reject")) * (1 - 0.4 * weak * 0.1)
+    opened = rng.random(size) < 0.9945 * (1 - 0.8 * pressure.of("erab_reject")) * (1 - 0.04 * way.weak)
     tally.ratio("tcp_ok/tcp_syn", rows, opened)
-    dns = queues.skewed(rng, 30.0, 0.5, size)
-    tally.sample("dns_ms", rows, dns)
-    cpu = np.clip(rng.normal(35, 8, size) + pressure.of("cpu_load"), 3, 100)
-    answered = rng.random(size) >= 1.1 * error
-    return _watched(
-        area, at, exposure, rng, traffic, tally=tally, rate=rate, client=client, server=server, ttfb=ttfb, dns=dns,
-        cpu=cpu, reached=(bearer, opened | (rng.random(size) < 0.6), answered),
-    )  # fmt: skip
+    tally.sample("dns_ms", rows, way.dns_ms)
+    return bearer, opened | (rng.random(size) < 0.6), rng.random(size) >= 1.1 * error
 
 
 def _watched(
-    area: Area, at: Exposed, exposure: Exposure, rng: np.random.Generator, traffic: VideoTraffic, *, tally: Tally,
-    rate: np.ndarray, client: np.ndarray, server: np.ndarray, ttfb: np.ndarray, dns: np.ndarray, cpu: np.ndarray,
-    reached: tuple[np.ndarray, np.ndarray, np.ndarray],
+    area: Area, at: Exposed, pressure: Pressure, way: Way, rng: np.random.Generator, *, tally: Tally,
+    play_s: np.ndarray, reached: tuple[np.ndarray, np.ndarray, np.ndarray], dark: np.ndarray,
 ) -> Sessions:  # fmt: skip
-    size, rows = len(at.at_s), np.arange(len(at.at_s))
-    saving = exposure.pressure.of("power_saving")
-    rungs = np.array(traffic.bit_rates_mbps)
-    rung = streaming.chosen_rung(rate, traffic.bit_rates_mbps)
-    rung = np.where(saving > 0, np.maximum(rung - 1, 0), rung)
-    played, start = rungs[rung], rungs[np.minimum(rung, _START_RUNG)]
-    trip = client + server
-    steps = np.stack(
-        [
-            dns + 3.0 * trip,
-            ttfb + 2.0 * trip,
-            2.0 * ttfb + 2.0 * trip + 1000.0 * traffic.start_threshold_s * start / rate,
-            queues.skewed(rng, 260.0 * (1 + np.maximum(cpu - 80, 0) / 20), 0.2, size),
-        ],
-        axis=1,
-    )
+    """Return how the sessions went: who saw the first frame when, what it stalled, how good it looked."""
+    saving, size = pressure.of("power_saving"), len(play_s)
+    played, start = _bit_rates(area, way, saving)
+    steps = _steps_ms(area, way, start, rng)
     first_frame = steps.sum(axis=1) / 1000.0
     bearer, opened, answered = reached
     failed = np.where(
-        ~(bearer & opened), 1, np.where(~answered, 2, np.where(first_frame > _GIVEN_UP_S, 3, 0))
+        ~(bearer & opened) | dark, 1, np.where(~answered, 2, np.where(first_frame > _GIVEN_UP_S, 3, 0))
     )
     ok = failed == 0
-    share = streaming.stall_share(rate, played)
-    dropped = streaming.dropped_frames(cpu, saving)
+    dropped = streaming.dropped_frames(way.cpu_load, saving)
+    share = streaming.stall_share(way.rate_mbps, played)
     share = np.clip(share * (1 + 8 * np.maximum(dropped - 0.06, 0)), 0, 0.6)
-    play = 60.0 * np.minimum(
-        traffic.session_min_median * np.exp(traffic.session_sigma * rng.standard_normal(size)), 180
-    )
-    play = np.where(ok, play, 0.0)
+    play = np.where(ok, play_s, 0.0)
     stall = play * share / (1 - share)
-    switches = rng.poisson(play / 600.0 * (0.35 + 3.0 * np.exp(-1.3 * rate / played)))
-    tally.ratio("play_fail/play_att", rows, ~ok)
-    on = rows[ok]
+    switches = rng.poisson(play / 600.0 * (0.35 + 3.0 * np.exp(-1.3 * way.rate_mbps / played)))
+    tally.ratio("play_fail/play_att", np.arange(size), ~ok)
+    on = np.flatnonzero(ok)
     tally.sample("init_buffer_s", on, first_frame[on])
     tally.ratio("stall_s/watch_s", on, stall[on], (stall + play)[on])
     tally.ratio("media_mbit/play_s", on, (played * play)[on], play[on])
     tally.ratio("down_switches/play_10min", on, switches[on], play[on] / 600.0)
-    frames = np.round(play[on] * 25)
+    frames = np.round(play[on] * _FRAMES_PER_S)
     tally.ratio("frames_drop/frames", on, rng.binomial(frames.astype("int64"), dropped[on]), frames)
-    tally.ratio("seg_mbit/seg_s", on, (played * play)[on], (played * play / rate)[on])
+    tally.ratio("seg_mbit/seg_s", on, (played * play)[on], (played * play / way.rate_mbps)[on])
     quality = 100 * np.minimum(1, played / _SUBSCRIBED_MBPS) - 5 * switches / np.maximum(play / 600.0, 1.0)
-    open_ms = np.stack([queues.skewed(rng, 90.0, 0.3, size), dns + 3 * trip, 250.0 + 2 * trip], axis=1)
-    reached_steps = np.where(np.arange(4) < np.where(failed == 0, 4, failed)[:, None], steps, -1.0)
+    open_ms = [queues.skewed(rng, 90.0, 0.3, size), way.dns_ms + 3 * way.trip_ms, 250.0 + 2 * way.trip_ms]
+    walked = np.arange(4) < np.where(ok, 4, np.where(dark, 0, failed))[:, None]
     return Sessions(
-        area, at.device, at.at_s, at.places["cell"], at.places["program_source"], at.places["cdn_node"], exposure,
-        ok, failed, reached_steps, open_ms, first_frame, play + stall, stall, np.maximum(quality, 0.0), played * play,
-        at.places, tally, cpu,
+        area, at.device, at.at_s, at.places["cell"], at.places["program_source"], at.places["cdn_node"],
+        ok, failed, np.where(walked, steps, -1.0), np.stack(open_ms, axis=1), first_frame, play + stall, stall,
+        np.maximum(quality, 0.0), played * play, at.places, tally.without(dark), way.cpu_load, dark,
     )  # fmt: skip
 
 
-def utilisation(area: Area, at: Exposed, exposure: Exposure) -> dict[str, np.ndarray]:
+def _bit_rates(area: Area, way: Way, saving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bit rate that each player settles on, and that it starts with, Mbit/s."""
+    rates = area.plan.patterns.video.bit_rates_mbps
+    rung = streaming.chosen_rung(way.rate_mbps, rates)
+    rung = np.where(saving > 0, np.maximum(rung - 1, 0), rung)
+    return np.array(rates)[rung], np.array(rates)[np.minimum(rung, _START_RUNG)]
+
+
+def _steps_ms(area: Area, way: Way, start_mbps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the steps to the first frame, ms: at least a whole segment must be there before it plays."""
+    video = area.plan.patterns.video
+    media_s = np.ceil(video.start_threshold_s / video.segment_s) * video.segment_s
+    busy = 260.0 * (1 + np.maximum(way.cpu_load - 80, 0) / 20)
+    return np.stack(
+        [
+            way.dns_ms + 3.0 * way.trip_ms,
+            way.ttfb_ms + 2.0 * way.trip_ms,
+            2.0 * way.ttfb_ms + 2.0 * way.trip_ms + 1000.0 * media_s * start_mbps / way.rate_mbps,
+            queues.skewed(rng, busy, 0.2, len(start_mbps)),
+        ],
+        axis=1,
+    )
+
+
+def utilisation(area: Area, at: Exposed, pressure: Pressure) -> dict[str, np.ndarray]:
     """Return the utilisation of LTE cell and CDN node at each row, %."""
     usual, evening = area.plan.settings.base_utilisation, daily_profile(at.at_s - 2 * 3600.0)
     load = area.cells.load[np.maximum(at.places["cell"], 0)]
     return {
-        "lte": np.minimum(usual.lte * load * evening + exposure.pressure.of("offered_load_dl"), 99.0),
-        "cdn": np.minimum(usual.cdn * evening + exposure.pressure.of("cdn_load"), 99.0),
+        "lte": np.minimum(usual.lte * load * evening + pressure.of("offered_load_dl"), 99.0),
+        "cdn": np.minimum(usual.cdn * evening + pressure.of("cdn_load"), 99.0),
     }
-
-
-def gauges(area: Area, day: int, faults: list[Happening]) -> Gauges:
-    """Return what LTE cells and CDN nodes measure themselves on a day."""
-    rng = generator(area.plan, 10, area.number, day)
-    windows, cells, nodes = int(DAY_S / _WINDOW_S), len(area.cells), len(area.plan.names["cdn_node"])
-    at_s = day * DAY_S + (np.tile(np.arange(windows), cells + nodes) + 0.5) * _WINDOW_S
-    place = np.repeat(np.arange(cells + nodes), windows)
-    is_cell, nowhere = place < cells, np.full(len(place), -1)
-    places = {
-        "cell": np.where(is_cell, place, -1), "cdn_node": np.where(is_cell, -1, place - cells),
-        "city": np.where(is_cell, area.city, -1), "tac": nowhere, "mme": nowhere, "province": nowhere,
-        "program_source": nowhere, "app": nowhere, "fleet": nowhere, "platform_node": nowhere,
-    }  # fmt: skip
-    at = Exposed(at_s, nowhere, np.ones(len(place), bool), places)
-    use = utilisation(area, at, expose(faults, at, weekday=area.plan.settings.start.weekday()))
-    tally, noise = Tally(), rng.normal(0, 2.0, len(place))
-    for counter, kind, rows in (
-        ("prb_used/prb_avail", "lte", np.flatnonzero(is_cell)),
-        ("egress/egress_cap", "cdn", np.flatnonzero(~is_cell)),
-    ):
-        tally.ratio(
-            counter, rows, np.clip(use[kind][rows] + noise[rows], 0, 100) * _WINDOW_S, 100.0 * _WINDOW_S
-        )
-    return Gauges(tally, at_s, places)

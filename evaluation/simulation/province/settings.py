@@ -2,14 +2,27 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, TypeVar, get_args
 
-from pydantic import AwareDatetime, BaseModel, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, Field, NonNegativeFloat, field_validator
 
-from features.configuration import read_config
+from features.configuration import packaged_configs, read_config
 from features.indicators import Scope
 
+Wall = Literal["window", "one_wall", "deep_indoor", "underground"]
 SERVICES = ("smoke_sensor", "bike_sharing", "video")
 _DAY_S = 86_400
+_FARTHEST_KM = 100  # beyond the longest cell of NB-IoT
+
+
+Shares = TypeVar("Shares")
+
+
+def _shares(told: Shares) -> Shares:
+    """Return shares as they are: of a whole that is their sum. Raises ValueError where that is 0."""
+    if not sum(dict(told).values()) > 0:  # type: ignore[call-overload]
+        raise ValueError("one of the shares must be above 0, but none is")
+    return told
 
 
 class Part(BaseModel, frozen=True, extra="forbid"):
@@ -26,6 +39,18 @@ class PerService(Part):
     def of(self, service: str) -> float:
         """Return the figure of one service."""
         return float(getattr(self, service))
+
+
+class CountPerService(Part):
+    """How many of a kind each of the three services has."""
+
+    smoke_sensor: int = Field(ge=1, le=1000)
+    bike_sharing: int = Field(ge=1, le=1000)
+    video: int = Field(ge=1, le=1000)
+
+    def of(self, service: str) -> int:
+        """Return the count of one service."""
+        return int(getattr(self, service))
 
 
 class Shadowing(Part):
@@ -75,6 +100,11 @@ class Background(Part):
     attempts_per_cell_window: int = Field(ge=1, le=1000)
     share: BackgroundShare
 
+    @field_validator("share")
+    @classmethod
+    def _are_shares(cls, told: BackgroundShare) -> BackgroundShare:
+        return _shares(told)
+
 
 class Lte(Part):
     """The LTE cells of the video service."""
@@ -110,14 +140,14 @@ class ProvinceSettings(Part):
     tacs_per_mme: int = Field(ge=1)
     tacs_per_city: int = Field(ge=1)
     devices_per_platform_node: int = Field(ge=1)
-    apps: PerService
-    fleets: PerService
+    apps: CountPerService
+    fleets: CountPerService
     cdn_nodes: int = Field(ge=1)
     site_distance_km: tuple[float, float]
     clutter_loss_db: float = Field(ge=0)
     shadow_sd_db: Shadowing
     antenna_loss_db: PerService
-    smoke_place_share: dict[str, float]
+    smoke_place_share: dict[Wall, NonNegativeFloat]
     ce_threshold_dbm: Thresholds
     base_utilisation: Utilisation
     background: Background
@@ -138,9 +168,25 @@ class ProvinceSettings(Part):
             )
         return utc
 
+    @field_validator("share", "smoke_place_share")
+    @classmethod
+    def _are_shares(cls, told: PerService | dict[str, float]) -> PerService | dict[str, float]:
+        return _shares(told)
+
+    @field_validator("site_distance_km")
+    @classmethod
+    def _is_a_range(cls, span: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < span[0] <= span[1] <= _FARTHEST_KM:
+            raise ValueError(
+                f"a range must keep 0 < low <= high <= {_FARTHEST_KM} km, but is [{span[0]:g}, {span[1]:g}]"
+            )
+        return span
+
     @field_validator("counter_window_s")
     @classmethod
     def _divides_a_day(cls, windows: dict[Scope, int]) -> dict[Scope, int]:
+        if lacking := [scope for scope in get_args(Scope) if scope not in windows]:
+            raise ValueError(f"every scope must have a window, but {', '.join(lacking)} has none")
         for scope, seconds in windows.items():
             if seconds < 1 or _DAY_S % seconds:
                 raise ValueError(
@@ -151,5 +197,5 @@ class ProvinceSettings(Part):
 
 
 def read_settings(path: Path) -> ProvinceSettings:
-    """Return the checked file. Raises ValueError that names file, key and rule."""
-    return read_config(path, ProvinceSettings)
+    """Return the checked file; what it leaves out is as shipped. Raises ValueError that names file, key and rule."""
+    return read_config(path, ProvinceSettings, default=packaged_configs() / "province.yaml")

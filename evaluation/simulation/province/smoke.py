@@ -3,7 +3,6 @@
 import numpy as np
 
 from evaluation.simulation.province.attempts import Attempts, joined, made
-from evaluation.simulation.province.catalogue import SmokeTraffic
 from evaluation.simulation.province.faults import DAY_S, JUST_AFTER_S, Happening
 from evaluation.simulation.province.topology import Area
 
@@ -16,11 +15,19 @@ _WEEKEND_ALARMS = 1.15
 
 def heartbeat_times(area: Area, devices: np.ndarray, day: int) -> tuple[np.ndarray, np.ndarray]:
     """Return device and time of every heartbeat that is due on a day, without jitter."""
-    period = area.devices.heartbeat_s[devices]
-    each = np.round(DAY_S / period).astype("int64")
+    return due_within(area, devices, day * DAY_S, (day + 1) * DAY_S)
+
+
+def due_within(
+    area: Area, devices: np.ndarray, since_s: float, until_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return device and time of every periodic report from one moment until before another, whatever the period."""
+    period, phase = area.devices.heartbeat_s[devices], area.devices.phase_s[devices]
+    first, last = (np.ceil((s - phase) / period).astype("int64") for s in (since_s, until_s))
+    each = last - first
     which = np.repeat(devices, each)
-    turn = np.arange(len(which)) - np.repeat(np.cumsum(each) - each, each)
-    return which, day * DAY_S + area.devices.phase_s[which] + turn * area.devices.heartbeat_s[which]
+    turn = np.arange(len(which)) - np.repeat(np.cumsum(each) - each, each) + np.repeat(first, each)
+    return which, area.devices.phase_s[which] + turn * area.devices.heartbeat_s[which]
 
 
 def live(
@@ -28,7 +35,6 @@ def live(
     day: int,
     *,
     rng: np.random.Generator,
-    traffic: SmokeTraffic,
     faults: list[Happening],
     weekend: bool,
 ) -> Attempts:
@@ -40,7 +46,7 @@ def live(
         _aligned(area, which, at, day=day, faults=faults, rng=rng), day * DAY_S, (day + 1) * DAY_S - 1
     )
     tested = rng.random(len(which)) < _SELF_TESTS_PER_DAY * area.devices.heartbeat_s[which] / DAY_S
-    alarm = traffic.alarm
+    alarm = area.plan.patterns.smoke_sensor.alarm
     per_day = (
         (alarm.false_alarm_per_device_month + alarm.fault_or_tamper_per_device_month) / 30
         + alarm.real_fire_per_million_device_days / 1e6

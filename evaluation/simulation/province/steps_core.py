@@ -3,11 +3,17 @@
 import numpy as np
 
 from evaluation.simulation.province import queues, radio
-from evaluation.simulation.province.moment import Moment
+from evaluation.simulation.province.actuators import Pressure
+from evaluation.simulation.province.moment import Moment, daily_profile
 from evaluation.simulation.province.steps_radio import Ended, excess_bler
+from evaluation.simulation.province.topology import Area
 
 _MME_USUAL = 30.0  # % at which the constants below were judged
-_DRX_MS = 2560.0
+_COMMAND_AFTER_S = 5.0  # of a heartbeat: a command to a sensor waits for it
+_VECTORS_ASKED = 0.75  # of attaches, for which the MME has no vectors left and asks the HSS; judgement
+_ASLEEP = 0.33  # of devices with other timers than they asked for, asleep when they are called; judgement
+_STRANGERS_UPDATE = 0.25  # service requests of others that come with an area update; judgement
+_UPDATED, _FETCHED_ANEW = 0.9945, 0.3  # updates that succeed, and those for which the HSS is asked; judgement
 _ASK_AGAIN_MS = 3000.0
 _ASTRAY_AGAIN = 0.75  # of the second pages, which a wider area gets, when the first was sent astray
 _PAGE_AGAIN_MS = 2500.0
@@ -44,7 +50,7 @@ def attach(moment: Moment, rows: np.ndarray) -> Ended:
     locked = moment.happens(rows, moment.of("band_locked", rows))
     answered = moment.dice.binomial(2, 0.9996 * (1 - s6a), len(rows))
     tally.ratio("s6a_succ/s6a_req", rows, answered, 2.0)
-    secure = moment.happens(rows, 0.9975 * (1 - 0.75 * s6a))
+    secure = moment.happens(rows, 0.9975 * (1 - _VECTORS_ASKED * s6a))
     tally.ratio("auth_succ/auth_att", rows, secure)
     session = moment.happens(rows, 0.9965 * (1 - moment.of("session_reject", rows)))
     session &= moment.of("apn_wrong", rows) == 0
@@ -53,7 +59,7 @@ def attach(moment: Moment, rows: np.ndarray) -> Ended:
     own = moment.happens(
         rows, 0.995 - 0.015 * (moment.level[rows] == 2) - transport - 0.1 * excess_bler(moment, rows)
     )
-    own &= ~refused & ~locked & allowed & secure
+    own &= ~refused & ~locked & allowed & secure & ~moment.voltage_gone(rows)
     moment.refused_s6a[rows], moment.refused_pdn[rows] = answered < 2, ~session
     done = own & (answered == 2) & session
     tally.ratio("attach_succ/attach_att", rows, done)
@@ -64,6 +70,7 @@ def attach(moment: Moment, rows: np.ndarray) -> Ended:
     took = took * np.where(moment.of("band_locked", rows) > 0, 5.0, 1.0)
     tally.sample("attach_s", rows[done | locked], took[done | locked] / 1000.0)
     granted(moment, rows[done])
+    moment.served[rows[done]] = True
     return own, took
 
 
@@ -100,13 +107,9 @@ def service_request(moment: Moment, rows: np.ndarray) -> Ended:
     second = allowed & ~first & moment.happens(rows, chance)
     moment.tally.ratio("sr_succ/sr_att", rows, first | second, 1.0 + (allowed & ~first))
     accepted = first | second
-    strangers = ~moment.own[rows]
-    update_area(
-        moment,
-        rows[
-            moment.happens(rows, np.where(strangers, 0.25, 0.03)) & (moment.of("account_inactive", rows) == 0)
-        ],
-    )
+    moment.served[rows[accepted]] = True
+    comes_along = ~moment.own[rows] & moment.happens(rows, _STRANGERS_UPDATE)
+    update_area(moment, rows[comes_along & (moment.of("account_inactive", rows) == 0)])
     took = queues.skewed(moment.dice, 60.0 + 0.25 * moment.air_ms(rows), 0.3, len(rows))
     took = took * mme_queue(moment, rows) + _ASK_AGAIN_MS * second
     took = took + (1.0 - radio.SETUP_IN_RRC) * moment.setup_ms(rows)  # until the network lets the module go
@@ -114,11 +117,23 @@ def service_request(moment: Moment, rows: np.ndarray) -> Ended:
 
 
 def update_area(moment: Moment, rows: np.ndarray) -> None:
-    """Count tracking area updates, periodic ones and those of movement."""
-    refused = moment.happens(rows, queues.overload_loss(moment.mme_utilisation[rows]))
-    chance = 0.9945 * (1 - moment.of("backhaul_loss", rows)) * (1 - 0.3 * moment.of("s6a_reject", rows))
-    moment.tally.ratio("tau_succ/tau_att", rows, ~refused & moment.happens(rows, chance))
+    """Count tracking area updates of strangers, and those of movement; periodic ones are of `registration`."""
+    chance = _chance(
+        moment.of("backhaul_loss", rows), moment.of("s6a_reject", rows), moment.mme_utilisation[rows]
+    )
+    moment.tally.ratio("tau_succ/tau_att", rows, moment.happens(rows, chance))
     granted(moment, rows)
+
+
+def update_chance(area: Area, pressure: Pressure, at_s: np.ndarray) -> np.ndarray:
+    """Return the chance of an area update at some moments, under what faults press there."""
+    load = area.plan.settings.base_utilisation.mme * daily_profile(at_s) + pressure.of("mme_load")
+    return _chance(pressure.of("backhaul_loss"), pressure.of("s6a_reject"), load)
+
+
+def _chance(backhaul_loss: np.ndarray, s6a_reject: np.ndarray, mme_utilisation: np.ndarray) -> np.ndarray:
+    let_in = 1 - queues.overload_loss(mme_utilisation)
+    return np.asarray(let_in * _UPDATED * (1 - backhaul_loss) * (1 - _FETCHED_ANEW * s6a_reject))
 
 
 def change_cell(moment: Moment, rows: np.ndarray) -> Ended:
@@ -136,16 +151,16 @@ def core_path(moment: Moment, rows: np.ndarray) -> Ended:
 
 
 def notify_downlink(moment: Moment, rows: np.ndarray) -> Ended:
-    """Tell the MME that data waits."""
-    return np.ones(len(rows), bool), queues.skewed(moment.dice, 25.0, 0.4, len(rows)) * mme_queue(
-        moment, rows
-    )
+    """Tell the MME that data waits; for who has used up his package the gateway does not."""
+    took = queues.skewed(moment.dice, 25.0, 0.4, len(rows)) * mme_queue(moment, rows)
+    return ~moment.cut_off(rows), took
 
 
 def page(moment: Moment, rows: np.ndarray) -> Ended:
     """Page the device; once more after it did not answer. Asleep is who keeps other timers than the MME thinks."""
-    asleep = moment.happens(rows, 0.004 + 0.33 * moment.of("timer_mismatch", rows))
+    asleep = moment.happens(rows, 0.004 + _ASLEEP * moment.of("timer_mismatch", rows))
     asleep |= moment.happens(rows, moment.of("power_saving_wrong", rows)) | moment.silent[rows]
+    asleep |= _sleeps_again(moment, rows)
     gone = moment.searching[rows]
     asleep |= (moment.of("account_inactive", rows) + moment.of("apn_wrong", rows)) > 0
     deaf = 1.0 / (1.0 + np.exp(np.clip((moment.nsinr[rows] + 6.0) / 2.0, -30, 30)))
@@ -164,9 +179,17 @@ def page(moment: Moment, rows: np.ndarray) -> Ended:
     moment.tally.ratio("paging_succ/paging_att", awake, (first | second)[~asleep], 1.0 + (~first)[~asleep])
     unreachable = moment.happens(rows, 0.012) | ~ok
     moment.tally.ratio("ddn_unreach/ddn_att", rows, unreachable)
-    took = moment.dice.random(len(rows)) * _DRX_MS * 0.5 + 12.0 * moment.dl_repetition[
+    drx_ms = 1000.0 * moment.area.plan.patterns.bike_sharing.timers.drx_s
+    took = moment.dice.random(len(rows)) * drx_ms * 0.5 + 12.0 * moment.dl_repetition[rows] * moment.dl_queue(
         rows
-    ] * moment.dl_queue(rows)
+    )
     late = np.where(moment.of("power_saving_wrong", rows) > 0, 8000.0, 0.0) * moment.dice.random(len(rows))
     late = late + np.where(moment.of("timer_mismatch", rows) > 0, 1500.0, 0.0) * moment.dice.random(len(rows))
     return ok, took + late + _PAGE_AGAIN_MS * ~first
+
+
+def _sleeps_again(moment: Moment, rows: np.ndarray) -> np.ndarray:
+    """Return which sensors a command comes too late for: T3324 after their heartbeat is over."""
+    sensor = moment.attempts.process[rows] == "ss_command"
+    waited_s = _COMMAND_AFTER_S + moment.queued_ms[rows] / 1000.0
+    return np.asarray(sensor & (waited_s > moment.area.plan.patterns.smoke_sensor.timers.t3324_s))

@@ -8,27 +8,30 @@ from evaluation.simulation.province.steps_radio import Ended, excess_bler
 
 _TRANSMISSIONS = 5  # CoAP: the first and four more
 _BACK_OFF = 1.5
-_KEEP_ALIVE_S = 900.0
+_FLAPPING = 0.5  # of an outage's share of time, in which single messages are lost beside; judgement
+_LASTING_SHARE = 0.6  # of what transport loses, in stretches longer than all repeats; judgement
+RENEWED_S = 3600.0  # life of a login token; judgement
+_SYNS = 3  # TCP: the first and two more
+_FLOW_MOVED = (
+    0.1  # forgotten flows that come back under another port, which the broker takes for a stranger; judgement
+)
+_MISSED = 0.004  # pings of others that are not answered, for whatever reason; judgement
 _OLD_ADDRESS = 0.7
 
 
 def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ended:
     """Send a message until it is acknowledged: what the air or the transport loses is sent again after a timeout."""
     tally = moment.tally
-    seen = moment.of("server_wrong", rows) == 0
+    seen = (moment.of("server_wrong", rows) == 0) & ~moment.cut_off(rows)
     outage = moment.of("access_outage", rows)
-    down = (
-        moment.happens(rows, outage) | ~seen | moment.happens(rows, 0.25 * moment.of("session_reject", rows))
-    )
+    down = moment.unanswered[rows] | ~seen | moment.voltage_gone(rows)
     deaf = 1.0 / (1.0 + np.exp(np.clip((moment.nsinr[rows] + 5.0) / 2.0, -30, 30)))
     radio_loss = 0.008 + 0.35 * excess_bler(moment, rows) + 0.15 * deaf + 0.025 * (moment.level[rows] == 2)
     kept = (
         (1 - radio_loss) * (1 - 2 * moment.of("backhaul_loss", rows)) * (1 - 2 * moment.of("sgi_loss", rows))
     )
     down |= moment.happens(rows, _lasting(moment, rows, deaf))
-    weak = np.clip((20.0 - moment.charge[rows]) / 13.0, 0.0, 1.0)
-    down |= moment.happens(rows, 0.15 * weak)  # the transmit pulse takes the voltage down
-    kept = kept * (1 - 0.5 * outage)
+    kept = kept * (1 - _FLAPPING * outage)
     lost = 1.0 - np.clip(kept * (1 - 0.5 * queues.overload_loss(moment.ul_utilisation[rows])), 0.02, 0.998)
     mme = queues.overload_loss(moment.mme_utilisation[rows])
     losses = np.floor(np.log(moment.dice.random(len(rows))) / np.log(np.clip(lost + 0.5 * mme, 0.002, 0.98)))
@@ -44,6 +47,7 @@ def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ende
     needless = np.where(ok & (since > timeout), np.clip(needless + 1, 0, _TRANSMISSIONS - 1), 0.0)
     coap = seen & moment.lwm2m[rows]
     again = np.minimum(losses, _TRANSMISSIONS - 1) + needless
+    moment.repeats[rows] += again
     tally.ratio("coap_retx/coap_con", rows[coap], again[coap], messages)
     tally.sample("rtt_access_ms", rows[ok], rtt[ok])
     server = queues.skewed(moment.dice, 14.0, 0.5, len(rows)) / (1 - 0.9 * outage) + moment.of(
@@ -57,7 +61,8 @@ def exchange(moment: Moment, rows: np.ndarray, *, messages: float = 1.0) -> Ende
 def _lasting(moment: Moment, rows: np.ndarray, deaf: np.ndarray) -> np.ndarray:
     """Return the share of losses that last longer than all transmissions: a dead place, a full queue."""
     radio = 0.05 * deaf + 0.08 * excess_bler(moment, rows) + 0.01 * (moment.level[rows] == 2)
-    return np.asarray(radio + 0.6 * (moment.of("backhaul_loss", rows) + moment.of("sgi_loss", rows)))
+    transport = moment.of("backhaul_loss", rows) + moment.of("sgi_loss", rows)
+    return np.asarray(radio + _LASTING_SHARE * transport)
 
 
 def round_trip_ms(moment: Moment, rows: np.ndarray) -> np.ndarray:
@@ -103,6 +108,7 @@ def observe(moment: Moment, rows: np.ndarray) -> Ended:
 def resolve(moment: Moment, rows: np.ndarray) -> Ended:
     """Ask for the platform's address, twice; without an answer some locks try the one they knew."""
     each = 0.9982 * (1 - moment.of("dns_reject", rows)) * (1 - 0.5 * moment.of("backhaul_loss", rows))
+    each = each * ~moment.cut_off(rows)
     first, second = moment.happens(rows, each), moment.happens(rows, each)
     moment.tally.ratio("dns_succ/dns_query", rows, first + ~first * second, 1.0 + ~first)
     stuck = moment.happens(rows, 0.5 * moment.of("dns_reject", rows))  # the server that failed is asked again
@@ -121,26 +127,56 @@ def log_in(moment: Moment, rows: np.ndarray) -> Ended:
 
 
 def _open_mqtt(moment: Moment, rows: np.ndarray) -> Ended:
-    tally, outage = moment.tally, moment.of("access_outage", rows)
-    abnormal = (
-        0.014 + outage + 0.5 * moment.of("sgi_loss", rows) + 0.02 * (moment.of("firmware_loop", rows) * 1.2)
+    tally, strangers = moment.tally, rows[~moment.own[rows]]
+    tally.ratio(
+        "mqtt_abnormal/mqtt_ended", strangers, moment.happens(strangers, _ended_abnormally(moment, strangers))
     )
-    abnormal = abnormal + np.where(moment.of("nat_timeout_s", rows) < _KEEP_ALIVE_S, 0.16, 0.0)
-    tally.ratio("mqtt_abnormal/mqtt_ended", rows, moment.happens(rows, abnormal))
-    transport = (1 - 0.6 * moment.of("session_reject", rows) * 0.45) * (1 - 1.5 * moment.of("sgi_loss", rows))
-    opened = moment.happens(rows, 0.992 * (1 - 0.85 * outage) * transport)
-    opened &= moment.of("server_wrong", rows) == 0
-    opened &= ~(moment.stale[rows] & moment.happens(rows, 0.2))
-    tally.ratio("tcp_succ/tcp_syn", rows, opened)
+    opened = _connected(moment, rows)
     there = rows[opened]
     accepted = authenticate(moment, there)
     through, took = exchange(moment, there)
     accepted &= ~(moment.stale[there] & moment.happens(there, 0.9))  # nobody knows it there
-    accepted &= through & moment.happens(there, (1 - 0.5 * outage[opened]) * 0.9985)
+    accepted &= through & moment.happens(there, 0.9985)
     tally.ratio("mqtt_conn_ok/mqtt_conn_req", there, accepted)
     ok, whole = opened.copy(), round_trip_ms(moment, rows)
     ok[opened], whole[opened] = accepted, whole[opened] + took
     return ok, whole
+
+
+def _connected(moment: Moment, rows: np.ndarray) -> np.ndarray:
+    """Open TCP: each SYN and its answer must arrive, and the platform be there. Counts every SYN."""
+    each = 0.992 * (1 - moment.of("sgi_loss", rows)) ** 2 * (1 - moment.of("backhaul_loss", rows)) ** 2
+    each = each * (1 - _FLAPPING * moment.of("access_outage", rows))
+    dead = (
+        (moment.unanswered & ~moment.hanging)[rows]
+        | moment.cut_off(rows)
+        | (moment.of("server_wrong", rows) > 0)
+    )
+    dead |= moment.stale[rows] & moment.happens(rows, 0.2)
+    tries = (
+        np.floor(np.log(moment.dice.random(len(rows))) / np.log(np.clip(1.0 - each, 1e-9, 1 - 1e-9))) + 1.0
+    )
+    opened = ~dead & (tries <= _SYNS)
+    moment.tally.ratio("tcp_succ/tcp_syn", rows, opened, np.where(opened, tries, float(_SYNS)))
+    return np.asarray(opened)
+
+
+def _ended_abnormally(moment: Moment, rows: np.ndarray) -> np.ndarray:
+    """Return the share of others' sessions that end by a ping without an answer, not by the end of their token."""
+    keep_alive_s = moment.area.plan.patterns.bike_sharing.timers.mqtt_keepalive_s
+    outage, lost = (
+        moment.of("access_outage", rows),
+        moment.of("sgi_loss", rows) + moment.of("backhaul_loss", rows),
+    )
+    kept = (1 - _MISSED) * (1 - outage) * (1 - _LASTING_SHARE * lost) * (1 - flow_moved(moment, rows))
+    renewed = min(keep_alive_s / RENEWED_S, 1.0)
+    return np.asarray((1 - kept) / (1 - kept * (1 - renewed)))
+
+
+def flow_moved(moment: Moment, rows: np.ndarray) -> np.ndarray:
+    """Return the chance that a ping ends its session, for a firewall forgot the flow since the last one."""
+    keep_alive_s = moment.area.plan.patterns.bike_sharing.timers.mqtt_keepalive_s
+    return np.where(moment.of("nat_timeout_s", rows) < keep_alive_s, _FLOW_MOVED, 0.0)
 
 
 def first_status(moment: Moment, rows: np.ndarray) -> Ended:
@@ -167,7 +203,7 @@ def update_or_notify(moment: Moment, rows: np.ndarray) -> Ended:
     who = rows[updates]
     through, took[updates] = exchange(moment, who)
     lapsed = (moment.of("credentials_wrong", who) > 0) | moment.happens(
-        who, np.where(moment.of("lifetime_ratio", who) < 1.0, 0.55, 0.003)
+        who, np.where(moment.area.usual_lifetime(moment.of("lifetime_ratio", who)) < 1.0, 1.0, 0.003)
     )
     seen = moment.of("server_wrong", who) == 0
     moment.tally.ratio("upd_ok/upd_req", who[seen], (through & ~lapsed)[seen])
@@ -180,13 +216,14 @@ def update_or_notify(moment: Moment, rows: np.ndarray) -> Ended:
 def accept_command(moment: Moment, rows: np.ndarray) -> Ended:
     """Take the command of an application; a stuck service never sends it, a forgotten flow swallows it."""
     dropped = moment.happens(rows, moment.of("command_drop", rows))
-    idle_s = _KEEP_ALIVE_S * moment.dice.random(len(rows))
-    forgotten = ~moment.lwm2m[rows] & (idle_s > moment.of("nat_timeout_s", rows)) & moment.happens(rows, 0.6)
-    down = moment.happens(rows, moment.of("access_outage", rows))
+    keep_alive_s = moment.area.plan.patterns.bike_sharing.timers.mqtt_keepalive_s
+    idle_s = keep_alive_s * moment.dice.random(len(rows))
+    forgotten = ~moment.lwm2m[rows] & (idle_s > moment.of("nat_timeout_s", rows))
     took = queues.skewed(moment.dice, 70.0, 0.4, len(rows))
     queued = moment.of("command_delay_ms", rows) * moment.dice.exponential(0.5, len(rows))
     moment.tally.ratio("ddn_unreach/ddn_att", rows[forgotten], moment.happens(rows[forgotten], 0.3))
-    return ~dropped & ~forgotten & ~down, took + queued
+    moment.queued_ms[rows] = took + queued
+    return ~dropped & ~forgotten & ~moment.unanswered[rows], took + queued
 
 
 def deliver(moment: Moment, rows: np.ndarray) -> Ended:

@@ -35,9 +35,8 @@ def random_access(moment: Moment, rows: np.ndarray) -> Ended:
     heard = 1.0 - (1.0 - heard_each) ** radio.PREAMBLE_ATTEMPTS
     resolved = np.exp(-0.2 * load / 100.0) * _RESOLVED[level] * (1.0 - 0.5 * excess_bler(moment, rows))
     above = np.minimum(level + 1, 2)
-    climbs = (
-        radio.preamble_success(moment.snr_db[rows], above, load) ** 0.2
-    )  # ten more tries, with more repetitions
+    each_above = np.clip(radio.preamble_success(moment.snr_db[rows], above, load), 1e-6, 1 - 1e-9)
+    climbs = 1.0 - (1.0 - each_above) ** radio.PREAMBLE_ATTEMPTS  # ten more tries, with more repetitions
     success = heard * resolved
     failures = np.floor(
         np.log(moment.dice.random(len(rows))) / np.log(np.clip(1.0 - success, 1e-9, 1 - 1e-9))

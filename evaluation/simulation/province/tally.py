@@ -32,6 +32,16 @@ class Tally:
         )
         self.ratios.setdefault(counter, []).append((rows, top, bottom))
 
+    def without(self, gone: np.ndarray) -> "Tally":
+        """Return what is counted of all rows but some. gone: of every row, whether it is one of those."""
+        return Tally(
+            {
+                n: [(r[~gone[r]], a[~gone[r]], b[~gone[r]]) for r, a, b in some]
+                for n, some in self.ratios.items()
+            },
+            {n: [(r[~gone[r]], values[~gone[r]]) for r, values in some] for n, some in self.samples.items()},
+        )
+
     def sample(self, counter: str, rows: np.ndarray, values: np.ndarray) -> None:
         """Note one sample a row."""
         self.samples.setdefault(counter, []).append((rows, values))

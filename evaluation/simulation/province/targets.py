@@ -8,7 +8,7 @@ import pandas as pd
 
 from evaluation.process import ServiceModel
 from evaluation.simulation.province.faults import DAY_S
-from evaluation.simulation.province.pipeline import sizes
+from evaluation.simulation.province.places import sizes
 from evaluation.simulation.province.quality import Judged
 from evaluation.simulation.province.tally import Counted, Place, count, merged
 from evaluation.simulation.province.topology import Area, Plan

@@ -5,11 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
-from evaluation.simulation.province import radio
+from evaluation.simulation.province import radio, shadow
+from evaluation.simulation.province.actuators import BY_NAME
+from evaluation.simulation.province.catalogue import TrafficPatterns
 from evaluation.simulation.province.settings import SERVICES, ProvinceSettings, Thresholds
 
 VENDORS = ("vendor_a", "vendor_b", "vendor_c")
-SOURCES = ("live", "sport_live", "series", "short_clip", "variety")
+DAY_S = 86_400.0
 OUTDOOR, INDOOR, DEEP_INDOOR = "outdoor", "indoor", "deep_indoor"
 
 
@@ -21,6 +23,7 @@ class Plan:
     devices: int
     days: int
     seed: int
+    patterns: TrafficPatterns
 
     @property
     def tacs(self) -> int:
@@ -32,6 +35,10 @@ class Plan:
         """Cells of each tracking area."""
         wanted = round(self.devices / self.tacs / self.settings.devices_per_cell)
         return max(3, min(wanted, 2 * self.settings.cells_per_tac))
+
+    def first_device(self, area: int) -> int:
+        """Return the number of the first device of an area within the province."""
+        return area * (self.devices // self.tacs) + min(area, self.devices % self.tacs)
 
     @property
     def start_s(self) -> float:
@@ -53,7 +60,7 @@ class Plan:
             "province": ("province-0",),
             "tac": _numbered("tac", self.tacs),
             "cdn_node": _numbered("cdn", settings.cdn_nodes),
-            "program_source": SOURCES,
+            "program_source": self.patterns.video.sources,
         }
 
     def first(self, scope: str, service: str) -> int:
@@ -82,12 +89,6 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.x_km)
-
-    @cached_property
-    def neighbours(self) -> np.ndarray:
-        """Return the three nearest cells of each, (c, 3) at most."""
-        away = np.hypot(self.x_km[:, None] - self.x_km, self.y_km[:, None] - self.y_km)
-        return np.asarray(np.argsort(away, axis=1)[:, 1:4])
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,12 @@ class Area:
     cells: Cells
     devices: Devices
     radius_km: float
+    shadow: shadow.ShadowMap
+
+    @property
+    def first(self) -> int:
+        """Number of its first device within the province."""
+        return self.plan.first_device(self.number)
 
     @property
     def mme(self) -> int:
@@ -145,6 +152,11 @@ class Area:
         """Return the cell that each device serves itself from at home."""
         return np.asarray(self.nrsrp(np.arange(len(self.devices))).argmax(axis=1))
 
+    def usual_lifetime(self, lifetime_ratio: np.ndarray) -> np.ndarray:
+        """Return LwM2M lifetimes of sensors over their periods: as their file says, moved as far as faults move it."""
+        daily = self.plan.patterns.smoke_sensor.timers.lwm2m_lifetime_s / DAY_S
+        return np.asarray(lifetime_ratio * daily / BY_NAME["lifetime_ratio"].neutral)
+
     def nrsrp(
         self, device: np.ndarray, x_km: np.ndarray | None = None, y_km: np.ndarray | None = None
     ) -> np.ndarray:
@@ -153,13 +165,16 @@ class Area:
         x = at.x_km[device] if x_km is None else x_km
         y = at.y_km[device] if y_km is None else y_km
         away = np.hypot(x[:, None] - self.cells.x_km, y[:, None] - self.cells.y_km)
-        loss = (
-            radio.path_loss_db(away)
-            + self.plan.settings.clutter_loss_db
-            + at.wall_db[device, None]
-            + at.shadow_db[device]
-        )
-        return radio.nrsrp_dbm(loss)
+        loss = radio.path_loss_db(away) + self.plan.settings.clutter_loss_db + at.wall_db[device, None]
+        return radio.nrsrp_dbm(loss + self._shadow_db(device, x, y))
+
+    def _shadow_db(self, device: np.ndarray, x_km: np.ndarray, y_km: np.ndarray) -> np.ndarray:
+        """Return the shadow towards every cell: of its place for a device at home, of the map for one that moves."""
+        found = self.devices.shadow_db[device]
+        home = (x_km == self.devices.x_km[device]) & (y_km == self.devices.y_km[device])
+        out = np.flatnonzero(~home | (self.devices.service[device] == 1))
+        found[out] = self.plan.settings.shadow_sd_db.outdoor * self.shadow.at(x_km[out], y_km[out])
+        return np.asarray(found)
 
 
 def generator(plan: Plan, *stream: int) -> np.random.Generator:
@@ -172,10 +187,11 @@ def build(plan: Plan, number: int) -> Area:
     rng = generator(plan, 1, number)
     cells, radius = _cells(plan, number, rng)
     count = plan.devices // plan.tacs + (number < plan.devices % plan.tacs)
-    first = number * (plan.devices // plan.tacs) + min(number, plan.devices % plan.tacs)
     return Area(
-        plan, number, cells, _devices(plan, rng, first=first, count=count, radius=radius, cells=cells), radius
-    )
+        plan, number, cells,
+        _devices(plan, rng, first=plan.first_device(number), count=count, radius=radius, cells=cells), radius,
+        shadow.drawn(generator(plan, 20, number), len(cells)),
+    )  # fmt: skip
 
 
 def _cells(plan: Plan, number: int, rng: np.random.Generator) -> tuple[Cells, float]:
@@ -212,14 +228,12 @@ def _devices(
     near = rng.integers(0, len(cells), count)
     away, turn = radius * np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
     indoor = (service == 0) | ((service == 2) & (rng.random(count) < 0.6))
-    wall, place = _walls(settings, rng, service=service, indoor=indoor)
+    wall, place = _walls(plan, rng, service=service, indoor=indoor)
     shadow_sd = np.where(indoor, settings.shadow_sd_db.indoor, settings.shadow_sd_db.outdoor)
     common = 0.6 * rng.standard_normal((count, 1)) + 0.8 * rng.standard_normal((count, len(cells)))
     of_own = [plan.first("app", s) for s in SERVICES], [plan.first("fleet", s) for s in SERVICES]
     apps, fleets = (np.array([kind.of(s) for s in SERVICES]) for kind in (settings.apps, settings.fleets))
-    periods = np.where(
-        service == 0, rng.choice([86400.0, 43200.0, 14400.0], count, p=[0.75, 0.15, 0.1]), 14400.0
-    )
+    periods = _periods_s(plan, rng, service)
     return Devices(
         np.array([f"dev-{first + n:07d}" for n in range(count)]),
         service,
@@ -241,17 +255,29 @@ def _devices(
     )
 
 
+def _periods_s(plan: Plan, rng: np.random.Generator, service: np.ndarray) -> np.ndarray:
+    """Return how often each device reports, s: a sensor as its file says, a lock while it is parked."""
+    often = plan.patterns.smoke_sensor.heartbeat_period_s
+    share = np.array(list(often.values()))
+    drawn = rng.choice(np.array(list(often)), len(service), p=share / share.sum())
+    return np.where(service == 0, drawn, plan.patterns.bike_sharing.reports.parked_period_s)
+
+
 def _dealt(rng: np.random.Generator, share: np.ndarray, count: int) -> np.ndarray:
     """Return indices in exactly these shares, as near as whole numbers allow, in random order."""
     return np.asarray(rng.permutation(np.searchsorted(np.cumsum(share), (np.arange(count) + 0.5) / count)))
 
 
 def _walls(
-    settings: ProvinceSettings, rng: np.random.Generator, *, service: np.ndarray, indoor: np.ndarray
+    plan: Plan, rng: np.random.Generator, *, service: np.ndarray, indoor: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the penetration loss of each device, dB, and the name of its place."""
-    loss_of = {"window": 8.0, "one_wall": 15.0, "deep_indoor": 25.0, "underground": 32.0}
+    settings, loss_of = plan.settings, plan.patterns.radio_physics.penetration_db
     kinds = list(settings.smoke_place_share)
+    if unknown := [kind for kind in kinds if kind not in loss_of]:
+        raise ValueError(
+            f"smoke_place_share must name places of penetration_db, {', '.join(loss_of)}, but names {unknown[0]}"
+        )
     share = np.array([settings.smoke_place_share[kind] for kind in kinds])
     kind = _dealt(rng, share / share.sum(), len(service))
     losses = np.array([loss_of[name] for name in kinds])
