@@ -1,19 +1,32 @@
 """`iotlens indicators select` and `compare`: which indicators decide a target, and how that changed."""
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from serving.cli_indicators import WORKSPACE
+
 Likeness = Annotated[str, typer.Option(help="What makes one group: spearman or mutual-information.")]
 
 
 def select_indicators(
-    table: Annotated[Path, typer.Argument(help="Parquet or CSV: a row per case, a column per indicator.")],
-    target: Annotated[str, typer.Option(help="Column to be explained: a number, or classes.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Directory for selection.json, .csv and report.html.")
     ],
+    table: Annotated[
+        Path | None, typer.Argument(help="Parquet or CSV: a row per case, a column per indicator.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column of TABLE to be explained: a number, or classes.")
+    ] = None,
+    service: Annotated[str | None, typer.Option(help="Instead of TABLE: a service of the workspace.")] = None,
+    kqi: Annotated[str | None, typer.Option(help="The KQI of the service to be explained.")] = None,
+    workspace: Annotated[Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE")] = WORKSPACE,
+    scope: Annotated[
+        str | None, typer.Option(help="Of the KQI: device, cell, ... Without: device, if it has any.")
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="Column equal where rows belong together: a device, a run.")
     ] = None,
@@ -31,12 +44,28 @@ def select_indicators(
     rows: Annotated[int, typer.Option(help="At most so many rows are screened and explained.")] = 20_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     threads: Annotated[int, typer.Option(help="Of LightGBM.")] = 1,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the weights into the workspace.")] = False,
+    author: Annotated[str | None, typer.Option(help="Who applies them. Without: you.")] = None,
 ) -> None:
-    """Tell which columns of TABLE decide a target, and why each other one fell."""
-    from evaluation.selection.doors import Request, of_table
+    """Tell which columns of TABLE, or indicators of a service, decide a target, and why each other one fell."""
+    from evaluation.selection.doors import Request, check_form, of_table
 
-    request = Request(target, group, time, tuple(ignore or ()), task, likeness, rows, seed, threads)
-    typer.echo(of_table(table, request, experts=expert, out=out))
+    check_form(
+        of_table={"TABLE": table, "--target": target},
+        of_service={"--service": service, "--kqi": kqi},
+        only_table={"--group": group, "--time": time},
+        only_service={"--scope": scope, "--apply": apply or None, "--author": author},
+    )
+    request = Request(
+        target or str(kqi), group, time, tuple(ignore or ()), task, likeness, rows, seed, threads
+    )
+    if table:
+        typer.echo(of_table(table, request, experts=expert, out=out))
+        return
+    from evaluation.selection.service_door import KqiRequest, of_service
+
+    asked = KqiRequest(workspace, str(service), str(kqi), scope, apply, author or getpass.getuser())
+    typer.echo(of_service(asked, request, experts=expert, out=out))
 
 
 def compare_selections(

@@ -1,5 +1,6 @@
 """From a table on disk to a written selection, and what is said of it on the screen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -40,6 +41,26 @@ class Request:
         return Settings(seed=self.seed, rows=self.rows, likeness=how, threads=self.threads)
 
 
+def check_form(
+    *,
+    of_table: Mapping[str, object],
+    of_service: Mapping[str, object],
+    only_table: Mapping[str, object],
+    only_service: Mapping[str, object],
+) -> None:
+    """Refuse a call that names neither a table nor a KQI, both, half of one, or an option of the other.
+
+    Each maps what a person types to what was given, None for nothing.
+    """
+    rule = f"a selection needs {' and '.join(of_table)}, or {' and '.join(of_service)}, one of the two"
+    given = [name for name, value in {**of_table, **of_service}.items() if value is not None]
+    if sorted(given) not in (sorted(of_table), sorted(of_service)):
+        raise ValueError(f"{rule}, but was given {' and '.join(given) or 'none of them'}")
+    strange = only_service if sorted(given) == sorted(of_table) else only_table
+    if wrong := [name for name, value in strange.items() if value is not None]:
+        raise ValueError(f"{' and '.join(wrong)} cannot stand beside {' and '.join(given)}; leave it out")
+
+
 def of_table(path: Path, request: Request, *, experts: Path | None, out: Path) -> str:
     """Select from a table, write the files into `out`, and return what to tell."""
     frame = read_table(path)
@@ -47,7 +68,11 @@ def of_table(path: Path, request: Request, *, experts: Path | None, out: Path) -
     study = read_study(frame, roles, table=path.name)
     said = Experts() if experts is None else read_experts(experts, study.names)
     selection = select(study, request.settings, said)
-    summary = record.summarize(selection, table=path.name, meanings={}, simulated=False)
+    return publish(record.summarize(selection, table=path.name, meanings={}, simulated=False), out)
+
+
+def publish(summary: Json, out: Path) -> str:
+    """Write the files of a selection into `out`, and return what to tell."""
     record.write(summary, out)
     record.replace_text(out / page.REPORT_HTML, page.to_html(summary))
     record.replace_text(out / page.REPORT_MD, page.to_markdown(summary))

@@ -1,0 +1,283 @@
+"""The table that a KQI of a service is explained by: a row per place and window, a column per indicator and scope.
+
+Everything in a row was so at the last instant of its window: the places that a device hung on, the newest window of
+each of them, what the device had told of itself. What came later never enters.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from evaluation.domain import Domain, read_domain
+from evaluation.process import Kqi, ServiceModel
+from evaluation.selection.record import Meaning
+from features import indicator_tables, lake, membership, terminal
+from features.configuration import nearest
+from features.duck import connect, files_stay, listed
+from features.indicator_sums import ROLLED_UP, above, indicators_of
+from features.province import TARGETS_KIND
+
+MOST_ROWS = 200_000  # of a table: more than a selection screens, and it fits in memory beside 300 columns
+GROUP, TIME = "scope_id", "window_end"
+
+
+@dataclass(frozen=True)
+class ServiceTable:
+    """frame: scope_id, window_end, a column named as the KQI, then `<indicator>@<scope>`, float64, NaN where unknown."""
+
+    frame: pd.DataFrame
+    meanings: Mapping[str, Meaning]
+    service: ServiceModel
+    kqi: Kqi
+    scope: str
+    notes: tuple[str, ...]
+
+
+def service_table(
+    workspace: Path, service: str, kqi: str, *, scope: str | None = None, seed: int = 0
+) -> ServiceTable:
+    """Return the table of a KQI from the lake; seed: of the draw of places where there are more than MOST_ROWS rows.
+
+    Without `scope` a row is a device, or else the scope with the most targets. Values of a window older than the scope
+    looks back are left empty. Raises LookupError for a service, KQI or scope that is not known, with the nearest that
+    is, and where the lake has no targets or no indicators.
+    """
+    domain = read_domain(workspace)
+    model, wanted = _named(domain, service, kqi)
+    files = lake.delivered(workspace, TARGETS_KIND, TARGETS_KIND)
+    with tempfile.TemporaryDirectory(prefix="iotlens-") as scratch, files_stay():
+        connection = connect(threads=2, scratch=Path(scratch))
+        connection.execute(_TARGETS.format(files=listed(files)) if files else _NO_TARGETS)
+        own = _scope(connection, model, wanted, scope)
+        notes = _ask(connection, model, wanted, own, seed)
+        scopes = _scopes(model, own)
+        _hang(connection, workspace, own, scopes)
+        joined = _Lake(connection, workspace, domain, own)
+        known_then, told = joined.knows_when(scopes)
+        frame = connection.execute(
+            f'SELECT no, scope_id, epoch_us(window_end) AS window_end, value AS "{kqi}" FROM asked ORDER BY no'
+        ).df()
+        parts = [joined.values(one, known_then=known_then) for one in scopes]
+    frame[TIME] = pd.to_datetime(frame[TIME], unit="us", utc=True)
+    frame = pd.concat([frame.set_index("no"), *parts], axis=1)
+    if own == "device":
+        frame = _with_terminal(frame, workspace, domain)
+    frame, empty = _with_evidence(frame, model, wanted)
+    return ServiceTable(
+        frame, _meanings(domain, frame.columns[3:]), model, wanted, own, (*notes, *told, *empty)
+    )
+
+
+_TARGETS = """
+CREATE TEMP VIEW targets AS SELECT DISTINCT service, kqi, scope, scope_id, window_end, value
+FROM read_parquet([{files}], hive_partitioning = false)
+"""
+_NO_TARGETS = """
+CREATE TEMP VIEW targets AS SELECT '' AS service, '' AS kqi, '' AS scope, '' AS scope_id, now() AS window_end,
+0.0 AS value WHERE false
+"""
+
+
+def _named(domain: Domain, service: str, kqi: str) -> tuple[ServiceModel, Kqi]:
+    services = {one.id: one for one in domain.services}
+    if service not in services:
+        raise LookupError(f"no service {service!r} in configs/services; {nearest(service, services)}")
+    kqis = {one.id: one for one in services[service].kqis}
+    if kqi not in kqis:
+        raise LookupError(f"{service} has no KQI {kqi!r}; {nearest(kqi, kqis)}")
+    return services[service], kqis[kqi]
+
+
+def _scope(connection: duckdb.DuckDBPyConnection, service: ServiceModel, kqi: Kqi, wanted: str | None) -> str:
+    """Return the scope of the rows: what was asked, else the device, else that of which most is known."""
+    counts = dict(
+        connection.execute(
+            "SELECT scope, count(*) FROM targets WHERE service = ? AND kqi = ? AND value IS NOT NULL GROUP BY 1"
+            " ORDER BY 2 DESC, 1",
+            [service.id, kqi.id],
+        ).fetchall()
+    )
+    if not counts:
+        raise LookupError(
+            f"the lake holds no target of {kqi.id}, the values that indicators are to explain;"
+            " iotlens province load DIR --targets brings those of a simulated province"
+        )
+    if wanted is not None and wanted not in counts:
+        raise LookupError(
+            f"the lake holds no target of {kqi.id} at scope {wanted!r}; {nearest(wanted, counts)}"
+        )
+    return wanted or ("device" if "device" in counts else str(next(iter(counts))))
+
+
+def _scopes(service: ServiceModel, own: str) -> list[str]:
+    """Return whose indicators make columns: the scope itself and all above it.
+
+    City and province sum what a TAC tells: they count only for a service that has no cells.
+    """
+    summed = set(ROLLED_UP) if "cell" in service.aggregation_keys else set()
+    return [own, *(one for one in above(own) if one not in summed)]
+
+
+def _ask(
+    connection: duckdb.DuckDBPyConnection, service: ServiceModel, kqi: Kqi, scope: str, seed: int
+) -> list[str]:
+    """Make `asked` (no, scope_id, window_end, value): all targets, or those of places drawn up to MOST_ROWS."""
+    connection.execute(
+        "CREATE TEMP TABLE every AS SELECT scope_id, window_end, value FROM targets"
+        " WHERE service = ? AND kqi = ? AND scope = ? AND value IS NOT NULL",
+        [service.id, kqi.id, scope],
+    )
+    connection.execute(
+        "CREATE TEMP TABLE drawn AS SELECT scope_id, sum(count(*)) OVER (ORDER BY md5(scope_id || ?), scope_id) AS rows"
+        " FROM every GROUP BY scope_id",
+        [f"/{seed}"],
+    )
+    connection.execute(
+        "CREATE TEMP TABLE asked AS SELECT (row_number() OVER (ORDER BY window_end, scope_id, value))::BIGINT AS no, *"
+        " FROM every SEMI JOIN (SELECT scope_id FROM drawn WHERE rows <="
+        f" greatest({MOST_ROWS}, (SELECT min(rows) FROM drawn))) USING (scope_id)"
+    )
+    (whole,), (taken,) = (
+        connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0] for table in ("every", "asked")
+    )
+    return [f"{taken:,} of {whole:,} rows were taken, of places drawn at random"] if taken < whole else []
+
+
+def _hang(connection: duckdb.DuckDBPyConnection, workspace: Path, own: str, scopes: Sequence[str]) -> None:
+    """Make `hung` (no, a column per scope): the one place that all devices of a row hung on as its window ended."""
+    places = "".join(
+        f", CASE WHEN count(DISTINCT stays.{one}) = 1 THEN min(stays.{one}) END AS {one}"
+        for one in scopes[1:]
+    )
+    whose = "device_id" if own == "device" else own
+    stays = membership.stays_sql(membership.files(workspace))
+    connection.execute(
+        f"CREATE TEMP TABLE hung AS SELECT no, asked.scope_id AS {own}{places} FROM asked LEFT JOIN ({stays}) AS stays"
+        f" ON stays.{whose} = asked.scope_id AND valid_from < window_end AND valid_to >= window_end"
+        " GROUP BY no, asked.scope_id"
+    )
+
+
+class _Lake:
+    """The indicators of the lake, asked in bulk for `hung`."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, workspace: Path, domain: Domain, own: str
+    ) -> None:
+        self._connection, self._workspace, self._domain, self._own = connection, workspace, domain, own
+        first, last = connection.execute("SELECT min(window_end), max(window_end) FROM asked").fetchall()[0]
+        self._first, self._last = pd.Timestamp(first), pd.Timestamp(last)
+
+    def _length(self, scope: str) -> timedelta:
+        return timedelta(seconds=self._domain.standard.windows[scope].length_s)
+
+    def _files(self, scope: str) -> list[str]:
+        """Return the files of a scope that hold windows of the time that is asked about."""
+        since, until = f"date={self._first - self._length(scope):%F}", f"date={self._last:%F}"
+        found = indicator_tables.folder(self._workspace, scope).rglob("*.parquet")
+        return sorted(str(file) for file in found if since <= file.parent.name <= until)
+
+    def knows_when(self, scopes: Sequence[str]) -> tuple[bool, tuple[str, ...]]:
+        """Tell whether the lake was built while the targets came, so that `created` says what was known when."""
+        files = [file for scope in scopes for file in self._files(scope)]
+        if not files:
+            raise LookupError(
+                f"the lake holds no indicator of {self._own} or what it hangs on between {self._first:%F} and"
+                f" {self._last:%F}; iotlens indicators build makes them of its counters"
+            )
+        (created,) = self._connection.execute(
+            "SELECT min(created) FROM read_parquet($files, union_by_name = true, hive_partitioning = false)",
+            {"files": files},
+        ).fetchall()[0]
+        if pd.Timestamp(created) <= self._last:
+            return True, ()
+        return False, (
+            f"the indicators were computed after all of it, from {created:%F} on: windows that end by the moment of"
+            " the target count, whenever their counters came",
+        )
+
+    def values(self, scope: str, *, known_then: bool) -> pd.DataFrame:
+        """Return a column per indicator of a scope, by `no`: of the newest window that had ended, if not too old."""
+        files = self._files(scope)
+        if not files:
+            return pd.DataFrame()
+        run = self._connection.execute
+        there = run("DESCRIBE SELECT * FROM read_parquet($files, union_by_name = true)", {"files": files})
+        stored = {row[0] for row in there.fetchall()}
+        ids = [one.id for one in indicators_of(scope, self._domain.indicators) if one.id in stored]
+        run(
+            f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT DISTINCT {scope} AS id, window_end FROM hung"
+            f" JOIN asked USING (no) WHERE {scope} IS NOT NULL"
+        )
+        age = self._length(scope) // timedelta(microseconds=1)
+        since = "greatest(window_end, created)" if known_then else "window_end"
+        run(_FOUND.format(since=since, age=age, strict="<=" if scope == "device" else "<"), {"files": files})
+        cells = ", ".join(f'"{one}" AS "{one}@{scope}"' for one in ids)
+        values = run(
+            f"SELECT no, {cells} FROM (SELECT found.id, found.window_end, {', '.join(ids)} FROM found"
+            " JOIN read_parquet($files, union_by_name = true, hive_partitioning = false) AS lake"
+            " ON lake.file_index = found.file AND lake.file_row_number = found.row) AS told"
+            f" JOIN hung ON hung.{scope} = told.id JOIN asked USING (no) WHERE asked.window_end = told.window_end",
+            {"files": files},
+        )
+        return values.df().set_index("no").astype("float64")
+
+
+# Rows and questions stand in one line, by place and moment, a row before the questions of its moment; the newest row so
+# far answers. No ASOF JOIN: it cannot ask for the end of a window and for when the row became known at once.
+_FOUND = """
+CREATE OR REPLACE TEMP TABLE found AS
+WITH line AS (
+    SELECT scope_id AS id, {since} AS moment, 0 AS question,
+           {{'ended': window_end, 'made': created, 'file': file_index, 'row': file_row_number}} AS place
+    FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
+    WHERE scope_id IN (SELECT id FROM wanted)
+    UNION ALL SELECT id, window_end, 1, NULL FROM wanted
+), answered AS (
+    SELECT id, moment, question, max(place) OVER (PARTITION BY id ORDER BY moment, question) AS place FROM line
+)
+SELECT id, moment AS window_end, place.file AS file, place.row AS row FROM answered
+WHERE question = 1 AND epoch_us(moment) - epoch_us(place.ended) {strict} {age}
+"""
+
+
+def _with_terminal(frame: pd.DataFrame, workspace: Path, domain: Domain) -> pd.DataFrame:
+    asked = pd.DataFrame({"device_id": frame[GROUP].astype("string"), "event_timestamp": frame[TIME]})
+    told = terminal.as_of(asked, workspace, known_only=True)
+    ids = [one.id for one in domain.terminal]
+    named = told[ids].add_suffix("@device").dropna(axis="columns", how="all")
+    whole: pd.DataFrame = pd.concat([frame, named], axis=1)
+    return whole
+
+
+def _with_evidence(frame: pd.DataFrame, service: ServiceModel, kqi: Kqi) -> tuple[pd.DataFrame, list[str]]:
+    """Return rows and columns that hold something; columns of the KQI's own steps stay, to be told as empty."""
+    notes, filled = [], frame.iloc[:, 3:].notna()
+    known = filled.any(axis=1)
+    if not known.all():
+        notes.append(f"{(~known).sum():,} of {len(frame):,} rows have no indicator known by then: left out")
+    drivers = {driver for process in service.processes_of(kqi) for driver in process.drivers}
+    void = [name for name in filled if not filled[name].any() and indicator_of(name) not in drivers]
+    if void:
+        notes.append(f"{len(void)} columns that no step of the KQI names hold no value in any row: left out")
+    return frame[known].drop(columns=void).reset_index(drop=True), notes
+
+
+def indicator_of(column: str) -> str:
+    """Return the indicator of a column.
+
+    >>> indicator_of("nrsrp_median@cell")
+    'nrsrp_median'
+    """
+    return column.rpartition("@")[0]
+
+
+def _meanings(domain: Domain, columns: Sequence[str]) -> dict[str, Meaning]:
+    known = {one.id: (one.name, one.unit, one.domain) for one in domain.indicators}
+    known |= {one.id: (one.name, one.unit, "terminal") for one in domain.terminal}
+    return {name: Meaning(*known[indicator_of(name)], name.rpartition("@")[2]) for name in columns}
