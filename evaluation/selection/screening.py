@@ -8,9 +8,10 @@ Sources: Liang & Zeger 1986, Biometrika 73 (variance); Benjamini & Hochberg 1995
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from evaluation.selection.ranks import Scores, normal_scores, score
 from evaluation.selection.study import Study
@@ -22,6 +23,7 @@ ONE_THING = 0.7  # columns correlated beyond are no pair: their product is the s
 _LEFT_OVER = 1e-3  # share of its variance that a column must keep beside the others
 _STEPS, _CLIP, _CLOSE = 15, 15.0, 1e-3  # of iteratively reweighted least squares
 _RIDGE = 1e-6
+_TINY = 1e-280
 
 Pair = tuple[int, int]
 
@@ -66,6 +68,7 @@ class Screen:
     def __init__(self, study: Study, *, candidates: Sequence[int], scores: Scores | None = None) -> None:
         self.scores = score(study.X) if scores is None else scores
         self.candidates = list(candidates)
+        self._functions = cache(self.scores.functions)  # each is asked for in every step
         self._order, self._starts = _cluster_order(study.clusters)
         target = study.target
         gaussian = target.kind == "continuous"
@@ -86,12 +89,12 @@ class Screen:
 
     def log_p(self, fits: Sequence[Left], column: int) -> float:
         """Return the logarithm of the p-value of a column beside a fitted model."""
-        return self._test(fits, self.scores.functions(column))
+        return self._test(fits, self._functions(column))
 
     def pull(self, chosen: Sequence[int], pairs: Sequence[Pair], column: int) -> tuple[int, float]:
         """Return the sign of the linear effect of a column beside others, and its log p; of classes, the first's."""
         left = self._fits([one for one in chosen if one != column], pairs)[0]
-        beside = left.beside(self.scores.functions(column)[:, :1])
+        beside = left.beside(self._functions(column)[:, :1])
         return int(np.sign(float((beside[:, 0] * left.residual).sum()))), self._robust(
             beside, left, least=_LEFT_OVER
         )
@@ -204,9 +207,7 @@ class Screen:
         if count <= 2 * freedom:
             return 0.0
         statistic = float(total @ np.linalg.lstsq(pulls.T @ pulls, total, rcond=None)[0])
-        return float(
-            stats.f.logsf(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
-        )
+        return _log_tail(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
 
     def _fits(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> list[Left]:
         design = self._design(chosen, pairs)
@@ -215,11 +216,17 @@ class Screen:
 
     def _design(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> np.ndarray:
         z = self.scores.z
-        parts = [np.ones((len(z), 1)), *(self.scores.functions(column) for column in chosen)]
+        parts = [np.ones((len(z), 1)), *(self._functions(column) for column in chosen)]
         single = dict.fromkeys(column for pair in pairs for column in pair if column not in set(chosen))
         parts += [z[:, [column]] for column in single]
         parts += [(z[:, one] * z[:, other])[:, None] for one, other in pairs]
         return np.column_stack(parts)
+
+
+def _log_tail(statistic: float, freedom: int, left: int) -> float:
+    """Return the logarithm of the upper tail of an F distribution; SciPy's own logarithm only where the tail is tiny."""
+    tail = float(special.fdtrc(freedom, left, statistic))
+    return float(np.log(tail)) if tail > _TINY else float(stats.f.logsf(statistic, freedom, left))
 
 
 def _cluster_order(clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
