@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FOLDS = 3
 MOST_ROUNDS = 300
+LIVE_ON = 0.5  # share of the earlier rows that must be of clusters not judged, or else clusters are dealt
 PATIENCE = 20  # rounds without a better score
 TAIL_SPREADS = 10.0  # a continuous target is learnt within so many interquartile ranges of its median
 _LEARNING_RATE, _LEAVES = 0.06, 15
@@ -34,12 +35,12 @@ def folds(study: Study, *, count: int, seed: int) -> list[Fold]:
     """Return folds that never share a cluster; with times, each is judged on rows later than those it learns from.
 
     Without times, clusters are dealt at random. With times the rows are cut into count + 1 stretches, and fold k
-    learns from all before stretch k and judges on it.
+    learns from all before stretch k and judges on it. Where most clusters live on from stretch to stretch, as devices
+    do, fold k judges on those dealt to it and learns from the others. Raises ValueError where the clusters are too few.
     """
+    clusters, codes = np.unique(study.clusters, return_inverse=True)
+    place = (np.random.default_rng(seed).permutation(len(clusters)) % count)[codes]
     if study.times is None:
-        clusters, codes = np.unique(study.clusters, return_inverse=True)
-        dealt = np.random.default_rng(seed).permutation(len(clusters)) % count
-        place = dealt[codes]
         return [(np.flatnonzero(place != k), np.flatnonzero(place == k)) for k in range(count)]
     order = np.argsort(study.times, kind="stable")
     stretches = np.array_split(order, count + 1)
@@ -47,8 +48,15 @@ def folds(study: Study, *, count: int, seed: int) -> list[Fold]:
     for k in range(1, count + 1):
         judged = np.sort(stretches[k])
         before = np.sort(np.concatenate(stretches[:k]))
-        before = before[~np.isin(study.clusters[before], study.clusters[judged])]
-        cut.append((before, judged))
+        apart = before[~np.isin(study.clusters[before], study.clusters[judged])]
+        if len(apart) < LIVE_ON * len(before):
+            judged, apart = judged[place[judged] == k - 1], before[place[before] != k - 1]
+        if not len(apart) or not len(judged):
+            raise ValueError(
+                f"a selection is judged on groups that it did not learn from, but the {len(clusters)} groups of"
+                " this table are too few; give it more, or no group"
+            )
+        cut.append((apart, judged))
     return cut
 
 

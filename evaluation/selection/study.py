@@ -222,6 +222,7 @@ def _times(values: pd.Series, table: str) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(values.dtype):
         return values.to_numpy(dtype="float64")
     try:
-        return pd.to_datetime(values, utc=True).to_numpy().astype("datetime64[us]").astype("float64")
+        moments = pd.to_datetime(values, utc=True).dt.tz_convert(None)
+        return moments.to_numpy().astype("datetime64[us]").astype("float64")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{table}.{values.name} must be times, however: {error}") from error
