@@ -101,7 +101,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     Raises ValueError where no indicator can be used at all.
     """
     inspected = quality.inspect(study)
-    sample = study.rows(_capped(study, settings))
+    sample = replace(study.rows(_capped(study, settings)), notes=study.notes)
     work = _Work(sample, list(study.dropped), list(range(len(study.names))))
     work.drop([*inspected.drops, *_told_by_experts(experts)], experts)
     if not work.columns:

@@ -143,8 +143,7 @@ def _held(early: tuple[np.ndarray, int], late: tuple[np.ndarray, int]) -> tuple[
         for rho, rows in ((one, rows_before), (two, rows_after))
     )
     apart = abs(np.arctanh(np.clip(one, -0.999999, 0.999999)) - np.arctanh(np.clip(two, -0.999999, 0.999999)))
-    same = (
-        apart / np.sqrt(1 / max(rows_before - 3, 1) + 1 / max(rows_after - 3, 1)) < limit or two / one > 0.5
-    )
+    spread = np.sqrt(1 / max(rows_before - 3, 1) + 1 / max(rows_after - 3, 1))
+    same = apart / spread < limit or abs(two) > 0.5 * abs(one)
     sentence = f"its rank correlation with the target went from {one:+.2f} to {two:+.2f}"
     return bool(sure and one * two > 0 and same), sentence

@@ -1,4 +1,4 @@
-"""What people have said of a KQI's indicators before any data: the weights of its service file, beside their own file."""
+"""What people have said of a KQI's indicators: the weights of its service file, and statements of their own."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date

@@ -28,7 +28,7 @@ GROUP, TIME = "scope_id", "window_end"
 
 @dataclass(frozen=True)
 class ServiceTable:
-    """frame: scope_id, window_end, a column named as the KQI, then `<indicator>@<scope>`, float64, NaN where unknown."""
+    """frame: scope_id, window_end, a column named as the KQI, then `<indicator>@<scope>`, NaN where unknown."""
 
     frame: pd.DataFrame
     meanings: Mapping[str, Meaning]
@@ -69,7 +69,7 @@ def service_table(
         frame = _with_terminal(frame, workspace, domain)
     frame, empty = _with_evidence(frame, model, wanted)
     return ServiceTable(
-        frame, _meanings(domain, frame.columns[3:]), model, wanted, own, (*notes, *told, *empty)
+        frame, _meanings(domain, list(frame.columns[3:])), model, wanted, own, (*notes, *told, *empty)
     )
 
 
@@ -174,7 +174,8 @@ class _Lake:
         self._first, self._last = pd.Timestamp(first), pd.Timestamp(last)
 
     def _length(self, scope: str) -> timedelta:
-        return timedelta(seconds=self._domain.standard.windows[scope].length_s)
+        lengths = {str(name): one.length_s for name, one in self._domain.standard.windows.items()}
+        return timedelta(seconds=lengths[scope])
 
     def _files(self, scope: str) -> list[str]:
         """Return the files of a scope that hold windows of the time that is asked about."""
@@ -262,7 +263,7 @@ def _with_evidence(frame: pd.DataFrame, service: ServiceModel, kqi: Kqi) -> tupl
     if not known.all():
         notes.append(f"{(~known).sum():,} of {len(frame):,} rows have no indicator known by then: left out")
     drivers = {driver for process in service.processes_of(kqi) for driver in process.drivers}
-    void = [name for name in filled if not filled[name].any() and indicator_of(name) not in drivers]
+    void = [one for one in map(str, filled) if not filled[one].any() and indicator_of(one) not in drivers]
     if void:
         notes.append(f"{len(void)} columns that no step of the KQI names hold no value in any row: left out")
     return frame[known].drop(columns=void).reset_index(drop=True), notes
@@ -278,6 +279,6 @@ def indicator_of(column: str) -> str:
 
 
 def _meanings(domain: Domain, columns: Sequence[str]) -> dict[str, Meaning]:
-    known = {one.id: (one.name, one.unit, one.domain) for one in domain.indicators}
+    known = {one.id: (one.name, one.unit, str(one.domain)) for one in domain.indicators}
     known |= {one.id: (one.name, one.unit, "terminal") for one in domain.terminal}
     return {name: Meaning(*known[indicator_of(name)], name.rpartition("@")[2]) for name in columns}

@@ -1,4 +1,4 @@
-"""Proposed expert weights of a KQI: what a selection found, written into the text of a service file and nothing else."""
+"""Proposed expert weights of a KQI: what a selection found, written into the text of a service file."""
 
 import difflib
 from collections.abc import Mapping

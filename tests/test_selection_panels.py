@@ -1,0 +1,41 @@
+"""Tables in which the same devices come back at every moment, as those of KQIs do."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.selection import boosting, quality
+from evaluation.selection.study import Roles, Study, read_study
+
+
+def panel(groups: int, moments: int, *, dull: int = 0) -> Study:
+    """Each group at each moment; x is 0 in the first `dull` moments."""
+    rng = np.random.default_rng(0)
+    start, day = pd.Timestamp("2026-03-02", tz="UTC"), pd.Timedelta(days=1)
+    rows = [(f"g{g}", start + m * day) for m in range(moments) for g in range(groups)]
+    frame = pd.DataFrame(rows, columns=["group", "time"])
+    frame["x"] = rng.normal(size=len(frame)) * (np.arange(len(frame)) >= dull * groups)
+    frame["y"] = frame["x"] + rng.normal(size=len(frame))
+    return read_study(frame, Roles("y", "group", "time"), table="panel")
+
+
+@pytest.mark.parametrize("groups", [3, 8, 60])
+def test_folds_of_groups_that_live_on_judge_later_rows_of_other_groups(groups: int) -> None:
+    study = panel(groups, 24)
+    assert study.times is not None
+    for learn, judge in boosting.folds(study, count=3, seed=0):
+        assert len(learn) > 0
+        assert len(judge) > 0
+        assert study.times[learn].max() <= study.times[judge].min()
+        assert not set(study.clusters[learn]) & set(study.clusters[judge])
+
+
+def test_one_group_cannot_be_judged_apart() -> None:
+    with pytest.raises(ValueError, match="the 1 groups of this table are too few"):
+        boosting.folds(panel(1, 60), count=3, seed=0)
+
+
+def test_a_column_that_did_not_move_at_first_is_told_as_unstable() -> None:
+    found = quality.inspect(panel(40, 24, dull=8))
+    assert [drop.indicator for drop in found.drops] == ["x"]
+    assert "went from +0.00 to" in found.drops[0].detail
