@@ -4,18 +4,22 @@
 
 DIR is made: the province (simulated), its lake, and a selection for each KQI of smoke_sensor and bike_sharing.
 
-Physics says of a KQI: a fault of the catalogue acts on it where its mechanism moves a cause that the law of a step of the
-KQI's processes asks for (evaluation/simulation/province/blame.py); such a fault moves the indicators of its signature,
-which `python -m evaluation.simulation.province.check` has held against the simulation one by one. So the indicators of
-a KQI are those of the signatures of faults that act on it and did happen. Nothing of it looks at the selection.
+Physics says of a KQI: a fault of the catalogue acts on it where its mechanism moves a cause that the law of a step of
+the KQI's processes asks for (evaluation/simulation/province/blame.py); such a fault moves the indicators of its
+signature, which `python -m evaluation.simulation.province.check` has held against the simulation one by one. So the
+indicators of a KQI are those of the signatures of faults that act on it and did happen. Nothing of it looks at the
+selection.
 
-An indicator counts as found where a group that was selected has it at any scope; a fault, where one of its indicators was.
+An indicator counts as found where a group that was selected has it at any scope. A fault counts as found where one of
+its own indicators was: those that at most a quarter of the faults of the KQI share, or that fewest share; what all faults
+move tells none of them. With --told nothing is simulated or selected: what lies in DIR is judged.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +65,9 @@ class Answer:
     faults: Mapping[str, bool]
 
 
+SHARED = 0.25  # of the faults of a KQI: what more of them move is no fault's own
+
+
 def write_faults(path: Path, services: Sequence[ServiceModel], days: int) -> None:
     """Write a file in which the shipped faults are drawn and each typical fault of a KQI is scheduled besides."""
     known = {fault.id: fault for fault in read_faults(find_config("fault_catalogue.yaml")).faults}
@@ -96,7 +103,7 @@ def acts_on(fault: Fault, service: ServiceModel, kqi: Kqi) -> bool:
 
 
 def physics(
-    service: ServiceModel, kqi: Kqi, faults: Sequence[Fault], happened: frozenset[str]
+    service: ServiceModel, kqi: Kqi, faults: Sequence[Fault], happened: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
     """Return by fault that acts on a KQI and happened the indicators that it moves."""
     return {
@@ -128,12 +135,23 @@ def judge(summary: Json, service: str, kqi: str, told: Mapping[str, Sequence[str
             for row, members in zip(summary["groups"], groups, strict=True)
             if not members & wanted
         ),
-        {fault: bool(chosen & set(moved)) for fault, moved in told.items()},
+        {fault: bool(chosen & own) for fault, own in owned(told).items()},
     )
 
 
-def as_markdown(answers: Sequence[Answer]) -> str:
-    """Return the answers as the tables of docs/selection.md."""
+def owned(told: Mapping[str, Sequence[str]]) -> dict[str, frozenset[str]]:
+    """Return by fault the indicators that tell it from most others: few faults move them too."""
+    shared = Counter(indicator for moved in told.values() for indicator in moved)
+    most = {
+        fault: max(SHARED * len(told), min(shared[one] for one in moved)) for fault, moved in told.items()
+    }
+    return {
+        fault: frozenset(one for one in moved if shared[one] <= most[fault]) for fault, moved in told.items()
+    }
+
+
+def as_markdown(answers: Sequence[Answer], happened: Mapping[str, int]) -> str:
+    """Return the answers as the tables of docs/selection.md; beside a missed fault how often it happened."""
     lines = [
         "| KQI | score, selected of all | faults found | indicators found | extra |",
         "|---|---|---|---|---|",
@@ -146,7 +164,7 @@ def as_markdown(answers: Sequence[Answer]) -> str:
         )
     lines += ["", "| KQI | | |", "|---|---|---|"]
     for one in answers:
-        missed = [fault for fault, found in one.faults.items() if not found]
+        missed = [f"{fault} ({happened[fault]})" for fault, found in one.faults.items() if not found]
         rows = {
             "selected": one.selected, "found": one.found, "missed": one.missed, "extra": one.extra,
             "faults missed": missed,
@@ -162,6 +180,7 @@ def main() -> None:
     for name, value in (("devices", 2000), ("days", 4), ("seed", 1), ("rows", 5000)):
         asked.add_argument(f"--{name}", type=int, default=value)
     asked.add_argument("--kqi", nargs="*", default=[])
+    asked.add_argument("--told", action="store_true", help="judge the selections that lie there")
     given = asked.parse_args()
     services = [service for service in read_services() if service.id in SERVICES]
     folder, workspace = given.directory / "province", given.directory / "workspace"
@@ -171,22 +190,24 @@ def main() -> None:
         write_faults(faults, services, given.days)
         files = province.Files(find_config("province.yaml"), faults, find_config("noise.yaml"))
         province.simulate(folder, files=files, devices=given.devices, days=given.days, seed=given.seed)
-    load(folder, workspace, targets=True)
-    indicator_windows.build(workspace)
-    happened = frozenset(pq.read_table(folder / "truth.parquet")["cause"].to_pylist())
+    if not given.told:
+        load(folder, workspace, targets=True)
+        indicator_windows.build(workspace)
+    happened = Counter(pq.read_table(folder / "truth.parquet")["cause"].to_pylist())
     catalogue = read_faults(packaged_configs() / "fault_catalogue.yaml").faults
     answers = []
     for service in services:
         for kqi in (one for one in service.kqis if not given.kqi or one.id in given.kqi):
             out, began = given.directory / kqi.id, time.process_time()
             asked_kqi = KqiRequest(workspace, service.id, kqi.id)
-            of_service(asked_kqi, Request(kqi.id, rows=given.rows), experts=None, out=out)
+            if not given.told:
+                of_service(asked_kqi, Request(kqi.id, rows=given.rows), experts=None, out=out)
             told = physics(service, kqi, catalogue, happened)
             answers.append(judge(read(out), service.id, kqi.id, told))
             print(f"{kqi.id}: {time.process_time() - began:.0f} s of processor time", flush=True)
             (out / "physics.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(
-        f"simulated: {given.devices:,} devices, {given.days} days, seed {given.seed}\n\n{as_markdown(answers)}"
+        f"simulated: {given.devices:,} devices, {given.days} days, seed {given.seed}\n\n{as_markdown(answers, happened)}"
     )
 
 

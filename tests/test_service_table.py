@@ -45,7 +45,7 @@ def hangs(workspace: Path, *stays: tuple[str, str, datetime]) -> None:
 
 def wide(
     workspace: Path, scope: str, rows: list[tuple[str, datetime, float]], *, indicator: str = LEVEL,
-    created: datetime = LATER,
+    created: datetime = LATER, samples: float = 30.0,
 ) -> None:  # fmt: skip
     """Write one indicator of a scope as a build leaves it, all other ones empty."""
     columns = indicator_tables.wide_columns(indicators_of(scope, all_indicators(workspace)))
@@ -54,7 +54,7 @@ def wide(
     )
     for column in columns[3:]:
         frame[column.name] = 0.0 if column.name.endswith("__samples") else np.nan
-    frame[indicator], frame[f"{indicator}__samples"] = [row[2] for row in rows], 30.0
+    frame[indicator], frame[f"{indicator}__samples"] = [row[2] for row in rows], samples
     folder = indicator_tables.folder(workspace, scope)
     number = len(list(folder.rglob("*.parquet")))
     for day, part in frame.groupby(frame["window_end"].dt.date):
@@ -100,6 +100,32 @@ def test_a_window_that_ends_later_never_enters_and_one_too_old_neither(workspace
     np.testing.assert_equal(frame[f"{LEVEL}@cell"].to_dict(), {"b1": -120.0, "b2": np.nan, "b3": np.nan})
 
 
+def test_places_of_short_windows_are_told_over_the_window_of_the_kqi_wherever_the_bike_was(
+    workspace: Path,
+) -> None:
+    targets(workspace, ("b1", NOON, 3.0), ("b1", NOON + HOUR, 4.0))
+    hangs(workspace, ("b1", "c1", NOON - DAY), ("b1", "c2", NOON + 2 * QUARTER))
+    ends = [NOON + n * QUARTER for n in range(-1, 6)]  # the first and the last are not of the hour
+    loss = "ul_bler"
+    wide(workspace, "cell", [("c1", end, float(n)) for n, end in enumerate(ends)], indicator=loss, samples=10)
+    wide(
+        workspace, "cell", [("c2", end, 100.0 + n) for n, end in enumerate(ends)], indicator=loss, samples=30
+    )
+    told = made(workspace).frame.set_index("window_end")[f"{loss}@cell"]
+    here, there = (2 + 3) * 10, (104 + 105) * 30  # two quarters at c1, the last two at c2
+    assert told[NOON + HOUR] == pytest.approx((here + there) / 80)
+    assert told[NOON] == pytest.approx(0.5)
+
+
+def test_powers_of_a_place_are_averaged_as_powers(workspace: Path) -> None:
+    targets(workspace, ("b1", NOON, 3.0), ("b1", NOON + HOUR, 4.0))
+    hangs(workspace, ("b1", "c1", NOON - DAY))
+    wide(workspace, "cell", [("c1", NOON + QUARTER, -120.0), ("c1", NOON + HOUR, -110.0)])
+    told = made(workspace).frame.set_index("window_end")[f"{LEVEL}@cell"]
+    assert told[NOON + HOUR] == pytest.approx(10 * np.log10((1e-12 + 1e-11) / 2))
+    assert list(told.index) == [NOON + HOUR]  # of the row before nothing is known
+
+
 def test_a_lake_that_was_built_all_along_tells_only_what_it_knew_then(workspace: Path) -> None:
     targets(workspace, ("b1", NOON, 3.0), ("b1", NOON + HOUR, 4.0))
     hangs(workspace, ("b1", "c1", NOON - DAY))
@@ -108,7 +134,7 @@ def test_a_lake_that_was_built_all_along_tells_only_what_it_knew_then(workspace:
     wide(workspace, "cell", [("c1", NOON, -90.0)], created=NOON + 2 * HOUR)  # a correction, too late
     wide(workspace, "cell", rows[1:], created=NOON + 3 * HOUR)  # and a whole window
     table = made(workspace)
-    assert table.frame[f"{LEVEL}@cell"].tolist() == [-120.0]
+    assert table.frame[f"{LEVEL}@cell"].tolist() == [pytest.approx(-120.0)]
     assert table.frame["window_end"].tolist() == [pd.Timestamp(NOON)]
     assert "1 of 2 rows have no indicator known by then" in " ".join(table.notes)
 

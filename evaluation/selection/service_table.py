@@ -1,13 +1,14 @@
 """The table that a KQI of a service is explained by: a row per place and window, a column per indicator and scope.
 
-Everything in a row was so at the last instant of its window: the places that a device hung on, the newest window of
-each of them, what the device had told of itself. What came later never enters.
+Everything in a row was so by the last instant of its window: the places that a device hung on, their newest windows,
+what the device had told of itself. What came later never enters. A place whose windows are shorter than those of the
+KQI is told over all of the KQI's window, wherever the device was then: a KQI of a day is not explained by its last
+quarter of an hour.
 """
 
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -16,10 +17,11 @@ import pandas as pd
 from evaluation.domain import Domain, read_domain
 from evaluation.process import Kqi, ServiceModel
 from evaluation.selection.record import Meaning
-from features import indicator_tables, lake, membership, terminal
+from evaluation.selection.service_lake import LakeIndicators
+from features import lake, membership, terminal
 from features.configuration import nearest
 from features.duck import connect, files_stay, listed
-from features.indicator_sums import ROLLED_UP, above, indicators_of
+from features.indicator_sums import ROLLED_UP, above
 from features.province import TARGETS_KIND
 
 MOST_ROWS = 200_000  # of a table: more than a selection screens, and it fits in memory beside 300 columns
@@ -43,8 +45,8 @@ def service_table(
 ) -> ServiceTable:
     """Return the table of a KQI from the lake; seed: of the draw of places where there are more than MOST_ROWS rows.
 
-    Without `scope` a row is a device, or else the scope with the most targets. Values of a window older than the scope
-    looks back are left empty. Raises LookupError for a service, KQI or scope that is not known, with the nearest that
+    Without `scope` a row is a device, or else the scope with the most targets. What is older than a scope looks back is
+    left empty. Raises LookupError for a service, KQI or scope that is not known, with the nearest that
     is, and where the lake has no targets or no indicators.
     """
     domain = read_domain(workspace)
@@ -56,13 +58,13 @@ def service_table(
         own = _scope(connection, model, wanted, scope)
         notes = _ask(connection, model, wanted, own, seed)
         scopes = _scopes(model, own)
-        _hang(connection, workspace, own, scopes)
-        joined = _Lake(connection, workspace, domain, own)
-        known_then, told = joined.knows_when(scopes)
+        _hang(connection, workspace, own, scopes, _length_s(connection, model))
+        joined = LakeIndicators(connection, workspace, domain, own)
+        told = joined.settle(scopes)
         frame = connection.execute(
             f'SELECT no, scope_id, epoch_us(window_end) AS window_end, value AS "{kqi}" FROM asked ORDER BY no'
         ).df()
-        parts = [joined.values(one, known_then=known_then) for one in scopes]
+        parts = [joined.values(one) for one in scopes]
     frame[TIME] = pd.to_datetime(frame[TIME], unit="us", utc=True)
     frame = pd.concat([frame.set_index("no"), *parts], axis=1)
     if own == "device":
@@ -148,103 +150,42 @@ def _ask(
     return [f"{taken:,} of {whole:,} rows were taken, of places drawn at random"] if taken < whole else []
 
 
-def _hang(connection: duckdb.DuckDBPyConnection, workspace: Path, own: str, scopes: Sequence[str]) -> None:
-    """Make `hung` (no, a column per scope): the one place that all devices of a row hung on as its window ended."""
+def _length_s(connection: duckdb.DuckDBPyConnection, service: ServiceModel) -> int:
+    """Return how long the windows of the targets are: from one to the next, or where there is one, as configured."""
+    (gap,) = connection.execute(
+        "SELECT min(gap) FROM (SELECT epoch(window_end) - lag(epoch(window_end)) OVER (ORDER BY window_end) AS gap"
+        " FROM (SELECT DISTINCT window_end FROM every))"
+    ).fetchall()[0]
+    return int(gap or service.kqi_window.length_s)
+
+
+def _hang(
+    connection: duckdb.DuckDBPyConnection, workspace: Path, own: str, scopes: Sequence[str], length_s: int
+) -> None:
+    """Make `hung` (no, a column per scope): the one place that all devices of a row hung on as its window ended.
+
+    And `stayed` (no, since, until, a column per scope): where it was in the window, each stay of a device by itself.
+    """
     places = "".join(
         f", CASE WHEN count(DISTINCT stays.{one}) = 1 THEN min(stays.{one}) END AS {one}"
         for one in scopes[1:]
     )
-    whose = "device_id" if own == "device" else own
-    stays = membership.stays_sql(membership.files(workspace))
-    connection.execute(
-        f"CREATE TEMP TABLE hung AS SELECT no, asked.scope_id AS {own}{places} FROM asked LEFT JOIN ({stays}) AS stays"
-        f" ON stays.{whose} = asked.scope_id AND valid_from < window_end AND valid_to >= window_end"
-        " GROUP BY no, asked.scope_id"
+    whose, above_it = "device_id" if own == "device" else own, ", ".join(scopes[1:]) or "1"
+    stays = (
+        f"({membership.stays_sql(membership.files(workspace))}) AS stays ON stays.{whose} = asked.scope_id"
     )
-
-
-class _Lake:
-    """The indicators of the lake, asked in bulk for `hung`."""
-
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, workspace: Path, domain: Domain, own: str
-    ) -> None:
-        self._connection, self._workspace, self._domain, self._own = connection, workspace, domain, own
-        first, last = connection.execute("SELECT min(window_end), max(window_end) FROM asked").fetchall()[0]
-        self._first, self._last = pd.Timestamp(first), pd.Timestamp(last)
-
-    def _length(self, scope: str) -> timedelta:
-        lengths = {str(name): one.length_s for name, one in self._domain.standard.windows.items()}
-        return timedelta(seconds=lengths[scope])
-
-    def _files(self, scope: str) -> list[str]:
-        """Return the files of a scope that hold windows of the time that is asked about."""
-        since, until = f"date={self._first - self._length(scope):%F}", f"date={self._last:%F}"
-        found = indicator_tables.folder(self._workspace, scope).rglob("*.parquet")
-        return sorted(str(file) for file in found if since <= file.parent.name <= until)
-
-    def knows_when(self, scopes: Sequence[str]) -> tuple[bool, tuple[str, ...]]:
-        """Tell whether the lake was built while the targets came, so that `created` says what was known when."""
-        files = [file for scope in scopes for file in self._files(scope)]
-        if not files:
-            raise LookupError(
-                f"the lake holds no indicator of {self._own} or what it hangs on between {self._first:%F} and"
-                f" {self._last:%F}; iotlens indicators build makes them of its counters"
-            )
-        (created,) = self._connection.execute(
-            "SELECT min(created) FROM read_parquet($files, union_by_name = true, hive_partitioning = false)",
-            {"files": files},
-        ).fetchall()[0]
-        if pd.Timestamp(created) <= self._last:
-            return True, ()
-        return False, (
-            f"the indicators were computed after all of it, from {created:%F} on: windows that end by the moment of"
-            " the target count, whenever their counters came",
-        )
-
-    def values(self, scope: str, *, known_then: bool) -> pd.DataFrame:
-        """Return a column per indicator of a scope, by `no`: of the newest window that had ended, if not too old."""
-        files = self._files(scope)
-        if not files:
-            return pd.DataFrame()
-        run = self._connection.execute
-        there = run("DESCRIBE SELECT * FROM read_parquet($files, union_by_name = true)", {"files": files})
-        stored = {row[0] for row in there.fetchall()}
-        ids = [one.id for one in indicators_of(scope, self._domain.indicators) if one.id in stored]
-        run(
-            f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT DISTINCT {scope} AS id, window_end FROM hung"
-            f" JOIN asked USING (no) WHERE {scope} IS NOT NULL"
-        )
-        age = self._length(scope) // timedelta(microseconds=1)
-        since = "greatest(window_end, created)" if known_then else "window_end"
-        run(_FOUND.format(since=since, age=age, strict="<=" if scope == "device" else "<"), {"files": files})
-        cells = ", ".join(f'"{one}" AS "{one}@{scope}"' for one in ids)
-        values = run(
-            f"SELECT no, {cells} FROM (SELECT found.id, found.window_end, {', '.join(ids)} FROM found"
-            " JOIN read_parquet($files, union_by_name = true, hive_partitioning = false) AS lake"
-            " ON lake.file_index = found.file AND lake.file_row_number = found.row) AS told"
-            f" JOIN hung ON hung.{scope} = told.id JOIN asked USING (no) WHERE asked.window_end = told.window_end",
-            {"files": files},
-        )
-        return values.df().set_index("no").astype("float64")
-
-
-# Rows and questions stand in one line, by place and moment, a row before the questions of its moment; the newest row so
-# far answers. No ASOF JOIN: it cannot ask for the end of a window and for when the row became known at once.
-_FOUND = """
-CREATE OR REPLACE TEMP TABLE found AS
-WITH line AS (
-    SELECT scope_id AS id, {since} AS moment, 0 AS question,
-           {{'ended': window_end, 'made': created, 'file': file_index, 'row': file_row_number}} AS place
-    FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
-    WHERE scope_id IN (SELECT id FROM wanted)
-    UNION ALL SELECT id, window_end, 1, NULL FROM wanted
-), answered AS (
-    SELECT id, moment, question, max(place) OVER (PARTITION BY id ORDER BY moment, question) AS place FROM line
-)
-SELECT id, moment AS window_end, place.file AS file, place.row AS row FROM answered
-WHERE question = 1 AND epoch_us(moment) - epoch_us(place.ended) {strict} {age}
-"""
+    connection.execute(
+        f"CREATE TEMP TABLE hung AS SELECT no, asked.scope_id AS {own}{places} FROM asked LEFT JOIN {stays}"
+        " AND valid_from < window_end AND valid_to >= window_end GROUP BY no, asked.scope_id"
+    )
+    begun = f"window_end - INTERVAL {length_s} SECOND"
+    whole = f"SELECT no, {begun} AS since, window_end AS until, hung.* EXCLUDE (no) FROM asked JOIN hung USING (no)"
+    each = (
+        f"SELECT no, greatest(valid_from, {begun}) AS since, least(valid_to, window_end) AS until,"
+        f" asked.scope_id AS device, {above_it} FROM asked JOIN {stays}"
+        f" AND valid_from < window_end AND valid_to > {begun}"
+    )
+    connection.execute(f"CREATE TEMP TABLE stayed AS {each if own == 'device' else whole}")
 
 
 def _with_terminal(frame: pd.DataFrame, workspace: Path, domain: Domain) -> pd.DataFrame:
