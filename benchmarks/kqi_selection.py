@@ -11,8 +11,8 @@ indicators of a KQI are those of the signatures of faults that act on it and did
 selection.
 
 An indicator counts as found where a group that was selected has it at any scope. A fault counts as found where one of
-its own indicators was: those that at most a quarter of the faults of the KQI share, or that fewest share; what all faults
-move tells none of them. With --told nothing is simulated or selected: what lies in DIR is judged.
+its own indicators was: those that at most a quarter of the faults of the KQI share, or that fewest share; what all
+faults move tells none of them. With --told nothing is simulated or selected: what lies in DIR is judged.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from features.province import load
 
 SERVICES = ("smoke_sensor", "bike_sharing")
 ALARMS_PER_DEVICE_MONTH = 9.0  # shipped: 0.03, of which four days of this province see five alarms
-DEVICES_EACH, PLACES_EACH = 12, 4  # of the scheduled faults: devices, and times at a place of any other scope
+DEVICES_EACH, PLACES_EACH = 3, 1  # a day, of the scheduled faults: devices, and times at a place of any other scope
 LONG_H, SHORT_H = 48.0, 9.0  # how long a scheduled fault lasts: of a device, or in bursts of a day; any other
 NOT_STEPS = {
     "sensor_broken",
@@ -82,7 +82,7 @@ def _scheduled(fault: Fault, place: int, days: int) -> Iterator[dict[str, object
     device = fault.granularity == "device"
     hours = LONG_H if device or fault.onset.shape == "burst" else SHORT_H
     several = {"device": 400, "cell": 8, "platform_node": 2, "app": 3, "fleet": 4}.get(fault.granularity, 1)
-    for n in range(DEVICES_EACH if device else PLACES_EACH):
+    for n in range(days * (DEVICES_EACH if device else PLACES_EACH)):
         onset = (37.0 * place + 29.0 * n) % (24.0 * days - hours)
         where = (place * 131 + n * 53) % several
         yield {"fault": fault.id, "location": where, "severity": 0.9, "onset_h": onset, "duration_h": hours}
@@ -183,32 +183,36 @@ def main() -> None:
     asked.add_argument("--told", action="store_true", help="judge the selections that lie there")
     given = asked.parse_args()
     services = [service for service in read_services() if service.id in SERVICES]
-    folder, workspace = given.directory / "province", given.directory / "workspace"
-    faults = given.directory / "faults.yaml"
-    if not folder.exists():
-        given.directory.mkdir(parents=True, exist_ok=True)
-        write_faults(faults, services, given.days)
-        files = province.Files(find_config("province.yaml"), faults, find_config("noise.yaml"))
-        province.simulate(folder, files=files, devices=given.devices, days=given.days, seed=given.seed)
     if not given.told:
-        load(folder, workspace, targets=True)
-        indicator_windows.build(workspace)
-    happened = Counter(pq.read_table(folder / "truth.parquet")["cause"].to_pylist())
+        _prepare(given, services)
+    causes = pq.read_table(given.directory / "province" / "truth.parquet")["cause"].to_pylist()
     catalogue = read_faults(packaged_configs() / "fault_catalogue.yaml").faults
     answers = []
     for service in services:
         for kqi in (one for one in service.kqis if not given.kqi or one.id in given.kqi):
             out, began = given.directory / kqi.id, time.process_time()
-            asked_kqi = KqiRequest(workspace, service.id, kqi.id)
             if not given.told:
+                asked_kqi = KqiRequest(given.directory / "workspace", service.id, kqi.id)
                 of_service(asked_kqi, Request(kqi.id, rows=given.rows), experts=None, out=out)
-            told = physics(service, kqi, catalogue, happened)
+                print(f"{kqi.id}: {time.process_time() - began:.0f} s of processor time", flush=True)
+            told = physics(service, kqi, catalogue, frozenset(causes))
             answers.append(judge(read(out), service.id, kqi.id, told))
-            print(f"{kqi.id}: {time.process_time() - began:.0f} s of processor time", flush=True)
             (out / "physics.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(
-        f"simulated: {given.devices:,} devices, {given.days} days, seed {given.seed}\n\n{as_markdown(answers, happened)}"
-    )
+    print(f"simulated: {given.devices:,} devices, {given.days} days, seed {given.seed}\n")
+    print(as_markdown(answers, Counter(causes)))
+
+
+def _prepare(given: argparse.Namespace, services: Sequence[ServiceModel]) -> None:
+    """Simulate the province where it is not yet, load it with its targets, and build its indicators."""
+    folder, workspace = given.directory / "province", given.directory / "workspace"
+    if not folder.exists():
+        given.directory.mkdir(parents=True, exist_ok=True)
+        faults = given.directory / "faults.yaml"
+        write_faults(faults, services, given.days)
+        files = province.Files(find_config("province.yaml"), faults, find_config("noise.yaml"))
+        province.simulate(folder, files=files, devices=given.devices, days=given.days, seed=given.seed)
+    load(folder, workspace, targets=True)
+    indicator_windows.build(workspace)
 
 
 if __name__ == "__main__":

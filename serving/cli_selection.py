@@ -1,6 +1,7 @@
 """`iotlens indicators select` and `compare`: which indicators decide a target, and how that changed."""
 
 import getpass
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -64,8 +65,15 @@ def select_indicators(
         return
     from evaluation.selection.service_door import KqiRequest, of_service
 
-    asked = KqiRequest(workspace, str(service), str(kqi), scope, apply, author or getpass.getuser())
+    asked = KqiRequest(workspace, str(service), str(kqi), scope, apply, author or _user())
     typer.echo(of_service(asked, request, experts=expert, out=out))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container whose user has no name
+        return f"user {os.getuid()}"
 
 
 def compare_selections(
