@@ -57,7 +57,7 @@ def enough(scores: np.ndarray) -> int:
     best = int(mean.argmax())
     error = float(scores[:, best].std(ddof=1)) / np.sqrt(len(scores))
     smallest = int(np.flatnonzero(mean >= mean[best] - error)[0])
-    return max(smallest, min(1, scores.shape[1] - 1))
+    return int(max(smallest, min(1, scores.shape[1] - 1)))
 
 
 def eliminate(study: Study, columns: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> list[int]:
