@@ -16,7 +16,7 @@ MOST_ROUNDS = 300
 LIVE_ON = 0.5  # share of the earlier rows that must be of clusters not judged, or else clusters are dealt
 PATIENCE = 20  # rounds without a better score
 TAIL_SPREADS = 10.0  # a continuous target is learnt within so many interquartile ranges of its median
-_LEARNING_RATE, _LEAVES = 0.06, 15
+_LEARNING_RATE, _LEAVES = 0.1, 15
 
 Fold = tuple[np.ndarray, np.ndarray]  # places to learn from, places to judge on
 
