@@ -41,7 +41,7 @@ from features.province import load
 SERVICES = ("smoke_sensor", "bike_sharing")
 ALARMS_PER_DEVICE_MONTH = 9.0  # shipped: 0.03, of which four days of this province see five alarms
 DEVICES_EACH, PLACES_EACH = 3, 1  # a day, of the scheduled faults: devices, and times at a place of any other scope
-LONG_H, SHORT_H = 48.0, 9.0  # how long a scheduled fault lasts: of a device, or in bursts of a day; any other
+DEVICE_H, BURST_H, SHORT_H = 48.0, 72.0, 9.0  # how long a scheduled fault lasts: bursts may be of weekdays only
 NOT_STEPS = {
     "sensor_broken",
     "tampered",
@@ -80,7 +80,7 @@ def write_faults(path: Path, services: Sequence[ServiceModel], days: int) -> Non
 def _scheduled(fault: Fault, place: int, days: int) -> Iterator[dict[str, object]]:
     """Yield entries spread over places and time, the more so the later the fault in the list."""
     device = fault.granularity == "device"
-    hours = LONG_H if device or fault.onset.shape == "burst" else SHORT_H
+    hours = DEVICE_H if device else BURST_H if fault.onset.shape == "burst" else SHORT_H
     several = {"device": 400, "cell": 8, "platform_node": 2, "app": 3, "fleet": 4}.get(fault.granularity, 1)
     for n in range(days * (DEVICES_EACH if device else PLACES_EACH)):
         onset = (37.0 * place + 29.0 * n) % (24.0 * days - hours)

@@ -39,3 +39,13 @@ def test_a_column_that_did_not_move_at_first_is_told_as_unstable() -> None:
     found = quality.inspect(panel(40, 24, dull=8))
     assert [drop.indicator for drop in found.drops] == ["x"]
     assert "went from +0.00 to" in found.drops[0].detail
+
+
+def test_what_a_place_tells_all_of_its_devices_on_a_few_days_is_no_drift() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"group": np.tile(np.arange(300), 4), "time": np.repeat(np.arange(4), 300)})
+    frame["of_the_tac"] = rng.normal(size=4)[frame["time"]]  # one value a day, never the same
+    frame["own"] = rng.normal(size=len(frame)) + frame["time"]  # moves on, without any effect
+    frame["y"] = rng.normal(size=len(frame))
+    found = quality.inspect(read_study(frame, Roles("y", "group", "time"), table="panel"))
+    assert [drop.indicator for drop in found.drops if drop.reason == "unstable"] == ["own"]

@@ -18,7 +18,7 @@ IN_STEP = (
 )
 MOVED = 0.25  # population stability index that the field calls a shift
 BINS = 10
-FEWEST_FOR_PSI = 200  # values in each of the compared stretches
+FEWEST_FOR_PSI = 200  # observations in each of the compared stretches
 SURE = 0.01
 
 
@@ -104,7 +104,7 @@ def _shifts(study: Study, columns: Sequence[int]) -> tuple[tuple[Drop, ...], tup
     moved: list[Drop] = []
     for column in columns:
         early, late = (_there(study.X[rows, column]) for rows in (early_rows, late_rows))
-        if min(len(early), len(late)) < FEWEST_FOR_PSI:
+        if min(_observed(early, late)) < FEWEST_FOR_PSI:
             continue
         index = stability_index(early, late)
         if index < MOVED:
@@ -114,6 +114,18 @@ def _shifts(study: Study, columns: Sequence[int]) -> tuple[tuple[Drop, ...], tup
         facts = f"population stability index {index:.2f} from the first to the last third of the time; {told}"
         (moved if held else unstable).append(Drop(study.names[column], "unstable", facts))
     return tuple(unstable), tuple(moved)
+
+
+def _observed(early: np.ndarray, late: np.ndarray) -> tuple[int, int]:
+    """Return how often each stretch tells something: once a row, but once a value if rows share it and none comes back.
+
+    What a place tells is the same for all rows of its moment; a few moments differ without any drift.
+    """
+    first, last = np.unique(early), np.unique(late)
+    shared = 2 * len(first) <= len(early) and 2 * len(last) <= len(late)
+    if shared and not len(np.intersect1d(first, last, assume_unique=True)):
+        return len(first), len(last)
+    return len(early), len(late)
 
 
 def _there(values: np.ndarray) -> np.ndarray:
