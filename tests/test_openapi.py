@@ -25,7 +25,8 @@ def operations(client: TestClient) -> list[tuple[str, str, dict[str, Any]]]:
 
 def test_the_document_has_every_route(client: TestClient) -> None:
     routes = {path for path, _, _ in operations(client)}
-    assert routes == {"/identify", "/identify_batch", "/models", "/livez", "/readyz", "/metrics"}
+    service = {"/models", "/reports", "/reports/{report_id}", "/livez", "/readyz", "/metrics"}
+    assert routes == {"/identify", "/identify_batch", "/explain", *service}
 
 
 def test_every_error_is_shown_as_a_problem_of_its_status(client: TestClient) -> None:
@@ -49,7 +50,7 @@ def test_every_question_shown_can_be_asked(client: TestClient) -> None:
             answer = client.request(method, path, json=example["value"])
             assert answer.status_code in (200, 404), example  # 404: the tiny fleet has no such device
             asked += 1
-    assert asked == 3
+    assert asked == 5
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
