@@ -22,7 +22,8 @@ BACKGROUND_ROWS = 50  # typical rows that stand in for a feature left out
 ROWS_AT_ONCE = 10  # explained between two steps of the progress shown
 SERVED = 3  # how many classes are named beside a feature
 ALL_COALITIONS = 10  # features of a network up to which each of their 2^f coalitions is asked
-ORDERS = 5  # else so many random orders of the features, each walked both ways
+ORDERS = (5, 40)  # else random orders of the features, each walked both ways: at least, and at most
+ROW_CALLS = 60_000  # rows through the network to explain one: about a second of one core at 300 features
 SUM_TOLERANCE = 1e-6  # of contributions and base against the score, relative above 1
 
 Unit = Literal["raw score", "probability"]
@@ -203,7 +204,9 @@ def _network_contributions(network: Network, X: np.ndarray, codes: np.ndarray, *
         told = shap.ExactExplainer(network.predict_proba, masker)(X, silent=True)
     else:
         explainer = shap.PermutationExplainer(network.predict_proba, masker, seed=seed)
-        told = explainer(X, max_evals=ORDERS * (2 * X.shape[1] + 1), silent=True)
+        told = explainer(
+            X, max_evals=_orders(X.shape[1], len(background)) * (2 * X.shape[1] + 1), silent=True
+        )
     each = np.arange(len(X))
     return Contributions(
         told.values[each, :, codes].astype("float64"),
@@ -212,6 +215,10 @@ def _network_contributions(network: Network, X: np.ndarray, codes: np.ndarray, *
         "probability",
         "all coalitions" if few else "sampled orders",
     )
+
+
+def _orders(features: int, background: int) -> int:
+    return int(np.clip(ROW_CALLS // ((2 * features + 1) * background), *ORDERS))
 
 
 def _network_rows(features: int, background: int) -> int:

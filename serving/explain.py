@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -56,17 +57,21 @@ class ExplainingThread:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explaining")
         self._waiting = 0
 
-    async def explain(self, task: Task) -> list[Explained | Missing]:
-        """Return as `explain` does. Raises Problem when the line is full."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place in the line, from before anything is looked up. Raises Problem when there is none."""
         if self._waiting >= MAX_EXPLAINING:
             detail = f"{MAX_EXPLAINING} requests for an explanation wait already"
             raise Problem("overloaded", detail, headers={"Retry-After": f"{LIMIT_S:.0f}"})
         self._waiting += 1
         try:
-            work = partial(explain, task)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            yield
         finally:
             self._waiting -= 1
+
+    async def explain(self, task: Task) -> list[Explained | Missing]:
+        """Return as `explain` does, of one who holds a place."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(explain, task))
 
     def close(self) -> None:
         """Let the work at hand end, and take no more."""

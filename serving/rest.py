@@ -99,11 +99,12 @@ async def explain(
     10 s of a request, has a problem of its own.
     """
     thread = _thread(request)
-    answers, X = await thread.read(question)
-    _metrics(request).count(answers)
-    ready = thread.ready()
     explaining: ExplainingThread = request.app.state.explaining
-    told = await explaining.explain(Task(ready.model, ready.units, answers, X, question.top))
+    with explaining.place():
+        answers, X = await thread.read(question)
+        _metrics(request).count(answers)
+        ready = thread.ready()
+        told = await explaining.explain(Task(ready.model, ready.units, answers, X, question.top))
     return _json(Explanations(answers=told))
 
 

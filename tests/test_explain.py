@@ -1,11 +1,14 @@
 """Why a label was answered: against Shapley values by enumeration of all coalitions, and as a client asks."""
 
+import asyncio
 import itertools
 import json
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +229,21 @@ def test_a_binary_booster_of_one_score_and_a_multiclass_one_have_shapley_values(
             assert told == pytest.approx(shapley(worth, 4), abs=1e-9)
 
 
+def test_sampled_orders_come_near_to_all_coalitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    weights = {"weight_0": rng.normal(size=(6, 16)), "bias_0": rng.normal(size=6)}
+    weights |= {"weight_1": rng.normal(size=(3, 6)), "bias_1": np.zeros(3)}
+    scale = {"categories": np.zeros(8, dtype=np.int64), "center": np.zeros(8), "scale": np.ones(8)}
+    network = Network(weights | scale | {"background": rng.normal(size=(20, 8))})
+    model = Model(None, network)  # type: ignore[arg-type]  # as below
+    X, codes = rng.normal(size=(20, 8)), np.arange(20) % 3
+    exact = importance.contributions(model, X, codes, seed=0)
+    monkeypatch.setattr(importance, "ALL_COALITIONS", 0)
+    sampled = importance.contributions(model, X, codes, seed=0)
+    assert (exact.method, sampled.method) == ("all coalitions", "sampled orders")
+    assert np.abs(sampled.values - exact.values).mean() < 0.1 * np.abs(exact.values).mean()
+
+
 def test_a_network_of_many_features_is_sampled_and_still_sums_to_its_score() -> None:
     rng = np.random.default_rng(0)
     count = importance.ALL_COALITIONS + 2
@@ -347,6 +365,33 @@ def test_a_row_for_which_no_time_is_left_says_so_and_keeps_its_answer(fleet: Any
     assert missing == answers[0]
     assert late.label == "tracker" and late.explanation is None  # type: ignore[union-attr]
     assert late.problem is not None and late.problem.status == 503  # type: ignore[union-attr]
+
+
+def test_devices_are_identified_while_others_are_explained_and_the_line_is_short(client: TestClient) -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+
+    class Slow(tuple[Any, ...]):
+        def __iter__(self) -> Iterator[Any]:
+            at_work.set()
+            go_on.wait()
+            return super().__iter__()
+
+    thread: explain.ExplainingThread = client.app.state.explaining  # type: ignore[attr-defined]
+    ready = client.app.state.thread.ready()  # type: ignore[attr-defined]
+    asked = {"device_ids": ["tracker-3"]}
+    with ExitStack() as places:
+        for _ in range(explain.MAX_EXPLAINING):
+            places.enter_context(thread.place())
+        task = explain.Task(ready.model, ready.units, Slow(), np.empty((0, len(ready.units))), 5)
+        working = threading.Thread(target=asyncio.run, args=(thread.explain(task),))
+        working.start()
+        at_work.wait()
+        assert client.post("/identify", json=asked).status_code == 200
+        refused = client.post("/explain", json=asked)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+        go_on.set()
+        working.join()
+    assert client.post("/explain", json=asked).status_code == 200
 
 
 def test_an_explanation_needs_a_key_of_its_own_scope(fleet: Any, tmp_path: Path) -> None:
