@@ -15,7 +15,7 @@ FOLDS = 3
 MOST_ROUNDS = 300
 PATIENCE = 20  # rounds without a better score
 TAIL_SPREADS = 10.0  # a continuous target is learnt within so many interquartile ranges of its median
-_LEARNING_RATE, _LEAVES = 0.06, 15
+_LEARNING_RATE, _LEAVES = 0.1, 15
 
 Fold = tuple[np.ndarray, np.ndarray]  # places to learn from, places to judge on
 

@@ -27,6 +27,7 @@ Json = dict[str, Any]  # parts of selection.json, as parsed
 LONGEST_NAME = 34  # characters of a name on an axis; the tables have it in full
 MOST_CURVES = 9
 _ROW_PT = 21.0
+_SIGNED = "RdBu"  # of correlations: red below zero, blue above
 _SCALE = "cividis"  # of values, low to high: the same for every eye
 
 
@@ -127,6 +128,7 @@ def _curve(axes: "Axes", row: Json, group: Json) -> None:
 
 def relations(told: Json, *, label: str) -> str:
     """Draw the rank correlations of the mapped columns beside the tree that joins what is alike."""
+    from matplotlib import colormaps
     from scipy.cluster import hierarchy
 
     names = told["names"]
@@ -134,9 +136,11 @@ def relations(told: Json, *, label: str) -> str:
     left, side, tree = max(text_width(short(name), 7.5) for name in names) + 10, cell * len(names), 90.0
     with drawing(side + 62) as figure:
         axes = axes_at(figure, left=left, top=10, right=WIDTH_PT - left - side, bottom=52)
-        image = axes.imshow(
-            np.array(told["rho"]), cmap="RdBu", vmin=-1, vmax=1, aspect="auto", interpolation="nearest"
-        )
+        edges = np.arange(len(names) + 1) - 0.5
+        axes.pcolormesh(
+            edges, edges, np.array(told["rho"]), cmap=_SIGNED, vmin=-1, vmax=1
+        )  # squares: pages show no images
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(edges[-1], edges[0]))
         axes.set(xticks=[], yticks=[])
         for y, name in enumerate(names):
             note(axes, short(name), at=(0, y), by=(-left, 0), type_=Type(size=7.5))
@@ -145,9 +149,17 @@ def relations(told: Json, *, label: str) -> str:
                 figure, left=left + side + 8, top=10, right=WIDTH_PT - left - side - 8 - tree, bottom=52
             )
             _tree(beside, hierarchy.dendrogram(np.array(told["linkage"]), no_plot=True), len(names))
-        bar = axes_at(figure, left=left, top=side + 22, right=WIDTH_PT - left - 160, bottom=26)
-        figure.colorbar(image, cax=bar, orientation="horizontal", ticks=[-1, 0, 1])
-        note(bar, "rank correlation", at=(1, 0), by=(12, 6), type_=Type(MUTED, 8))
+        for place, rho in enumerate((-1.0, -0.5, 0.0, 0.5, 1.0)):
+            edge = (0, len(names) - 0.5)
+            note(
+                axes,
+                "■",
+                at=edge,
+                by=(44 * place, -20),
+                type_=Type(_hex(colormaps[_SIGNED]((rho + 1) / 2)), 11),
+            )
+            note(axes, f"{rho:+.1f}", at=edge, by=(44 * place + 12, -20), type_=Type(MUTED, 8))
+        note(axes, "rank correlation", at=edge, by=(226, -20), type_=Type(MUTED, 8))
         return to_svg(figure, name="relations", label=label)
 
 

@@ -14,12 +14,6 @@ from evaluation.selection import figures, record
 Json = dict[str, Any]  # parts of selection.json, as parsed
 REPORT_HTML, REPORT_MD = "report.html", "report.md"
 TEMPLATES = Path(__file__).parents[1] / "templates"
-SHAPES = {
-    "monotone": "steadily",
-    "threshold": "in a step",
-    "bent": "up and down",
-    "with_others": "together with other indicators",
-}
 DOMAINS = {
     "radio": "the radio network's",
     "core": "the core network's",
@@ -112,10 +106,10 @@ def effect_line(row: Json) -> str:
     if effect is None:
         return "too few values to say"
     if effect["shape"] == "with_others" or not effect["direction"]:
-        return SHAPES["with_others" if effect["shape"] == "with_others" else "bent"]
+        return "together with other indicators" if effect["shape"] == "with_others" else "up and down"
     way = "rises" if effect["direction"] > 0 else "falls"
     if effect["threshold"] is None:
-        return f"target {way} with it, {SHAPES[effect['shape']]}"
+        return f"target {way} with it, {'steadily' if effect['shape'] == 'monotone' else 'not evenly'}"
     named = "" if row["meaning"]["unit"] == "-" else f" {row['meaning']['unit']}"
     return f"target {way} above {effect['threshold']:.3g}{named}"
 

@@ -9,7 +9,7 @@ from evaluation.selection.procedure import Selection
 
 Json = dict[str, Any]  # parts of selection.json, as parsed
 POINTS = 250  # of each selected indicator
-MAPPED = 60  # columns on the map: the selected with their groups, then the strongest others
+MAPPED = 45  # columns on the map: the selected with their groups, then the strongest others
 _DIGITS = 4
 
 

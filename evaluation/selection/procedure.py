@@ -116,6 +116,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     alike = groups.likeness(scores, settings.likeness)
     screened = _with_kept(screened, experts, work)
     found, screened = groups.elect(screen, screened, alike, study.names, experts)
+    screened = screen.judged(screened)
     draws = contributions.subsamples(sample, count=settings.subsamples, seed=settings.seed)
     often = _frequency(work, scores, draws, found, settings)
     found, often, screened = _repeated(found, often, screened, experts, work)

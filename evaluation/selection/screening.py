@@ -7,10 +7,11 @@ Sources: Liang & Zeger 1986, Biometrika 73 (variance); Benjamini & Hochberg 1995
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from evaluation.selection.ranks import Scores, normal_scores, score
 from evaluation.selection.study import Study
@@ -22,6 +23,7 @@ ONE_THING = 0.7  # columns correlated beyond are no pair: their product is the s
 _LEFT_OVER = 1e-3  # share of its variance that a column must keep beside the others
 _STEPS, _CLIP, _CLOSE = 15, 15.0, 1e-3  # of iteratively reweighted least squares
 _RIDGE = 1e-6
+_TINY = 1e-280
 
 Pair = tuple[int, int]
 
@@ -66,6 +68,7 @@ class Screen:
     def __init__(self, study: Study, *, candidates: Sequence[int], scores: Scores | None = None) -> None:
         self.scores = score(study.X) if scores is None else scores
         self.candidates = list(candidates)
+        self._functions = cache(self.scores.functions)  # each is asked for in every step
         self._order, self._starts = _cluster_order(study.clusters)
         target = study.target
         gaussian = target.kind == "continuous"
@@ -80,18 +83,36 @@ class Screen:
             alone[column] = self.log_p(nothing, column)
         chosen = self._forward([], [], rate)
         pairs = self._pairs(chosen, rate)
-        chosen = self._backward(self._forward(chosen, pairs, rate), pairs, rate)
-        told = self._told(chosen, pairs)
-        return Screened(tuple(chosen), tuple(pair for pair, _ in pairs), told, alone)
+        while True:
+            chosen = self._backward(self._forward(chosen, pairs, rate), pairs, rate)
+            kept = self._products_kept(chosen, pairs, rate)
+            if len(kept) == len(pairs):
+                return self.judged(Screened(tuple(chosen), tuple(pairs), alone, alone))
+            pairs = kept
+
+    def judged(self, screened: Screened) -> Screened:
+        """Return the same choice with the p-value of each column beside it, told anew."""
+        chosen, pairs = screened.chosen, screened.pairs
+        everything = self._fits(chosen, pairs)
+        told = np.zeros(self.scores.z.shape[1])
+        for column in self.candidates:
+            others = [one for one in chosen if one != column]
+            fits = everything if column not in chosen else self._fits(others, pairs)
+            told[column] = self.log_p(fits, column)
+        for pair in pairs:
+            product = self.product_beside(chosen, [one for one in pairs if one != pair], pair)
+            for column in pair:
+                told[column] = min(told[column], product)
+        return replace(screened, log_p=told)
 
     def log_p(self, fits: Sequence[Left], column: int) -> float:
         """Return the logarithm of the p-value of a column beside a fitted model."""
-        return self._test(fits, self.scores.functions(column))
+        return self._test(fits, self._functions(column))
 
     def pull(self, chosen: Sequence[int], pairs: Sequence[Pair], column: int) -> tuple[int, float]:
         """Return the sign of the linear effect of a column beside others, and its log p; of classes, the first's."""
         left = self._fits([one for one in chosen if one != column], pairs)[0]
-        beside = left.beside(self.scores.functions(column)[:, :1])
+        beside = left.beside(self._functions(column)[:, :1])
         return int(np.sign(float((beside[:, 0] * left.residual).sum()))), self._robust(
             beside, left, least=_LEFT_OVER
         )
@@ -104,24 +125,10 @@ class Screen:
         """Return the logarithm of the p-value of a product beside chosen columns and pairs."""
         return self._product(self._fits(chosen, pairs), pair)
 
-    def _told(self, chosen: Sequence[int], pairs: Sequence[tuple[Pair, float]]) -> np.ndarray:
-        plain = [pair for pair, _ in pairs]
-        everything = self._fits(chosen, plain)
-        told = np.zeros(self.scores.z.shape[1])
-        for column in self.candidates:
-            others = [one for one in chosen if one != column]
-            fits = everything if column not in chosen else self._fits(others, plain)
-            told[column] = self.log_p(fits, column)
-        for pair, log_p in pairs:
-            for column in pair:
-                told[column] = min(told[column], log_p)
-        return told
-
-    def _forward(self, chosen: list[int], pairs: Sequence[tuple[Pair, float]], rate: float) -> list[int]:
+    def _forward(self, chosen: list[int], pairs: Sequence[Pair], rate: float) -> list[int]:
         chosen = list(chosen)
-        plain = [pair for pair, _ in pairs]
         while left := [column for column in self.candidates if column not in chosen]:
-            fits = self._fits(chosen, plain)
+            fits = self._fits(chosen, pairs)
             told = [self.log_p(fits, column) for column in left]
             best = int(np.argmin(told))
             if told[best] > np.log(rate * (len(chosen) + 1) / len(self.candidates)):
@@ -129,28 +136,35 @@ class Screen:
             chosen.append(left[best])
         return chosen
 
-    def _backward(self, chosen: list[int], pairs: Sequence[tuple[Pair, float]], rate: float) -> list[int]:
+    def _backward(self, chosen: list[int], pairs: Sequence[Pair], rate: float) -> list[int]:
         chosen = list(chosen)
-        plain = [pair for pair, _ in pairs]
         while chosen:
-            told = [self.beside([one for one in chosen if one != column], plain, column) for column in chosen]
+            told = [self.beside([one for one in chosen if one != column], pairs, column) for column in chosen]
             worst = int(np.argmax(told))
             if told[worst] <= np.log(rate * len(chosen) / len(self.candidates)):
                 break
             chosen.pop(worst)
         return chosen
 
-    def _pairs(self, chosen: Sequence[int], rate: float) -> list[tuple[Pair, float]]:
-        found: list[tuple[Pair, float]] = []
-        possible = len(self.candidates) * (len(self.candidates) - 1) / 2
-        while len(found) < MOST_PAIRS and possible:
-            fits = self._fits(chosen, [pair for pair, _ in found])
-            told = self._products(fits, {pair for pair, _ in found})
-            if not told or min(told)[0] > np.log(rate * (len(found) + 1) / possible):
+    def _pairs(self, chosen: Sequence[int], rate: float) -> list[Pair]:
+        found: list[Pair] = []
+        while len(found) < MOST_PAIRS:
+            told = self._products(self._fits(chosen, found), set(found))
+            if not told or min(told)[0] > self._limit(len(found) + 1, rate):
                 break
-            log_p, pair = min(told)
-            found.append((pair, log_p))
+            found.append(min(told)[1])
         return found
+
+    def _products_kept(self, chosen: Sequence[int], pairs: list[Pair], rate: float) -> list[Pair]:
+        """Return the pairs without the weakest, where columns chosen since explain what its product did."""
+        told = [self.product_beside(chosen, [one for one in pairs if one != pair], pair) for pair in pairs]
+        if not told or max(told) <= self._limit(len(pairs), rate):
+            return pairs
+        return [pair for place, pair in enumerate(pairs) if place != int(np.argmax(told))]
+
+    def _limit(self, found: int, rate: float) -> float:
+        """Return the log p that the last of so many pairs must reach."""
+        return float(np.log(rate * found / max(1.0, len(self.candidates) * (len(self.candidates) - 1) / 2)))
 
     def _products(self, fits: Sequence[Left], known: set[Pair]) -> list[tuple[float, Pair]]:
         """Return (log p, pair) of the products that look largest."""
@@ -204,9 +218,7 @@ class Screen:
         if count <= 2 * freedom:
             return 0.0
         statistic = float(total @ np.linalg.lstsq(pulls.T @ pulls, total, rcond=None)[0])
-        return float(
-            stats.f.logsf(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
-        )
+        return _log_tail(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
 
     def _fits(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> list[Left]:
         design = self._design(chosen, pairs)
@@ -215,11 +227,17 @@ class Screen:
 
     def _design(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> np.ndarray:
         z = self.scores.z
-        parts = [np.ones((len(z), 1)), *(self.scores.functions(column) for column in chosen)]
+        parts = [np.ones((len(z), 1)), *(self._functions(column) for column in chosen)]
         single = dict.fromkeys(column for pair in pairs for column in pair if column not in set(chosen))
         parts += [z[:, [column]] for column in single]
         parts += [(z[:, one] * z[:, other])[:, None] for one, other in pairs]
         return np.column_stack(parts)
+
+
+def _log_tail(statistic: float, freedom: int, left: int) -> float:
+    """Return the logarithm of the upper tail of an F distribution; by SciPy's slower way where the tail is tiny."""
+    tail = float(special.fdtrc(freedom, left, statistic))
+    return float(np.log(tail)) if tail > _TINY else float(stats.f.logsf(statistic, freedom, left))
 
 
 def _cluster_order(clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

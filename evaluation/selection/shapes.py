@@ -50,7 +50,7 @@ def _straight(x: np.ndarray, told: np.ndarray) -> float:
 
 
 def _explained(x: np.ndarray, told: np.ndarray) -> tuple[float, float, float]:
-    """Return the variance of contributions between classes of the value and between the sides of the best step, and that."""
+    """Return the variance of contributions between classes of the value, between both sides of a step, and the step."""
     order = np.argsort(x, kind="stable")
     x, told = x[order], told[order]
     mean = float(told.mean())

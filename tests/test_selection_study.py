@@ -1,0 +1,92 @@
+"""A table becomes a study, or says which row of which column it cannot use."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.selection.study import Roles, read_study, read_table
+
+
+def _frame(rows: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "nsinr": rng.normal(size=rows),
+            "delay_ms": rng.normal(size=rows),
+            "stalled": rng.integers(2, size=rows),
+        }
+    )
+
+
+def test_a_target_of_two_values_is_binary_and_one_of_words_is_classes():
+    assert read_study(_frame(), Roles("stalled"), table="t").target.kind == "binary"
+    words = _frame().assign(stalled=np.tile(["good", "bad", "ugly"], 20))
+    study = read_study(words, Roles("stalled"), table="t")
+    assert study.target.kind == "classes"
+    assert study.target.classes == ("bad", "good", "ugly")
+    assert study.target.responses.shape == (60, 3)
+
+
+def test_a_target_of_many_numbers_is_continuous():
+    assert read_study(_frame(), Roles("delay_ms"), table="t").target.kind == "continuous"
+
+
+def test_a_word_in_a_column_of_numbers_is_named_with_its_row():
+    frame = _frame().astype({"nsinr": "object"})
+    frame.loc[7, "nsinr"] = "n/a"
+    with pytest.raises(ValueError, match=r"cells\.csv\.nsinr must be numbers, but row 7 has 'n/a'"):
+        read_study(frame, Roles("stalled"), table="cells.csv")
+
+
+def test_a_column_of_words_falls_with_a_reason_and_the_others_go_on():
+    study = read_study(_frame().assign(vendor="north"), Roles("stalled"), table="t")
+    assert [(drop.indicator, drop.reason) for drop in study.dropped] == [("vendor", "no_number")]
+    assert study.names == ("nsinr", "delay_ms")
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match="two classes of at least 10 rows, but has 1"):
+        read_study(_frame().assign(stalled=1), Roles("stalled", kind="binary"), table="t")
+
+
+def test_a_class_of_two_rows_is_left_out_and_told():
+    labels = np.array(["fine"] * 29 + ["ill"] * 29 + ["odd"] * 2)
+    study = read_study(_frame().assign(stalled=labels), Roles("stalled"), table="t")
+    assert study.target.classes == ("fine", "ill")
+    assert len(study.X) == 58
+    assert "class odd of stalled has 2 rows" in study.notes[0]
+
+
+def test_rows_without_a_target_are_left_out_and_told():
+    frame = _frame().astype({"stalled": "float64"})
+    frame.loc[:3, "stalled"] = np.nan
+    study = read_study(frame, Roles("stalled"), table="t")
+    assert len(study.X) == 56
+    assert "4 of 60 rows lack stalled" in study.notes[0]
+
+
+def test_infinite_values_count_as_missing_and_are_told():
+    frame = _frame()
+    frame.loc[5, "delay_ms"] = np.inf
+    study = read_study(frame, Roles("stalled"), table="t")
+    assert np.isnan(study.X[5, 1])
+    assert "1 infinite values of delay_ms" in study.notes[0]
+
+
+def test_a_column_that_is_not_there_is_named_beside_those_that_are():
+    with pytest.raises(LookupError, match="has no column 'stall'; it has nsinr, delay_ms, stalled"):
+        read_study(_frame(), Roles("stall"), table="t")
+
+
+def test_too_few_rows_are_refused():
+    with pytest.raises(ValueError, match="at least 40 rows"):
+        read_study(_frame(20), Roles("delay_ms"), table="t")
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path):
+    path = tmp_path / "notes.txt"
+    path.write_text("hello")
+    with pytest.raises(ValueError, match="must be a table"):
+        read_table(path)
