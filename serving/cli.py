@@ -183,14 +183,16 @@ def show_reports(
     report: Annotated[str | None, typer.Option("--open", help="Open the report of this id.")] = None,
 ) -> None:
     """List the reports of the workspace, newest first, or open one in the browser."""
+    import webbrowser
+
     from serving import reports
 
-    if report is not None:
-        page = reports.find(workspace, report).page
-        typer.echo(page)
-        typer.launch(page.as_uri())
+    if report is None:
+        typer.echo(reports.listing(workspace))
         return
-    typer.echo(reports.listing(workspace))
+    page = reports.find(workspace, report).page
+    typer.echo(page)
+    webbrowser.open(page.as_uri())
 
 
 @app.command()

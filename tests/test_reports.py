@@ -1,6 +1,8 @@
 """The reports of a workspace: listed, read with a key of their scope, and nothing else of the disk."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,25 @@ def test_the_command_lists_what_the_service_lists(
     assert [line[0] for line in lines] == [one.id for one in reports.every(workspace)]
     with pytest.raises(LookupError, match=r"no report 'nope'; `iotlens report` and GET /reports list"):
         cli.app(["report", "--workspace", str(workspace), "--open", "nope"], standalone_mode=False)
+
+
+def test_the_command_opens_a_report_in_the_browser_and_prints_where_it_lies(
+    workspace: Path, tmp_path: Path
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path / "opened"}\n', encoding="utf-8")
+    browser.chmod(0o755)
+    command = [sys.executable, "-c", "from serving.cli import main; main()", "report", "--workspace"]
+    done = subprocess.run(
+        [*command, str(workspace), "--open", "selection.bare"],
+        env={**os.environ, "BROWSER": f"{browser} %s"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    page = workspace / "reports" / "bare" / "report.html"
+    assert done.stdout == f"{page}\n"
+    assert (tmp_path / "opened").read_text(encoding="utf-8") == f"{page.as_uri()}\n"
 
 
 def test_a_workspace_without_reports_says_what_writes_them(tmp_path: Path) -> None:
