@@ -50,9 +50,11 @@ class Group:
     of: "Group | None" = None
 
 
-def count(name: str, expression: Expression, *, told: str, part: str | None = None) -> Feature:
+def count(
+    name: str, expression: Expression, *, told: str, unit: str = "1", part: str | None = None
+) -> Feature:
     """Declare a count: whole, never empty, 0 where nothing was seen."""
-    return Feature(Column(name, "int64", "1", told, low=0), expression, part)
+    return Feature(Column(name, "int64", unit, told, low=0), expression, part)
 
 
 def number(name: str, expression: Expression, *, unit: str, told: str, part: str | None = None) -> Feature:

@@ -116,7 +116,8 @@ def _volume() -> tuple[Feature, ...]:
 
 
 def _total(way: str, what: str) -> Feature:
-    return count(f"{way}_{what}", lambda f: f[f"{way}_{what}"].sum(), told=f"{what} {WAYS[way]}")
+    unit = "byte" if what == "bytes" else "1"
+    return count(f"{way}_{what}", lambda f: f[f"{way}_{what}"].sum(), told=f"{what} {WAYS[way]}", unit=unit)
 
 
 def _durations() -> tuple[Feature, ...]:

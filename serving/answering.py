@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from serving.problems import Problem
-from serving.schema import Answer, Candidate, Judgement, Missing, ProblemDetail
+from serving.schema import Answer, Candidate, Judgement, Missing, ProblemDetail, Question
 from training import artifact, decision
 
 if TYPE_CHECKING:
@@ -40,26 +41,40 @@ class Answering:
     service: str
     judgement: Judgement | None
 
+    @property
+    def units(self) -> list[str]:
+        """The unit of each feature, in the order the model reads them."""
+        return [column.unit for column in self.store.service(self.service).features]
+
     def devices(self, device_ids: Sequence[str]) -> list[Answer | Missing]:
         """Return one answer per id, in order, from the newest window of each device that is online."""
-        latest = self.store.latest(list(device_ids), self.service)
-        status = latest["status"].tolist()
-        there = [one != "missing" for one in status]
-        found = latest if all(there) else latest[there]
-        nowhere = [None] * len(found)
-        answers = iter(
-            self._answers(found, status=[one for one in status if one != "missing"], source=nowhere)
-        )
-        return [
-            next(answers) if known else _missing(device_id, self.service)
-            for device_id, known in zip(device_ids, there, strict=True)
-        ]
+        return self.read_devices(device_ids)[0]
 
     def sessions(self, flows: "Sequence[Flow]") -> list[Answer]:
         """Return one answer per device and source of the flows, sorted.
 
         Raises Problem unless the model looks at sessions.
         """
+        return self.read_sessions(flows)[0]
+
+    def read_devices(self, device_ids: Sequence[str]) -> tuple[list[Answer | Missing], np.ndarray]:
+        """Return as `devices` does, and X (m, f), what the model read of the m that are not missing."""
+        latest = self.store.latest(list(device_ids), self.service)
+        status = latest["status"].tolist()
+        there = [one != "missing" for one in status]
+        found = latest if all(there) else latest[there]
+        nowhere = [None] * len(found)
+        X = self.model.matrix(found, table=self.service)
+        answers = iter(
+            self._answers(found, X, status=[one for one in status if one != "missing"], source=nowhere)
+        )
+        return [
+            next(answers) if known else _missing(device_id, self.service)
+            for device_id, known in zip(device_ids, there, strict=True)
+        ], X
+
+    def read_sessions(self, flows: "Sequence[Flow]") -> tuple[list[Answer], np.ndarray]:
+        """Return as `sessions` does, and X (n, f), what the model read. Raises as it does."""
         from features.windows import SESSION, device_windows
 
         manifest = self.model.manifest
@@ -67,16 +82,16 @@ class Answering:
             rule = f"it looks at windows of {manifest.window}; ask by device_ids"
             raise Problem("no-inline-flows", f"{manifest.model_version} reads no inline flows: {rule}")
         windows = device_windows(pd.DataFrame([flow.model_dump() for flow in flows]), SESSION)
-        return self._answers(windows, status=["known"] * len(windows), source=windows["source"].tolist())
+        X = self.model.matrix(windows, table=self.service)
+        known, source = ["known"] * len(windows), windows["source"].tolist()
+        return self._answers(windows, X, status=known, source=source), X
 
     def _answers(
-        self, windows: pd.DataFrame, *, status: list[str], source: Sequence[str | None]
+        self, windows: pd.DataFrame, X: np.ndarray, *, status: list[str], source: Sequence[str | None]
     ) -> list[Answer]:
         """Return the answer for each window row. Lists, not rows of frames: for one device pandas would cost most."""
         manifest = self.model.manifest
-        judged = decision.answer(
-            self.model, self.model.predict_proba(self.model.matrix(windows, table=self.service))
-        )
+        judged = decision.answer(self.model, self.model.predict_proba(X))
         columns: dict[str, Sequence[Any]] = {str(name): judged[name].tolist() for name in judged}
         columns["top"] = [_candidates(top) for top in columns["top"]]
         columns |= {"device_id": windows["device_id"].tolist(), "window_end": windows["window_end"].tolist()}
@@ -157,6 +172,17 @@ class AnsweringThread:
         """Return as `Answering.sessions` does. Raises Problem as `devices` does."""
         self._admit()
         return await self._stand_in_line(_Waiting(flows=flows))
+
+    async def read(self, question: Question) -> tuple[Sequence[Answer | Missing], np.ndarray]:
+        """Return as `Answering.read_devices` or `read_sessions` does. Raises Problem as `devices` does."""
+        self._admit()
+        answering = self.ready()
+        work: Callable[[], tuple[Sequence[Answer | Missing], np.ndarray]]
+        if question.flows is not None:
+            work = partial(answering.read_sessions, question.flows)
+        else:
+            work = partial(answering.read_devices, question.device_ids or ())
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _admit(self) -> None:
         self.ready()

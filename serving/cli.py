@@ -65,7 +65,9 @@ Run = Annotated[
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: key.sub=value.")]
 Csv = Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one row per capture and device.")]
 Predicted = Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet to write, row for row.")]
-Scopes = Annotated[list[str] | None, typer.Option("--scope", help="identify (default) or metrics.")]
+Scopes = Annotated[
+    list[str] | None, typer.Option("--scope", help="identify (default), explain, reports or metrics.")
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bytes.")]
 PerType = Annotated[int, typer.Option(help="Devices of each of the ten types at each site.")]
 Days = Annotated[int, typer.Option(help="Days of virtual time.")]
@@ -173,6 +175,24 @@ def predict(
     from training import run as runs
 
     typer.echo(f"{runs.predict_table(table, runs.find(workspace, run), out):,} rows in {out}")
+
+
+@app.command("report")
+def show_reports(
+    workspace: Workspace = WORKSPACE,
+    report: Annotated[str | None, typer.Option("--open", help="Open the report of this id.")] = None,
+) -> None:
+    """List the reports of the workspace, newest first, or open one in the browser."""
+    import webbrowser
+
+    from serving import reports
+
+    if report is None:
+        typer.echo(reports.listing(workspace))
+        return
+    page = reports.find(workspace, report).page
+    typer.echo(page)
+    webbrowser.open(page.as_uri())
 
 
 @app.command()

@@ -72,6 +72,7 @@ PROBLEM_DETAILS: dict[str, str] = {
     "no-key": "send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `iotlens keys add` makes one",
     "scope": "/metrics needs scope 'metrics', but key 'dashboard' has ['identify']",
     "unknown-device": _MISSING["problem"]["detail"],
+    "unknown-report": "no report 'run.tiny.1'; `iotlens report` and GET /reports list those there are",
     "too-large": "a body may have 16777216 bytes, but this one has at least 20000000",
     "not-json": "Content-Type must be application/json, however: text/plain",
     "wrong-host": "a service without keys goes by localhost and loopback addresses, not by 'example.org'",
@@ -112,3 +113,72 @@ BATCH_QUESTIONS: dict[str, Any] = {
 }
 ANSWERS: dict[str, Any] = {"answers": [_ANSWER]}
 BATCH_ANSWERS: dict[str, Any] = {"answers": [_ANSWER, _MISSING], "known": 1, "stale": 0, "missing": 1}
+WHY_QUESTIONS: dict[str, Any] = {
+    "devices": {
+        "summary": "Devices by name, and the two strongest reasons",
+        "value": {"device_ids": ["meter-017", "meter-999"], "top": 2},
+    },
+    "flows": {
+        "summary": "The flows of a session, inline (session models)",
+        "value": {"flows": [_COAP_REPORT]},
+    },
+}
+_EXPLANATION: dict[str, Any] = {
+    "unit": "log odds",
+    "method": "tree paths",
+    "base": -1.25,
+    "groups": [
+        {
+            "group": "up_bytes_per_flow",
+            "contribution": 2.5,
+            "features": [
+                {
+                    "feature": "up_bytes_per_flow",
+                    "value": 132.0,
+                    "unit": "byte",
+                    "usual_low": 61.0,
+                    "usual_high": 2210.5,
+                    "contribution": 1.75,
+                },
+                {
+                    "feature": "up_bytes",
+                    "value": 528,
+                    "unit": "byte",
+                    "usual_low": 180.0,
+                    "usual_high": 40320.0,
+                    "contribution": 0.75,
+                },
+            ],
+        },
+        {
+            "group": "night_share",
+            "contribution": -0.5,
+            "features": [
+                {
+                    "feature": "night_share",
+                    "value": None,
+                    "unit": "1",
+                    "usual_low": 0.0,
+                    "usual_high": 0.5,
+                    "contribution": -0.5,
+                }
+            ],
+        },
+    ],
+    "rest": 0.25,
+    "score": 1.0,
+}
+EXPLANATIONS: dict[str, Any] = {
+    "answers": [{**_ANSWER, "explanation": _EXPLANATION, "problem": None}, _MISSING]
+}
+REPORTS: dict[str, Any] = {
+    "reports": [
+        {
+            "id": "selection.2026-03-01-unlock_delay_s",
+            "kind": "selection",
+            "headline": "6 of 55 indicators explain unlock_delay_s; 4 of them are the radio network's",
+            "made": "2026-03-01T09:00:00Z",
+            "markdown": True,
+        }
+    ]
+}

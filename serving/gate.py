@@ -13,7 +13,7 @@ from serving.settings import Settings
 
 MAX_BODY_BYTES = 16 * 2**20  # 10,000 inline flows with their first 32 packets are 13 MB
 PAGE = frozenset({"/", DOCUMENT})  # what a browser opens before a person can give it a key; it tells no data
-_SCOPES: Mapping[str, keys.Scope] = {"/metrics": "metrics"}  # of every other path: identify
+_SCOPES: Mapping[str, keys.Scope] = {"metrics": "metrics", "explain": "explain", "reports": "reports"}
 
 
 class Gate:
@@ -53,9 +53,14 @@ def check_access(settings: Settings, path: str, headers: Headers) -> None:
         rule = "send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `iotlens keys add` makes one"
         detail = f"the key is not known; {rule}" if presented else rule
         raise Problem("no-key", detail, headers={"WWW-Authenticate": "Bearer"})
-    wanted = _SCOPES.get(path, "identify")
+    wanted = scope_of(path)
     if wanted not in key.scopes:
         raise Problem("scope", f"{path} needs scope {wanted!r}, but key {key.name!r} has {list(key.scopes)}")
+
+
+def scope_of(path: str) -> keys.Scope:
+    """Return the scope that a path and all below it need."""
+    return _SCOPES.get(path.strip("/").partition("/")[0], "identify")
 
 
 def check_local_name(host: str) -> None:

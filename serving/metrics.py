@@ -7,7 +7,7 @@ histograms add up there.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -78,6 +78,19 @@ class Metrics:
         )
 
 
+def documented(path: str, routes: Collection[str]) -> str:
+    """Return the documented route of a path, `other` where it has none: labels must be few, whoever asks.
+
+    >>> documented("/reports/run.a.1", ["/reports", "/reports/{report_id}"])
+    '/reports/{report_id}'
+    """
+    if path in routes:
+        return path
+    parent, _, last = path.rpartition("/")
+    below = (route for route in routes if route.startswith(parent + "/{") and last and parent)
+    return next(below, "other")
+
+
 class Measured:
     """ASGI middleware that counts and times every request."""
 
@@ -89,7 +102,7 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        route = scope["path"] if scope["path"] in scope["app"].openapi()["paths"] else "other"
+        route = documented(scope["path"], scope["app"].openapi()["paths"])
         status = 500  # what a failure without an answer becomes further out
         began, counted = perf_counter(), False
 

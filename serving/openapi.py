@@ -54,9 +54,9 @@ def example(answer: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {"application/json": {"example": answer}}}}
 
 
-def text(content_type: str) -> dict[int | str, dict[str, Any]]:
-    """Return FastAPI's `responses` of a good answer that is text."""
-    return {200: {"content": {content_type: {"schema": {"type": "string"}}}}}
+def text(*content_types: str) -> dict[int | str, dict[str, Any]]:
+    """Return FastAPI's `responses` of a good answer that is text of one of these types."""
+    return {200: {"content": {one: {"schema": {"type": "string"}} for one in content_types}}}
 
 
 def publish(app: FastAPI) -> None:

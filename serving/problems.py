@@ -23,6 +23,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "no-key": (401, "An API key is needed"),
     "scope": (403, "The API key lacks the scope"),
     "unknown-device": (404, "No window of the device is online"),
+    "unknown-report": (404, "There is no such report"),
     "unknown-route": (404, "There is no such route"),
     "method": (405, "The route does not take this method"),
     "too-large": (413, "The request is too large"),

@@ -5,24 +5,28 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, FastAPI, Request
+from fastapi import APIRouter, Body, FastAPI, Query, Request
 from starlette.responses import Response
 
-from serving import answering, examples, metrics, openapi, problems
+from serving import answering, examples, metrics, openapi, problems, reports
 from serving.answering import AnsweringThread
+from serving.explain import ExplainingThread, Task
 from serving.gate import Gate
 from serving.schema import (
     Answer,
     Answers,
     BatchAnswers,
     BatchQuestion,
+    Explanations,
     Missing,
     Question,
+    Reports,
     ServedModel,
     ServedModels,
     State,
+    WhyQuestion,
 )
 from serving.settings import Settings, from_environment
 
@@ -79,6 +83,72 @@ async def identify_batch(
     return _json(BatchAnswers(answers=given, known=known, stale=stale, missing=missing))
 
 
+@router.post(
+    "/explain",
+    summary="Why a device was answered as it was",
+    response_model=Explanations,
+    responses=openapi.example(examples.EXPLANATIONS) | openapi.errors(*BODY, "no-inline-flows"),
+    tags=["identify"],
+)
+async def explain(
+    request: Request, question: Annotated[WhyQuestion, Body(openapi_examples=examples.WHY_QUESTIONS)]
+) -> Response:
+    """Say which features spoke for and against each label, by groups of those that move together.
+
+    Where keys are needed, one with scope `explain`. A row that cannot be answered, or not be explained within the
+    10 s of a request, has a problem of its own.
+    """
+    thread = _thread(request)
+    explaining: ExplainingThread = request.app.state.explaining
+    with explaining.place():
+        answers, X = await thread.read(question)
+        _metrics(request).count(answers)
+        ready = thread.ready()
+        told = await explaining.explain(Task(ready.model, ready.units, answers, X, question.top))
+    return _json(Explanations(answers=told))
+
+
+@router.get(
+    "/reports",
+    summary="The reports of the workspace",
+    responses=openapi.example(examples.REPORTS) | openapi.errors(),
+    tags=["reports"],
+)
+def list_reports(request: Request) -> Reports:
+    """List the reports of runs and of selections, newest first. Where keys are needed, one with scope `reports`."""
+    return Reports(reports=[one.shown() for one in reports.every(request.app.state.settings.workspace)])
+
+
+@router.get(
+    "/reports/{report_id}",
+    summary="One report",
+    response_class=Response,
+    responses=openapi.text("text/html", "text/markdown") | openapi.errors("unknown-report", "invalid"),
+    tags=["reports"],
+)
+def report(
+    request: Request,
+    report_id: str,
+    form: Annotated[Literal["html", "markdown"], Query(alias="format")] = "html",
+) -> Response:
+    """Show a report as its page, which loads nothing, or as Markdown. Scope `reports`, as the list."""
+    try:
+        found = reports.find(request.app.state.settings.workspace, report_id)
+        content, media_type, tag = reports.read(found, form)
+    except LookupError as error:
+        raise problems.Problem("unknown-report", str(error)) from error
+    headers = {
+        "Content-Security-Policy": reports.POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "private, no-cache",  # a key may be revoked, a report made anew: ask, and hear 304
+        "ETag": tag,
+    }
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
+
+
 @router.get("/models", summary="What answers here", responses=openapi.errors("not-ready"), tags=["models"])
 async def models(request: Request) -> ServedModels:
     """Say what answers here: the run's classes, thresholds and origin."""
@@ -110,7 +180,7 @@ async def series(request: Request) -> Response:
     return Response(_metrics(request).text(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
-def _json(answers: Answers | BatchAnswers) -> Response:
+def _json(answers: Answers | BatchAnswers | Explanations) -> Response:
     return Response(answers.model_dump_json(), media_type="application/json")
 
 
@@ -135,9 +205,11 @@ def create_app(read_settings: Callable[[], Settings] = from_environment) -> Fast
         told = app.state.settings = read_settings()
         app.state.metrics = metrics.Metrics()
         app.state.thread = AnsweringThread(partial(answering.load, told.workspace, told.run_directory))
+        app.state.explaining = ExplainingThread()
         await app.state.thread.settled()  # while loading, take no connection from another worker
         yield
         app.state.thread.close()
+        app.state.explaining.close()
 
     app = FastAPI(
         title="iotlens",

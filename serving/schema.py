@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from operator import attrgetter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,8 @@ from training.artifact import Manifest
 MAX_BATCH = 10_000  # devices of one /identify_batch
 MAX_SESSIONS = 100  # devices and sources that the inline flows of one /identify are of
 MAX_FLOWS = 10_000  # inline flows of one /identify
+MAX_EXPLAINED = 20  # devices or sessions of one /explain: a large forest takes a second for each
+MAX_TOP = 50
 LONGEST_SESSION_D = 30  # the spread of flow times is summed in whole microseconds, squared
 LARGEST = 2**48  # bytes, packets or ms of one flow; so that the sums over MAX_FLOWS stay inside int64
 MAX_FIRST_PACKETS = 255  # nfstream gives no more
@@ -136,6 +138,7 @@ class Question(BaseModel):
         extra="forbid",
         json_schema_extra={"oneOf": [{"required": ["device_ids"]}, {"required": ["flows"]}]},
     )
+    max_sessions: ClassVar[int] = MAX_SESSIONS
 
     device_ids: list[Text] | None = Field(None, min_length=1, max_length=MAX_DEVICES)
     flows: list[Flow] | None = Field(
@@ -156,11 +159,22 @@ class Question(BaseModel):
             began = first.setdefault((flow.device_id, flow.source), flow.start)
             if flow.end - began > timedelta(days=LONGEST_SESSION_D):
                 raise ValueError(f"flows of one device and source must lie within {LONGEST_SESSION_D} days")
-        if len(first) > MAX_SESSIONS:
+        if len(first) > self.max_sessions:
             raise ValueError(
-                f"flows must be of at most {MAX_SESSIONS} devices and sources, but are of {len(first)}"
+                f"flows must be of at most {self.max_sessions} devices and sources, but are of {len(first)}"
             )
         return self
+
+
+class WhyQuestion(Question, frozen=True):
+    """Of which devices the answers are to be explained, and by how many groups of features."""
+
+    max_sessions: ClassVar[int] = MAX_EXPLAINED
+
+    device_ids: list[Text] | None = Field(None, min_length=1, max_length=MAX_EXPLAINED)
+    top: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP)] = Field(
+        5, description="how many groups of features are told, the strongest first"
+    )
 
 
 class BatchQuestion(BaseModel, frozen=True, extra="forbid"):
@@ -242,6 +256,55 @@ class BatchAnswers(BaseModel, frozen=True):
     missing: int
 
 
+class Contribution(BaseModel, frozen=True):
+    """What one feature contributed to the score of the label."""
+
+    feature: str
+    value: bool | int | float | str | None = Field(description="in `unit`; null: not measured")
+    unit: str
+    usual_low: float | None = Field(description="5th percentile in training; null: a text, or not kept")
+    usual_high: float | None = Field(description="95th percentile in training")
+    contribution: float = Field(description="above 0 speaks for the label, below 0 against it")
+
+
+class ContributionGroup(BaseModel, frozen=True):
+    """Features that move together in training: any two have a rank correlation of at least 0.9, of either sign."""
+
+    group: str = Field(description="the feature that is most like the others")
+    contribution: float = Field(description="sum over its features, with their signs")
+    features: list[Contribution] = Field(description="the strongest first")
+
+
+class Explanation(BaseModel, frozen=True):
+    """Why a label was answered: base + contributions of the groups told + rest = score."""
+
+    unit: Literal["log odds", "probability"] = Field(
+        description="of contributions, base and score, all before calibration. log odds: natural logarithm of the odds"
+        " of the label against the other one; with more than two, of its share before all are scaled to sum to 1"
+    )
+    method: Literal["tree paths", "all coalitions", "sampled orders"] = Field(
+        description="Shapley values of trees by their paths (exact), or of a network against typical rows of"
+        " training: over all coalitions of features (exact), or estimated from sampled orders of them"
+    )
+    base: float = Field(description="the score where nothing is known of the device")
+    groups: list[ContributionGroup] = Field(description="the strongest first, at most `top`")
+    rest: float = Field(description="sum of the contributions of all other groups")
+    score: float = Field(description="what the model gave the label, asked without explaining")
+
+
+class Explained(Answer, frozen=True):
+    """An answer and why it was given, or the problem that stands in the place of the reason."""
+
+    explanation: Explanation | None
+    problem: ProblemDetail | None = Field(description="null where there is an explanation")
+
+
+class Explanations(BaseModel, frozen=True):
+    """One row per device asked for, in that order; a problem in place of what could not be answered or explained."""
+
+    answers: list[Explained | Missing]
+
+
 class Judgement(BaseModel, frozen=True):
     """What the report of the run says first."""
 
@@ -288,6 +351,24 @@ class ServedModels(BaseModel, frozen=True):
     """The models of this service; now one."""
 
     models: list[ServedModel]
+
+
+class Report(BaseModel, frozen=True):
+    """A report of the workspace that can be read."""
+
+    id: str
+    kind: Literal["run", "selection"] = Field(
+        description="of a trained model, or of a selection of indicators"
+    )
+    headline: str | None = Field(description="what it says first")
+    made: datetime = Field(description="UTC")
+    markdown: bool = Field(description="whether it can also be read as Markdown")
+
+
+class Reports(BaseModel, frozen=True):
+    """The reports of the workspace, newest first."""
+
+    reports: list[Report]
 
 
 class State(BaseModel, frozen=True):

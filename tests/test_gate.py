@@ -62,6 +62,11 @@ def test_a_key_opens_what_its_scopes_name(tmp_path: Path) -> None:
     assert refused(told, "/metrics", x_api_key=scrapes) == (200, "")
     assert refused(told, "/metrics", x_api_key=asks) == (403, "scope")
     assert refused(told, "/identify", x_api_key=scrapes) == (403, "scope")
+    reads = keys.add(tmp_path, "reader", scopes=["reports", "explain"])
+    for path in ("/reports", "/reports/run.tiny.1", "/reports/", "/explain", "/explain/"):
+        assert refused(told, path, x_api_key=reads) == (200, ""), path
+        assert refused(told, path, x_api_key=asks) == (403, "scope"), path
+    assert refused(told, "/reportsx", x_api_key=reads) == (403, "scope")
 
 
 def test_a_wrong_or_revoked_key_opens_nothing(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_name_is_a_word(tmp_path: Path, name: str) -> None:
 
 
 def test_an_unknown_scope_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"scopes must be some of \['identify', 'metrics'\].*'admin'"):
+    with pytest.raises(ValueError, match=r"scopes must be some of \['identify', 'explain', .*'admin'"):
         keys.add(tmp_path, "root", scopes=["admin"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="none given"):
         keys.add(tmp_path, "root", scopes=[])

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 
+from serving import examples
 from serving.problems import KINDS, MEDIA_TYPE, type_uri
 from serving.rest import create_app
+from serving.schema import Answers, BatchAnswers, Explained, Explanations, Reports
 from serving.settings import Settings
 
 
@@ -25,7 +28,8 @@ def operations(client: TestClient) -> list[tuple[str, str, dict[str, Any]]]:
 
 def test_the_document_has_every_route(client: TestClient) -> None:
     routes = {path for path, _, _ in operations(client)}
-    assert routes == {"/identify", "/identify_batch", "/models", "/livez", "/readyz", "/metrics"}
+    service = {"/models", "/reports", "/reports/{report_id}", "/livez", "/readyz", "/metrics"}
+    assert routes == {"/identify", "/identify_batch", "/explain", *service}
 
 
 def test_every_error_is_shown_as_a_problem_of_its_status(client: TestClient) -> None:
@@ -49,7 +53,33 @@ def test_every_question_shown_can_be_asked(client: TestClient) -> None:
             answer = client.request(method, path, json=example["value"])
             assert answer.status_code in (200, 404), example  # 404: the tiny fleet has no such device
             asked += 1
-    assert asked == 3
+    assert asked == 5
+
+
+@pytest.mark.parametrize(
+    ("schema", "shown"),
+    [
+        (Answers, examples.ANSWERS),
+        (BatchAnswers, examples.BATCH_ANSWERS),
+        (Explanations, examples.EXPLANATIONS),
+        (Reports, examples.REPORTS),
+    ],
+)
+def test_every_answer_shown_is_one_that_can_be_given(schema: type[BaseModel], shown: dict[str, Any]) -> None:
+    given = schema.model_validate(shown).model_dump(mode="json")
+    for answer, expected in zip(*(next(iter(one.values())) for one in (given, shown)), strict=True):
+        assert {name: value for name, value in answer.items() if name in expected} == expected | (
+            {"problem": answer["problem"]} if "problem" in expected else {}
+        )
+
+
+def test_the_reasons_shown_sum_to_the_score() -> None:
+    told = Explanations.model_validate(examples.EXPLANATIONS).answers[0]
+    assert isinstance(told, Explained) and told.explanation is not None
+    why = told.explanation
+    assert why.base + sum(group.contribution for group in why.groups) + why.rest == why.score
+    for group in why.groups:
+        assert sum(one.contribution for one in group.features) == group.contribution
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:

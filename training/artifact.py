@@ -31,6 +31,16 @@ class InputFeature(BaseModel, frozen=True, extra="forbid"):
     categories: tuple[str, ...] = ()
 
 
+class Usual(BaseModel, frozen=True, extra="forbid"):
+    """What training saw of one feature, and with which others it moves."""
+
+    low: float | None = Field(
+        description="5th percentile of the rows fitted on; null: a text, or never there"
+    )
+    high: float | None = Field(description="95th percentile, likewise")
+    group: str = Field(description="the feature that names the group of those that move together")
+
+
 class Thresholds(BaseModel, frozen=True, extra="forbid"):
     """Where `unknown` and `level` change, and on what they were set."""
 
@@ -72,6 +82,9 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     model_version: str = Field(description="experiment and content: the same version answers the same")
     kind: Literal["trees", "network"]
     features: tuple[InputFeature, ...] = Field(description="in the order of the columns of X")
+    usual: tuple[Usual, ...] | None = Field(
+        None, description="of each feature, in the same order; null: the model was made before this was kept"
+    )
     classes: tuple[str, ...] = Field(description="in the order of the columns of the probabilities")
     families: dict[str, str] = Field(description="family of each class")
     feature_service: str | None = Field(description="null: a plain table, which no online store can serve")

@@ -15,6 +15,8 @@ from training.weights import Network, network_inputs, signed_log
 if TYPE_CHECKING:
     import torch
 
+BACKGROUND_ROWS = 20  # kept beside the layers, to explain an answer; each costs as much as the one explained
+
 
 def fit(
     X: np.ndarray,
@@ -39,6 +41,8 @@ def fit(
     for i, layer in enumerate(linear):
         arrays[f"weight_{i}"] = layer.weight.detach().numpy().copy()
         arrays[f"bias_{i}"] = layer.bias.detach().numpy().copy()
+    some = np.random.default_rng(seed).permutation(len(X))[:BACKGROUND_ROWS]
+    arrays["background"] = np.ascontiguousarray(X[np.sort(some)], dtype=np.float64)
     return Network(arrays)
 
 

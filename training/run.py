@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from training import artifact, dataset, decision, provenance, splits, tables, validation
+from training import artifact, dataset, decision, provenance, splits, tables, usual, validation
 from training.artifact import Manifest, Model, SelfTest, Thresholds, WeightsFile
 from training.dataset import Dataset
 from training.experiment import Experiment
@@ -223,6 +223,7 @@ def _manifest(
         model_version="",
         kind=weights.kind,
         features=data.features,
+        usual=usual.usual(data.X[learnable], data.features),
         classes=tuple(classes),
         families={name: data.families[name] for name in classes},
         feature_service=data.feature_service,

@@ -1,5 +1,6 @@
 """What a fitted model is: trees or layers that answer, and the bytes they lie in. Nothing here trains."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     import lightgbm
+
+_END = "end of trees\n\npandas_categorical:null\n"
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,31 @@ class Trees:
 
         return lightgbm.Booster(model_str=self.text)
 
+    @cached_property
+    def of_class(self) -> "tuple[Trees, ...]":
+        """The trees of one class as a booster of their own, for each class: to explain one costs a k-th of all.
+
+        Each predicts the sum of its trees, and knows neither softmax nor objective.
+        """
+        head, _, rest = self.text.partition("\nTree=0\n")
+        every = re.split(r"\nTree=\d+\n", f"{rest.partition('end of trees')[0]}")
+        count = int(re.search(r"^num_tree_per_iteration=(\d+)$", head, re.MULTILINE)[1])  # type: ignore[index]
+        one = re.sub(r"^(num_class|num_tree_per_iteration)=\d+$", r"\1=1", head, flags=re.MULTILINE)
+        one = re.sub(r"^(objective|tree_sizes)=.*\n", "", one, flags=re.MULTILINE)
+        return tuple(
+            Trees(one + "".join(f"\nTree={i}\n{tree}" for i, tree in enumerate(every[c::count])) + _END)
+            for c in range(count)
+        )
+
     @property
     def averaged(self) -> bool:
-        """Whether the trees give probabilities that are averaged, not scores that are summed."""
+        """Whether what the trees give is averaged, not summed."""
         return "\naverage_output\n" in self.text[: self.text.index("feature_names=")]
+
+    @property
+    def scored(self) -> bool:
+        """Whether the trees give scores, of which a softmax makes probabilities; else they give these themselves."""
+        return "\nobjective=" in self.text[: self.text.index("feature_names=")]
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return uncalibrated class probabilities, (n, k), of rows (n, f); NaN is a missing value."""
@@ -54,7 +78,8 @@ class Network:
     """A multi-layer perceptron, as named arrays; it answers from numpy, so that a server needs no torch.
 
     arrays: `categories` (f,) number of categories of each input, 0 for a number; `center` and `scale` of the
-    numbers after signed_log; `weight_i` (out, in) and `bias_i` (out,) of layer i, the last giving k logits.
+    numbers after signed_log; `weight_i` (out, in) and `bias_i` (out,) of layer i, the last giving k logits;
+    `background` (m, f), rows learnt from, against which an answer is explained (absent in older files).
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -69,6 +94,16 @@ class Network:
             values = values @ self.arrays[f"weight_{i}"].T.astype(np.float64) + self.arrays[f"bias_{i}"]
             values = np.maximum(values, 0.0) if i < layers - 1 else values
         return softmax(values)
+
+    @property
+    def background(self) -> np.ndarray:
+        """Rows (m, f) that stand in for a feature left out; in an older file the mean of each number, no text."""
+        if "background" in self.arrays:
+            return self.arrays["background"]
+        categories, center = self.arrays["categories"], self.arrays["center"]
+        row = np.full(len(categories), np.nan)
+        row[categories == 0] = np.sign(center) * np.expm1(np.abs(center))
+        return row[None, :]
 
     def to_bytes(self) -> bytes:
         """Return the content of `weights.safetensors`."""
