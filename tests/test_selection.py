@@ -128,6 +128,13 @@ def test_a_leak_that_outdoes_all_others_is_flagged_and_left_out():
     assert "load" in _names(selection)
 
 
+def test_the_strongest_driver_of_a_small_table_is_no_leak():
+    rng = np.random.default_rng(9)
+    frame = pd.DataFrame(rng.normal(size=(500, 3)), columns=["load", "signal", "other"])
+    frame["delay"] = 2 * frame["load"] - frame["signal"] + rng.normal(size=500)
+    assert _names(_selected(frame)) == {"load", "signal"}
+
+
 def test_a_consequence_of_the_target_is_flagged_though_it_is_weak():
     frame = _table()
     rng = np.random.default_rng(2)

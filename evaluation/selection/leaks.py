@@ -12,19 +12,22 @@ from evaluation.selection.study import Drop, Study
 
 SUSPECTS = 3  # columns that explain most alone are asked whether they beat the rest
 SAME = 0.9  # columns correlated beyond are one suspect
-STRONG = (
-    0.1  # R squared, or area under the ROC curve above one half, below which nothing looks like the target
-)
+STRONG = 0.1  # R squared, or area under the curve above one half, below which nothing looks like the target
 FEWEST_CAUSES = 3
 SURE_TIED, STILL_TIED = 0.001, 0.05  # p-values, each shared among the causes
+APART = 0.1  # p-value from which two columns count as independent
 _SLICES = 20  # of equal size, in which a continuous target counts as known
 
 
 def outdoes_all(
     study: Study, scores: Scores, alone: np.ndarray, columns: Sequence[int], trees: boosting.Trees
 ) -> list[Drop]:
-    """Return the columns that alone explain more than all others together, those that say the same set aside."""
+    """Return the columns that alone explain more than all others together, those that say the same set aside.
+
+    Not one that shows itself a cause, as the strongest driver of a small table does.
+    """
     found: list[Drop] = []
+    known = _slices(study)
     cut = boosting.folds(study, count=boosting.FOLDS, seed=trees.seed)
     for suspect in sorted(columns, key=lambda column: (alone[column], column))[:SUSPECTS]:
         same = [column for column in columns if abs(scores.rho[suspect, column]) >= SAME]
@@ -35,7 +38,7 @@ def outdoes_all(
             continue
         ours, theirs = (float(boosting.scores(study, part, cut, trees).mean()) for part in ([suspect], rest))
         nothing = float(boosting.scores(study, [], cut, trees).mean())
-        if ours > theirs and ours - nothing > STRONG:
+        if ours > theirs and ours - nothing > STRONG and not _acts(study, scores, suspect, rest, known):
             facts = f"alone it scores {ours:.3f}, the other {len(rest)} together {theirs:.3f}"
             found += [Drop(study.names[column], "leak", facts) for column in same]
     return found
@@ -68,6 +71,19 @@ def follows_target(study: Study, scores: Scores, screened: Screened, *, among: S
     return found
 
 
+def _acts(study: Study, scores: Scores, suspect: int, others: Sequence[int], known: np.ndarray) -> bool:
+    """Return whether some column, independent of the suspect, is bound to it once the target is known.
+
+    Two causes of one thing are so; what comes after the target never is. Each cluster counts as one row.
+    """
+    rows = len(np.unique(study.clusters))
+    for other in others:
+        one, two = scores.z[:, suspect], scores.z[:, other]
+        if _tie(one, two, known, rows) < SURE_TIED / len(others) and _tie(one, two, None, rows) > APART:
+            return True
+    return False
+
+
 def _names(drops: Sequence[Drop]) -> set[str]:
     return {drop.indicator for drop in drops}
 
@@ -79,8 +95,11 @@ def _slices(study: Study) -> np.ndarray:
     return np.asarray(np.minimum((ranks - 1) * _SLICES // len(ranks), _SLICES - 1), dtype="int64")
 
 
-def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None) -> float:
-    """Return the p-value of the correlation of two columns, within each value of `known` where that is given."""
+def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None, rows: int | None = None) -> float:
+    """Return the p-value of the correlation of two columns, within each value of `known` where that is given.
+
+    rows: how many independent ones there are; None: all.
+    """
     pair = np.column_stack([one, other])
     slices = 1 if known is None else int(known.max()) + 1
     codes = np.zeros(len(pair), dtype="int64") if known is None else known
@@ -93,4 +112,4 @@ def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None) -> float:
     if spread == 0:
         return 1.0
     rho = float(np.clip((a * b).sum() / spread, -0.999999, 0.999999))
-    return float(2 * stats.norm.sf(abs(np.arctanh(rho)) * np.sqrt(max(len(pair) - slices - 2, 1))))
+    return float(2 * stats.norm.sf(abs(np.arctanh(rho)) * np.sqrt(max((rows or len(pair)) - slices - 2, 1))))
