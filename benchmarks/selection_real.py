@@ -1,6 +1,6 @@
 """Selection on real tables: how much of the full score the smallest set keeps on later or other-vendor rows.
 
-    IOTLENS_DATA=DIR python benchmarks/selection_real.py [youtube itu nbiot]
+    IOTLENS_DATA=DIR python benchmarks/selection_real.py [--tables youtube itu nbiot]
 
 Each table is cut before anything is selected: youtube by day (the last 30 % of the sessions judge), itu by run (the
 last 30 % of each file), nbiot by vendor (each judges once). Trees of the same settings are fitted on the part before,
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tables", nargs="*", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     rows = []
     for name in parser.parse_args().tables:
         for table in TABLES[name]():

@@ -113,11 +113,23 @@ def test_a_driver_with_holes_is_not_doubled_by_its_copy():
     assert len(_names(_selected(frame)) & {"load", "load_copy"}) == 1
 
 
-def test_a_column_without_values_falls_as_empty_and_a_constant_one_as_constant():
-    reasons = _reasons(_selected(_table().assign(nothing=np.nan, same=3.0, twice=lambda one: one["load"])))
-    assert reasons["nothing"] == "empty"
-    assert reasons["same"] == "constant"
-    assert reasons["twice"] == "duplicate"
+@pytest.fixture(scope="module")
+def spoilt() -> Selection:
+    frame = _table()
+    standard = (frame["delay"] - frame["delay"].mean()) / frame["delay"].std()
+    complaints = 0.7 * standard + np.random.default_rng(2).normal(size=ROWS)
+    return _selected(frame.assign(nothing=np.nan, same=3.0, twice=frame["load"], complaints=complaints))
+
+
+def test_a_column_without_values_is_empty_one_value_is_constant_and_the_same_values_are_a_duplicate(
+    spoilt: Selection,
+):
+    reasons = _reasons(spoilt)
+    assert (reasons["nothing"], reasons["same"], reasons["twice"]) == ("empty", "constant", "duplicate")
+
+
+def test_a_consequence_of_the_target_is_flagged_though_it_is_weak(spoilt: Selection):
+    assert _reasons(spoilt)["complaints"] == "leak"
 
 
 def test_a_leak_that_outdoes_all_others_is_flagged_and_left_out():
@@ -133,14 +145,6 @@ def test_the_strongest_driver_of_a_small_table_is_no_leak():
     frame = pd.DataFrame(rng.normal(size=(500, 3)), columns=["load", "signal", "other"])
     frame["delay"] = 2 * frame["load"] - frame["signal"] + rng.normal(size=500)
     assert _names(_selected(frame)) == {"load", "signal"}
-
-
-def test_a_consequence_of_the_target_is_flagged_though_it_is_weak():
-    frame = _table()
-    rng = np.random.default_rng(2)
-    standard = (frame["delay"] - frame["delay"].mean()) / frame["delay"].std()
-    selection = _selected(frame.assign(complaints=0.7 * standard + rng.normal(size=ROWS)))
-    assert _reasons(selection)["complaints"] == "leak"
 
 
 def test_a_mediator_is_no_consequence():
@@ -214,23 +218,42 @@ def _said(indicator: str, **words: object) -> Experts:
     return Experts(statements=(Statement.model_validate(statement),))
 
 
-def test_a_veto_falls_with_author_and_reason():
-    told = {drop.indicator: drop for drop in _selected(_table(), _said("load", keep=False)).dropped}["load"]
+@pytest.fixture(scope="module")
+def advised() -> Selection:
+    said = [
+        _said("queue", keep=False),
+        _said("noise1", keep=True),
+        _said("load", direction="falling"),
+        _said("signal", available_after_s=900),
+    ]
+    return _selected(_table(), Experts(statements=tuple(one for some in said for one in some.statements)))
+
+
+def test_a_veto_falls_with_author_and_reason(advised: Selection):
+    told = {drop.indicator: drop for drop in advised.dropped}["queue"]
     assert told.reason == "veto"
     assert "A. Field, 2026-11-01: drive test" in told.detail
 
 
-def test_what_an_expert_keeps_is_selected_though_it_explains_nothing():
-    assert "noise1" in _names(_selected(_table(), _said("noise1", keep=True)))
+def test_what_an_expert_keeps_is_selected_though_it_explains_nothing(advised: Selection):
+    assert "noise1" in _names(advised)
 
 
-def test_a_direction_that_the_data_deny_is_reported():
-    selection = _selected(_table(), _said("load", direction="falling"))
-    assert [one.indicator for one in selection.contradictions] == ["load"]
+def test_a_direction_that_the_data_deny_is_reported(advised: Selection):
+    assert [one.indicator for one in advised.contradictions] == ["load"]
 
 
-def test_a_value_known_after_the_target_is_a_leak():
-    assert _reasons(_selected(_table(), _said("signal", available_after_s=900)))["signal"] == "leak"
+def test_a_value_known_after_the_target_is_a_leak(advised: Selection):
+    assert _reasons(advised)["signal"] == "leak"
+
+
+def test_a_comparison_tells_the_new_place_and_why_one_fell(plain: Selection, advised: Selection):
+    march, april = (
+        record.summarize(one, table="t", meanings={}, simulated=False) for one in (plain, advised)
+    )
+    told = record.compare(march, april).set_index("indicator")
+    assert told.loc["queue", "after"] == "vetoed by an expert"
+    assert told.loc["queue", "changed"]
 
 
 def test_the_expert_weight_decides_between_copies():
@@ -244,16 +267,6 @@ def test_weights_blend_prior_and_importance():
     assert record.weights(importance, Experts(alpha=0.0)) == pytest.approx({"a": 0.8, "b": 0.2})
     blended = record.weights(importance, _said("b", weight=4.0))
     assert blended == pytest.approx({"a": 0.5, "b": 0.5})
-
-
-def test_a_comparison_tells_the_new_place_and_why_one_fell(plain: Selection):
-    before = record.summarize(plain, table="march", meanings={}, simulated=False)
-    after = record.summarize(
-        _selected(_table(), _said("load", keep=False)), table="april", meanings={}, simulated=False
-    )
-    told = record.compare(before, after).set_index("indicator")
-    assert told.loc["load", "after"] == "vetoed by an expert"
-    assert told.loc["load", "changed"]
 
 
 def test_two_selections_of_different_targets_do_not_compare(plain: Selection):

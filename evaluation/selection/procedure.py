@@ -142,7 +142,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         minimal=told.order[: told.enough],
         dropped=(*work.drops, *_fallen(work, found, scores, screened, measured)),
         moved=inspected.moved,
-        contradictions=tuple(_contradictions(screen, screened, experts, study.names)),
+        contradictions=tuple(_contradictions(screen, screened, found, experts, study.names)),
         scores=scores,
         screened=screened,
         measured=measured,
@@ -328,17 +328,20 @@ def _p(log_p: float) -> str:
 
 
 def _contradictions(
-    screen: Screen, screened: Screened, experts: Experts, names: Sequence[str]
+    screen: Screen, screened: Screened, found: Sequence[Group], experts: Experts, names: Sequence[str]
 ) -> list[Contradiction]:
-    found = []
+    """Return the directions that the data deny, each column beside the chosen that do not tell the same."""
+    denied = []
     for one in experts.statements:
         column = names.index(one.indicator)
         if one.direction is None or column not in screen.candidates:
             continue
-        sign, log_p = screen.pull(screened.chosen, screened.pairs, column)
+        mates = {mate for group in found if column in group.members for mate in group.members}
+        others = [chosen for chosen in screened.chosen if chosen not in mates]
+        sign, log_p = screen.pull(others, screened.pairs, column)
         if sign == {"rising": -1, "falling": 1}[one.direction] and log_p < np.log(CONTRADICTED):
-            found.append(Contradiction(one.indicator, one.direction, float(np.exp(log_p)), one))
-    return found
+            denied.append(Contradiction(one.indicator, one.direction, float(np.exp(log_p)), one))
+    return denied
 
 
 def _effects(
