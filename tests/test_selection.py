@@ -221,16 +221,16 @@ def _said(indicator: str, **words: object) -> Experts:
 @pytest.fixture(scope="module")
 def advised() -> Selection:
     said = [
-        _said("queue", keep=False),
+        _said("one", keep=False),
         _said("noise1", keep=True),
         _said("load", direction="falling"),
-        _said("signal", available_after_s=900),
+        _said("noise3", available_after_s=900),
     ]
     return _selected(_table(), Experts(statements=tuple(one for some in said for one in some.statements)))
 
 
 def test_a_veto_falls_with_author_and_reason(advised: Selection):
-    told = {drop.indicator: drop for drop in advised.dropped}["queue"]
+    told = {drop.indicator: drop for drop in advised.dropped}["one"]
     assert told.reason == "veto"
     assert "A. Field, 2026-11-01: drive test" in told.detail
 
@@ -244,7 +244,7 @@ def test_a_direction_that_the_data_deny_is_reported(advised: Selection):
 
 
 def test_a_value_known_after_the_target_is_a_leak(advised: Selection):
-    assert _reasons(advised)["signal"] == "leak"
+    assert _reasons(advised)["noise3"] == "leak"
 
 
 def test_a_comparison_tells_the_new_place_and_why_one_fell(plain: Selection, advised: Selection):
@@ -252,8 +252,8 @@ def test_a_comparison_tells_the_new_place_and_why_one_fell(plain: Selection, adv
         record.summarize(one, table="t", meanings={}, simulated=False) for one in (plain, advised)
     )
     told = record.compare(march, april).set_index("indicator")
-    assert told.loc["queue", "after"] == "vetoed by an expert"
-    assert told.loc["queue", "changed"]
+    assert told.loc["one", "after"] == "vetoed by an expert"
+    assert told.loc["one", "changed"]
 
 
 def test_the_expert_weight_decides_between_copies():

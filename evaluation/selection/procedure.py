@@ -25,6 +25,7 @@ CERTAIN = (
     0.01  # p-value, shared among the columns, from which trees alone make a column a suspect to be confirmed
 )
 MOST_CONFIRMED = 5
+CLEAR_GAIN = 3.0  # standard deviations over the subsamples, which share most of their rows
 CONTRADICTED = 0.01  # p-value of an effect opposite to the expert's direction
 UNUSABLE = {"empty", "constant", "no_number"}  # what no expert can keep
 
@@ -267,7 +268,7 @@ def _confirmed(
     alike: np.ndarray,
     trees: boosting.Trees,
 ) -> list[int]:
-    """Return columns that only trees saw: stronger than probes, and better in each draw with than without."""
+    """Return columns that only trees saw: stronger than probes, and clearly better in each draw with than without."""
     chosen = [group.representative for group in found]
     told = {column for group in found for column in group.members}
     p_values = dict(zip(work.columns, measured.p_values, strict=True))
@@ -280,7 +281,8 @@ def _confirmed(
     for suspect in suspects[:MOST_CONFIRMED]:
         if len(chosen) and alike[suspect, [*chosen, *added]].max() >= groups.ALIKE:
             continue
-        if all(_gain(work.study.rows(rows), [*chosen, *added], suspect, trees) > 0 for rows in draws):
+        gains = np.array([_gain(work.study.rows(rows), [*chosen, *added], suspect, trees) for rows in draws])
+        if gains.min() > 0 and gains.mean() > CLEAR_GAIN * gains.std(ddof=1):
             added.append(suspect)
     return added
 
