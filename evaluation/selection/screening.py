@@ -1,8 +1,9 @@
 """Which columns explain a target beyond the others: conditional tests, forward, over pairs, and backward.
 
 A column stands for itself if it explains what the chosen ones leave over. The test is a score test of the column's
-functions in a generalised linear model of the chosen ones, with a variance that rows of one cluster share and that
-unequal spread does not deceive. The share of false ones among the chosen is held below a stated rate.
+functions in a linear model of the chosen ones (logistic for two classes; for more, one of each class's 0 and 1), with a
+variance that rows of one cluster share and that unequal spread does not deceive. The share of false ones among the
+chosen is held below a stated rate.
 Sources: Liang & Zeger 1986, Biometrika 73 (variance); Benjamini & Hochberg 1995, JRSS B 57 (rate).
 """
 
@@ -71,9 +72,9 @@ class Screen:
         self._functions = cache(self.scores.functions)  # each is asked for in every step
         self._order, self._starts = _cluster_order(study.clusters)
         target = study.target
-        gaussian = target.kind == "continuous"
-        self._gaussian = gaussian
-        self._responses = [normal_scores(target.values)] if gaussian else list(target.responses.T)
+        self._kind = target.kind
+        whole = target.kind == "continuous"
+        self._responses = [normal_scores(target.values)] if whole else list(target.responses.T)
 
     def run(self, *, rate: float = RATE) -> Screened:
         """Return the columns and pairs that matter."""
@@ -201,8 +202,8 @@ class Screen:
         if not functions.shape[1]:
             return 0.0
         told = []
+        beside = fits[0].beside(functions)  # several responses share one model
         for left in fits:
-            beside = left.beside(functions)
             told.append(self._robust(beside[:, :1], left, least=_LEFT_OVER))
             told.append(self._robust(beside, left, least=_LEFT_OVER) if functions.shape[1] > 1 else 0.0)
         return float(min(0.0, min(told) + np.log(len(told))))
@@ -222,8 +223,10 @@ class Screen:
 
     def _fits(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> list[Left]:
         design = self._design(chosen, pairs)
-        fit = _least_squares if self._gaussian else _logistic
-        return [fit(design, response) for response in self._responses]
+        if self._kind == "binary":
+            return [_logistic(design, self._responses[0])]
+        Q, _ = np.linalg.qr(design)
+        return [_least_squares(Q, response) for response in self._responses]
 
     def _design(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> np.ndarray:
         z = self.scores.z
@@ -247,8 +250,7 @@ def _cluster_order(clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
     return order, None if len(starts) == len(clusters) else starts
 
 
-def _least_squares(design: np.ndarray, response: np.ndarray) -> Left:
-    Q, _ = np.linalg.qr(design)
+def _least_squares(Q: np.ndarray, response: np.ndarray) -> Left:
     said = Q @ (Q.T @ response)
     left = response - said
     spread = max(float(left.std()), 1e-12)
