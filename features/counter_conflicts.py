@@ -7,7 +7,9 @@ What an element told of a counter in a window (one row, or all bins of a sketch)
 numbers again are duplicates; of other numbers the ones received last win, of two received at once the later told.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 
@@ -31,6 +33,9 @@ def settle(connection: duckdb.DuckDBPyConnection, ledger: Ledger, *, source: str
 
     source: of these rows. Where it lay in the lake before, what others took the place of then stays so.
     """
+    _settle_within(connection)
+    counter_overlaps.settle_within(connection)
+    connection.execute("CREATE OR REPLACE TEMP TABLE lost AS SELECT * FROM judged WHERE false")
     marks = ledger.marks([source], but=source)
     if marks:  # their rows are used rows that a mark hides: they meet nobody again
         connection.execute(
@@ -39,18 +44,43 @@ def settle(connection: duckdb.DuckDBPyConnection, ledger: Ledger, *, source: str
             f" WHERE mark.source = '{source}' AND mark.row = judged.row AND mark.counter = judged.counter"
             " AND rule IS NULL"
         )
+        _keep_lost(connection, ledger, source, marks)
     _meet(connection, ledger, source)
     connection.execute(f"UPDATE judged SET rule = NULL WHERE rule = '{_SETTLED}'")
 
 
+def _keep_lost(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str, marks: Sequence[Path]
+) -> None:
+    """Add to `lost` the rows of others that rows of a source beat before `marks` hid these.
+
+    Who hid these never met the others: beaten already, they were not there to be met.
+    """
+    own, hidden = ledger.files([source], "counters"), ledger.files([source], "superseded")
+    others = ledger.files(ledger.records[source].superseded, "counters")
+    if not (own and hidden and others):
+        return
+    for name, rows, by in (("told", others, hidden), ("windows", own, marks)):
+        read, named = (f"read_parquet([{listed(some)}], hive_partitioning = false)" for some in (rows, by))
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {read} AS one"
+            f" SEMI JOIN {named} AS mark USING (source, row, counter)"
+        )
+    connection.execute(
+        f"""
+        INSERT INTO lost BY NAME
+        SELECT told.*, 'superseded' AS rule FROM told SEMI JOIN windows USING ({_KEY})
+        UNION ALL
+        SELECT told.*, '{counter_overlaps.RULE}' FROM told
+        SEMI JOIN ({counter_overlaps.longer_sql("told", "windows")}) USING ({_KEY})"""
+    )
+
+
 def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) -> None:
-    _settle_within(connection)
-    counter_overlaps.settle_within(connection)
     reach = reach_of(connection)
     near = ledger.near(reach, but=source) if reach else []
     files = ledger.files(near, "counters")
     if not files:
-        connection.execute("CREATE OR REPLACE TEMP TABLE lost AS SELECT * FROM judged WHERE false")
         return
     _open_there(connection, unmarked_sql(files, ledger.marks(near, but=source)))
     counter_overlaps.settle_across(connection)
@@ -68,7 +98,7 @@ def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) ->
     )
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE lost AS
+        INSERT INTO lost BY NAME
         SELECT there.*, 'superseded' AS rule FROM there JOIN meetings USING ({_KEY}) WHERE wins AND NOT same
         UNION ALL
         SELECT there.*, '{counter_overlaps.RULE}' FROM there SEMI JOIN overlapped USING ({_KEY})"""
@@ -76,13 +106,14 @@ def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) ->
 
 
 def _open_there(connection: duckdb.DuckDBPyConnection, visible: str) -> None:
-    """Make `there`: the rows of others, of what `judged` tells of, in the time of which it tells."""
+    """Make `there`: the rows of others but `lost`, of what `judged` tells of, in the time of which it tells."""
     line, end = counter_overlaps.LINE, counter_overlaps.END
     told = "FROM judged WHERE rule IS NULL"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM ({visible})"
         f" WHERE window_start < (SELECT max({end}) {told}) AND {end} > (SELECT min(window_start) {told})"
         f" AND ({line}) IN (SELECT ({line}) {told})"
+        " AND (source, row, counter) NOT IN (SELECT (source, row, counter) FROM lost)"
     )
 
 
