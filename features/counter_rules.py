@@ -91,6 +91,8 @@ ASKED: tuple[Rule, ...] = (
          " a time from 0", "NOT (bin BETWEEN known_low AND known_high)"),
     Rule("fractional_samples", "a bin holds whole samples",
          "known_kind = 'quantile' AND numerator <> floor(numerator)"),
+    Rule("too_many_samples", "a bin holds at most 2^32 samples",
+         f"known_kind = 'quantile' AND numerator > {sketch.MOST_SAMPLES}"),
     Rule("negative_delta", "what is counted is not negative", "denominator < 0"
          " OR (numerator < 0 AND known_kind IN ('ratio', 'quantile'))"),
     Rule("beyond_exact", "a number is at most 2^53, up to which all are exact",

@@ -74,6 +74,7 @@ BAD: dict[str, dict[str, str]] = {
     "bin_out_of_range": {**SKETCH, "bin": "1000000"},
     "sample_out_of_range": {**SKETCH, "bin": "-100300"},  # a delay below zero
     "fractional_samples": {**SKETCH, "numerator": "1.5"},
+    "too_many_samples": {**SKETCH, "numerator": "4294967297"},
     "negative_delta": {"numerator": "-1"},
     "beyond_exact": {"denominator": "1e17"},
     "ratio_above_one": {"numerator": "101"},
