@@ -104,12 +104,17 @@ ASKED: tuple[Rule, ...] = (
          "known_kind = 'power' AND denominator > 0 AND (numerator <= 0 OR NOT"
          f" (10 * log10(numerator / denominator) BETWEEN {_POWER_DBM[0]} AND {_POWER_DBM[1]}))"),
 )  # fmt: skip
-COMPARED: tuple[Rule, ...] = (
-    Rule("duplicate_row", "a count is told once: this one was told before with the same numbers"),
-    Rule("superseded", "of two deliveries of one window the one received last counts: this is the other"),
+COMPARED: tuple[Rule, ...] = (  # they heal: the other may be read anew, and then tell it no more
+    Rule("duplicate_row", "a count is told once: this one was told before with the same numbers", heals=True),
+    Rule(
+        "superseded",
+        "of two deliveries of one window the one received last counts: this is the other",
+        heals=True,
+    ),
     Rule(
         "overlapping_window",
         "of windows of two lengths in which one element counted one moment the shorter count",
+        heals=True,
     ),
 )
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in (*FOUND, *ASKED, *COMPARED)}

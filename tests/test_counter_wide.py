@@ -141,6 +141,22 @@ def test_a_correction_counts_where_two_intervals_of_a_histogram_share_a_bin(tmp_
     assert found["numerator"].tolist() == [7, 7]
 
 
+def test_a_row_that_was_told_before_returns_when_the_other_file_tells_it_no_more(tmp_path: Path) -> None:
+    rest = ";NIL;NIL;NIL;NIL;15;NIL;NIL;NIL;NIL;NIL;NIL;NIL"
+    first, more = f"01.03.2026 08:00;c1;enb-1;NIL;NIL{rest}", f"01.03.2026 08:00;c2;enb-1;NIL;NIL{rest}"
+    read(tmp_path, first)
+    assert read(tmp_path, first, more, name="b.csv").quarantined == {"duplicate_row": 1}
+    mapping = tmp_path / "berlin.yaml"
+    text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
+    mapping.write_text(text.replace("Asia/Shanghai", "Europe/Berlin"))  # it was never in Shanghai
+    assert counters.ingest([str(tmp_path / "a.csv")], tmp_path / "ws", mapping=mapping).replaced == 1
+    assert read(tmp_path, first, more, name="b.csv").quarantined == {}
+    assert read(tmp_path, first, more, name="b.csv").unchanged == 1
+    found = visible(tmp_path / "ws").sort_values(["window_start", "scope_id"])
+    told = zip(found["scope_id"], found["window_start"].dt.strftime("%H:%M"), strict=True)
+    assert list(told) == [("c1", "00:00"), ("c2", "00:00"), ("c1", "07:00")]
+
+
 def test_units_histograms_and_powers_are_converted(tmp_path: Path) -> None:
     rest = ";NIL;NIL;NIL;NIL;15;3;0;2;0;0;-117,5;40"
     done = read(tmp_path, f"01.03.2026 08:00;c1;enb-1;NIL;NIL{rest}")
