@@ -56,13 +56,13 @@ def stage(
     return staged
 
 
-# The texts of numbers and times are DuckDB's; NULL is left out. Of a ragged row its text is told.
+# The texts of numbers and times are DuckDB's; NULL is left out. Of a line that is no row its text is told.
 _QUARANTINED = f"""
     SELECT path AS file, source, row, counter, rule, told, hint
     FROM (
         SELECT source, judged.row, judged.counter, rule, coalesce(ragged.told, CAST(to_json(raw) AS VARCHAR)) AS told
-        FROM judged LEFT JOIN raw ON raw.row = judged.row AND rule <> 'ragged_row'
-        LEFT JOIN ragged ON ragged.row = judged.row AND rule = 'ragged_row'
+        FROM judged LEFT JOIN raw ON raw.row = judged.row
+        LEFT JOIN ragged ON ragged.row = judged.row
         WHERE rule IS NOT NULL
         UNION ALL
         SELECT source, row, counter, rule, CAST(to_json(struct_pack({

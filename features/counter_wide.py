@@ -82,7 +82,7 @@ def open_wide(
             )
             _keep(connection, given)
             kept.append(readings)
-    connection.execute("INSERT INTO long BY NAME SELECT row, 'ragged_row' AS found FROM ragged")
+    connection.execute("INSERT INTO long BY NAME SELECT row, broken AS found FROM ragged")
     connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
     connection.unregister("part")
     readings = pd.concat([one for one in kept if len(one)] or kept)
