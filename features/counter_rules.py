@@ -54,6 +54,7 @@ FOUND: tuple[Rule, ...] = (
     ),
     Rule("counter_reset", "a cumulative counter falls only where it wraps around"),
     Rule("reading_twice", "an element tells a cumulative counter once for a window"),
+    Rule("contradiction", "what a file tells of an element's counter in a window it tells in one way"),
 )
 ASKED: tuple[Rule, ...] = (
     Rule("empty_scope", "scope is told", "coalesce(scope, '') = ''"),

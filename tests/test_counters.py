@@ -209,12 +209,33 @@ def test_an_element_that_membership_does_not_know_is_quarantined_until_it_does(t
 
 
 def test_a_row_told_twice_counts_once(tmp_path: Path) -> None:
-    again = write(tmp_path / "a.csv", row(), row(), row(numerator="80"))
+    again = write(tmp_path / "a.csv", row(numerator="80"), row(numerator="80"))
     done = counters.ingest([again], tmp_path / "ws")
-    assert (done.used, done.quarantined) == (1, {"superseded": 2})
+    assert (done.used, done.quarantined) == (1, {"duplicate_row": 1})
     assert visible(tmp_path / "ws")["numerator"].tolist() == [80]
     other = write(tmp_path / "b.csv", row(numerator="80", denominator="100.0"))
     assert counters.ingest([other], tmp_path / "ws").quarantined == {"duplicate_row": 1}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_answers_in_one_file_received_at_once_neither_counts_in_any_order(
+    tmp_path: Path, order: int
+) -> None:
+    old = row(numerator="70", received="2026-03-01T08:15:30Z")
+    sketch = [row(**SKETCH), row(**SKETCH | {"numerator": "6"}), row(**SKETCH | {"bin": "100301"})]
+    rows = [old, row(), row(), row(numerator="80"), row(scope_id="c2"), *sketch]
+    source = write(tmp_path / "a.csv", *rows[::order])
+    done = counters.ingest([source], tmp_path / "ws")
+    assert (done.used, done.quarantined) == (1, {"contradiction": 6, "superseded": 1})
+    assert visible(tmp_path / "ws")["scope_id"].tolist() == ["c2"]
+    counters.ingest([write(tmp_path / "b.csv", row(numerator="80"))], tmp_path / "ws")
+    assert visible(tmp_path / "ws")["numerator"].tolist() == [80, 90]
+
+
+def test_a_file_full_of_contradictions_gives_nothing_and_fails(tmp_path: Path) -> None:
+    done = counters.ingest([write(tmp_path / "a.csv", row(), row(numerator="80"))], tmp_path / "ws")
+    assert (done.used, done.failed) == (0, True)
+    assert done.nothing[0][1] == "2 contradiction"
 
 
 @pytest.mark.parametrize("order", [("early", "late"), ("late", "early")])
