@@ -8,7 +8,7 @@ to be broken.
 import csv
 import gzip
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -127,9 +127,10 @@ def _header(text: TextIO, *, delimiter: str, skip_lines: int) -> list[str]:
 
 
 def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datetime) -> str:
-    """Make `raw` and `given` of a Parquet or CSV file in long form; return which columns it lacks or should not have.
+    """Make `raw`, `given` and `flaws` of a file in long form; return which columns it lacks or should not have.
 
-    received: where the file does not tell it itself. Raises ValueError: what is wrong, to follow its name.
+    flaws: row, and the column of it that cannot be read with what it holds. received: where the file does not tell it
+    itself. Raises ValueError: what is wrong, to follow its name.
     """
     if path.name.lower().endswith((".csv", ".csv.gz")):
         open_texts(connection, path)
@@ -154,6 +155,7 @@ def open_long(connection: duckdb.DuckDBPyConnection, path: Path, received: datet
         f"CREATE OR REPLACE TEMP VIEW given AS SELECT row, {_found(kinds)} AS found, {columns} FROM raw"
         f" UNION ALL SELECT row, broken, {ragged_row} FROM ragged"
     )
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW flaws AS SELECT row, {_flaw(kinds)} AS flaw FROM raw")
     wanted = [name for name in (*TEXTS, *TIMES, *NUMBERS) if name not in _OPTIONAL]
     strange = [name for name in kinds if name not in (*wanted, *_OPTIONAL)]
     return counter_hints.of_columns(wanted, list(kinds), unknown=strange)
@@ -197,21 +199,32 @@ def _found(kinds: Mapping[str, str]) -> str:
         return "'missing_column'"
     if any(name not in (*wanted, *_OPTIONAL) for name in kinds):
         return "'unknown_column'"
-    cases = []
+    cases = [f"WHEN {broken} THEN '{rule}'" for rule, _, broken in _unreadable(kinds)]
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
+
+
+def _flaw(kinds: Mapping[str, str]) -> str:
+    """Return the SQL of the column that reading a row shows to be wrong, with what it holds; NULL where none is."""
+    cases = [
+        f"WHEN {broken} THEN concat('{name} is ', CAST(\"{name}\" AS VARCHAR))"
+        for _, name, broken in _unreadable(kinds)
+    ]
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
+
+
+def _unreadable(kinds: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the rule that a column may break, the column, and the SQL that tells it does."""
     for name in TIMES:
         kind = kinds.get(name, "TIMESTAMP WITH TIME ZONE")
         if kind == "VARCHAR":
             told = f"coalesce(\"{name}\", '') <> ''"
-            cases += [
-                f"WHEN {told} AND TRY_CAST(\"{name}\" AS TIMESTAMPTZ) IS NULL THEN 'time_unreadable'",
-                f"WHEN {told} AND NOT regexp_matches(\"{name}\", '{_UTC}') THEN 'time_not_utc'",
-            ]
+            yield "time_unreadable", name, f'{told} AND TRY_CAST("{name}" AS TIMESTAMPTZ) IS NULL'
+            yield "time_not_utc", name, f"{told} AND NOT regexp_matches(\"{name}\", '{_UTC}')"
         elif kind.startswith("TIMESTAMP") and kind != "TIMESTAMP WITH TIME ZONE":
-            cases.append(f"WHEN \"{name}\" IS NOT NULL THEN 'time_not_utc'")
+            yield "time_not_utc", name, f'"{name}" IS NOT NULL'
         elif kind != "TIMESTAMP WITH TIME ZONE":
-            cases.append(f"WHEN \"{name}\" IS NOT NULL THEN 'time_unreadable'")
+            yield "time_unreadable", name, f'"{name}" IS NOT NULL'
     for name in NUMBERS:
-        if kinds[name] == "VARCHAR":
-            fact = f"trim(coalesce(\"{name}\", '')) <> '' AND TRY_CAST(\"{name}\" AS DOUBLE) IS NULL"
-            cases.append(f"WHEN {fact} THEN 'text_in_number'")
-    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
+        if kinds.get(name) == "VARCHAR":
+            told = f"trim(coalesce(\"{name}\", '')) <> ''"
+            yield "text_in_number", name, f'{told} AND TRY_CAST("{name}" AS DOUBLE) IS NULL'

@@ -232,6 +232,14 @@ def test_of_two_answers_in_one_file_received_at_once_neither_counts_in_any_order
     assert visible(tmp_path / "ws")["numerator"].tolist() == [80, 90]
 
 
+@pytest.mark.parametrize(("bad", "warned"), [(2, True), (1, False)])
+def test_a_file_of_which_more_than_half_is_bad_is_warned_of(tmp_path: Path, bad: int, warned: bool) -> None:
+    strange = [row(scope_id=f"c{number}", numerator="many") for number in range(bad)]
+    done = counters.ingest([write(tmp_path / "a.csv", row(), *strange)], tmp_path / "ws")
+    assert not done.failed
+    assert ("a.csv: 2 of 3 rows are quarantined: 2 text_in_number" in done.text()) == warned
+
+
 def test_a_file_full_of_contradictions_gives_nothing_and_fails(tmp_path: Path) -> None:
     done = counters.ingest([write(tmp_path / "a.csv", row(), row(numerator="80"))], tmp_path / "ws")
     assert (done.used, done.failed) == (0, True)
@@ -328,6 +336,21 @@ def test_an_unknown_counter_is_told_with_the_nearest(tmp_path: Path) -> None:
     bad = counter_tables.quarantined(tmp_path / "ws").set_index("rule")
     assert RRC in bad.loc["unknown_counter", "hint"]
     assert pd.isna(bad.loc["empty_scope_id", "hint"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"received": "2026-03-01T16:16:00+08:00"}, "received is 2026-03-01T16:16:00+08:00"),
+        ({"window_start": "yesterday"}, "window_start is yesterday"),
+        ({"denominator": "12,5", "numerator": "3"}, "denominator is 12,5"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_column(
+    tmp_path: Path, changes: dict[str, str], hint: str
+) -> None:
+    counters.ingest([write(tmp_path / "a.csv", row(), row(**changes))], tmp_path / "ws")
+    assert counter_tables.quarantined(tmp_path / "ws")["hint"].tolist() == [hint]
 
 
 def test_a_file_that_tells_only_what_was_told_before_is_no_failure(tmp_path: Path) -> None:
