@@ -13,6 +13,7 @@ from evaluation.day import Page, Panel
 from evaluation.faults import find_catalogue, read_catalogue
 from evaluation.process import Kqi, read_services
 from features import indicator_tables, province
+from features.configuration import nearest
 from features.indicators import Indicator, all_indicators
 
 SCOPES = ("cell", "tac", "mme", "platform_node", "app", "fleet")  # of faults that many devices share
@@ -53,6 +54,11 @@ def draw(directory: Path, workspace: Path, *, cause: str | None = None) -> Page:
     faults, targets = _faults(directory), province.kqi_targets(workspace)
     if targets.empty:
         raise LookupError(f"no KQI in {workspace}; iotlens province load {directory} --targets brings them")
+    names = {one.id: one.name for one in read_catalogue(find_catalogue(workspace)).faults}
+    if cause is not None and cause not in (known := {*names, *(one.cause for one in faults)}):
+        raise LookupError(
+            f"no fault {cause!r} in the catalogue or in {directory}; {nearest(cause, sorted(known))}"
+        )
     shown = _most(targets, [one for one in faults if cause in (None, one.cause)], workspace)
     if shown is None:
         causes = sorted({one.cause for one in faults})
@@ -62,7 +68,6 @@ def draw(directory: Path, workspace: Path, *, cause: str | None = None) -> Page:
         )
     fault = shown.fault
     panels = [_kqi_panel(targets, fault, shown.kqi), *_indicator_panels(workspace, fault)]
-    names = {one.id: one.name for one in read_catalogue(find_catalogue(workspace)).faults}
     spans = [
         day.Fault(names.get(one.cause, one.cause), one.onset, one.end)
         for one in faults

@@ -86,5 +86,10 @@ def test_the_command_draws_a_fault_of_ones_own_and_says_what_lacks_before(tmp_pa
     )
     assert "instead of" in shown[2]
     assert "<h1>f_ring at tac-000 (simulated)</h1>" in Path(page).read_text()
-    with pytest.raises(LookupError, match=r"no KQI shows a f_rong fault .* Shared ones that last: f_ring$"):
+    with pytest.raises(
+        LookupError, match=r"no fault 'f_rong' in the catalogue or in .*; the nearest is f_ring$"
+    ):
         draw(Path(made), Path(ws), cause="f_rong")
+    lasting = r"no KQI shows a f_cell_outage fault .* Shared ones that last: f_ring$"
+    with pytest.raises(LookupError, match=lasting):
+        draw(Path(made), Path(ws), cause="f_cell_outage")
