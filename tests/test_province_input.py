@@ -296,48 +296,6 @@ def test_a_scheduled_fault_that_never_acts_is_refused(plan: Plan, when: dict[str
         resolved(plan, scheduled(new(NOISE, onset=onset), when))
 
 
-@pytest.mark.parametrize(
-    "when", [{"onset_h": 47.9999, "duration_h": 5}, {"onset_h": -1, "duration_h": 1.001}]
-)
-def test_a_scheduled_fault_of_which_less_than_a_minute_is_simulated_is_refused(
-    plan: Plan, when: dict[str, float]
-) -> None:
-    with pytest.raises(ValueError, match=r"schedule\[0\] \(f_new\): it must be on for at least one minute"):
-        resolved(plan, scheduled(new(NOISE), when))
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "rule"),
-    [
-        ("duration_h", ".inf", "finite number"),
-        ("duration_h", ".nan", "finite number"),
-        ("duration_h", "1.0e+9", "less than or equal to 100000"),
-        ("duration_h", "0.000000001", "greater than or equal to 0.0166"),
-        ("onset_h", "-.inf", "finite number"),
-        ("onset_h", "true", "valid number"),
-        ("severity", "1.0e-300", "greater than or equal to 0.01"),
-        ("severity", "true", "valid number"),
-        ("severity", '"0.5"', "valid number"),
-        ("location", "true", "valid integer"),
-        ("location", "1.0", "valid integer"),
-    ],
-)
-def test_a_number_of_the_schedule_that_is_none_or_does_nothing_is_told_with_file_entry_and_key(
-    tmp_path: Path, key: str, value: str, rule: str
-) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text(f"schedule: [{{fault: f_cell_outage, {key}: {value}}}]")
-    with pytest.raises(ValueError, match=rf"mine\.yaml: schedule\.0\.{key}.*{rule}"):
-        read_faults(path)
-
-
-def test_a_whole_number_and_an_id_are_good_in_a_schedule(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text("schedule: [{fault: f_cell_outage, location: cell-000-00, severity: 1, onset_h: -2}]")
-    (planned,) = read_faults(path).schedule
-    assert (planned.location, planned.severity, planned.onset_h) == ("cell-000-00", 1.0, -2.0)
-
-
 def test_a_drawn_fault_that_never_acts_is_not_in_the_truth(plan: Plan, area: Area) -> None:
     entry = new(
         NOISE,
