@@ -8,8 +8,10 @@ to be broken.
 import csv
 import gzip
 import io
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
@@ -92,7 +94,8 @@ def _keep(
     """Make `texts` of the blocks of a CSV. ragged: grows while they are read; their places are left out."""
 
     def placed(block: pa.Table, first: int) -> pa.Table:
-        left = [number for number, *_ in ragged if number >= first]
+        beyond = bisect_left(ragged, first, key=itemgetter(0))  # they are met in their order
+        left = [number for number, *_ in ragged[beyond:]]
         places = np.setdiff1d(np.arange(first, first + len(block) + len(left)), left)[: len(block)]
         return block.append_column("row", pa.array(places, pa.int64()))
 
