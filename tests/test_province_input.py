@@ -108,6 +108,24 @@ def test_a_value_that_nothing_can_have_is_refused(act: tuple[str, str, float], r
     assert rule in found
 
 
+@pytest.mark.parametrize(
+    ("act", "harm"),
+    [
+        (("capacity", "mul", 2.0), "capacity below 1"),
+        (("nat_timeout_s", "set", 9000.0), "nat_timeout_s below 7200"),
+        (("lifetime_ratio", "add", 1.0), "lifetime_ratio below 1.5"),
+    ],
+)
+def test_a_mechanism_that_only_helps_is_no_fault(act: tuple[str, str, float], harm: str) -> None:
+    both = ("smoke_sensor", "bike_sharing")
+    found = told(new(act, at="province", services=both))
+    assert f"f_new: a mechanism must do harm, but {act[1]} {act[2]:g} of {act[0]} only helps" in found
+    assert f"harm is {harm}" in found
+    assert "must do harm" not in told(new(act, ("rule_delay_ms", "add", 9.0), at="province", services=both))
+    for timeout_s in (1.0, 60.0):  # too short repeats needlessly, too long waits
+        assert told(new(("ack_timeout_s", "set", timeout_s))) == ""
+
+
 def limits() -> list[str]:
     """Return the rows of docs/simulation.md that tell what an actuator may be given; alike ones share a row."""
     alike: dict[str, list[Actuator]] = {}

@@ -165,7 +165,7 @@ def strongest(
 
 
 def _size(name: str, values: np.ndarray) -> np.ndarray:
-    """Return how far an actuator is moved, 1 for as far as certain failure."""
+    """Return how far an actuator is moved towards harm, 1 for as far as certain failure."""
     actuator = BY_NAME[name]
     whole = actuator.neutral if actuator.kind == "value" else _WHOLE.get(actuator.unit, 1.0)
-    return np.asarray(np.minimum(np.abs(values - actuator.neutral) / whole, 1.0))
+    return np.asarray(np.minimum(actuator.worse_by(values) / whole, 1.0))
