@@ -185,9 +185,7 @@ ACTUATORS: tuple[Actuator, ...] = (
         services=SMOKE,
         harm="below",
     ),
-    Actuator(
-        "ack_timeout_s", "value", "s", 6, "ACK_TIMEOUT of the device", low=0.1, high=600, harm="either"
-    ),
+    Actuator("ack_timeout_s", "value", "s", 6, "ACK_TIMEOUT of the device", low=0.1, high=600, harm="either"),
     Actuator("battery_level", "value", "%", 100, "charge is at most this", high=100, harm="below"),
     Actuator("sensor_broken", "flag", "1", 0, "the smoke chamber does not see smoke", low=1, services=SMOKE),
     Actuator("motor_jam", "probability", "1", 0, "unlocks after which the lock stays shut", services=BIKE),

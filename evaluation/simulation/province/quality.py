@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 
 from evaluation.process import ServiceModel
-from evaluation.simulation.province import blame
+from evaluation.simulation.province import blame, pipeline
 from evaluation.simulation.province.faults import DAY_S, Exposed, Happening
 from evaluation.simulation.province.pipeline import Day
 from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area
 
-_ALARM_WITHIN_S, _UNLOCK_WITHIN_S, _RETURN_WITHIN_S = 60.0, 10.0, 25.0
+_ALARM_WITHIN_S, _UNLOCK_WITHIN_S, _RETURN_WITHIN_S = (
+    blame.WITHIN_S[process] for process in ("ss_alarm", "bk_unlock", "bk_lock_settlement")
+)
 _SLOW_START_S = 6.0
 _BAD_STALL = 0.1
 
@@ -51,7 +53,7 @@ def _of(
 ) -> Judged:
     """Return what is judged of some first attempts of one process; the tally's rows are places in `rows`.
 
-    other: causes beside those of its steps, and for which of the rows each is the reason.
+    other: causes beside those of its steps, and how likely each is the reason at each row.
     """
     moment, outcome = day.first.moment, day.first.outcome
     places = {name: values[rows] for name, values in moment.places.items()}
@@ -107,7 +109,9 @@ def _alarms(day: Day) -> Judged:
     tally.ratio("alarm_ok_60s/alarm_raised", at, ok & (took <= _ALARM_WITHIN_S))
     tally.sample("alarm_latency_s", at[ok], took[ok])
     bad = ~ok | (took > _ALARM_WITHIN_S)
-    return _of(day, rows, tally, bad, "alarm_ok_60s/alarm_raised", sensor_broken=blind, tampered=away)
+    return _of(
+        day, rows, tally, bad, "alarm_ok_60s/alarm_raised", sensor_broken=1.0 * blind, tampered=1.0 * away
+    )
 
 
 def _continuity(area: Area, day: Day) -> Judged:
@@ -141,7 +145,8 @@ def _returns(day: Day) -> Judged:
     fresh, in_time = day.first.fresh[rows], ok & (took <= _RETURN_WITHIN_S)
     good, tally = in_time & fresh, Tally()
     tally.ratio("return_ok/trips_ended", np.arange(len(rows)), good)
-    return _of(day, rows, tally, ~good, "return_ok/trips_ended", gnss_loss=in_time & ~fresh)
+    stale = np.where(in_time & ~fresh, pipeline.due_to_receiver(day.first.moment, rows), 0.0)
+    return _of(day, rows, tally, ~good, "return_ok/trips_ended", gnss_loss=stale)
 
 
 def _video(day: Day) -> Judged:
