@@ -218,11 +218,14 @@ def test_a_rate_that_is_not_used_need_only_be_one() -> None:
     assert len(list(broken(banana, drawn=False))) == 1
 
 
-def test_a_window_of_counters_divides_the_day(tmp_path: Path) -> None:
+@pytest.mark.parametrize("window_s", [50_000, 30])
+def test_a_window_of_counters_divides_the_day_and_is_one_that_is_loaded(
+    tmp_path: Path, window_s: int
+) -> None:
     windows = yaml.safe_load(find_config("province.yaml").read_text())["counter_window_s"]
-    bad = changed("province.yaml", tmp_path / "bad.yaml", counter_window_s={**windows, "cell": 50_000})
+    bad = changed("province.yaml", tmp_path / "bad.yaml", counter_window_s={**windows, "cell": window_s})
     with pytest.raises(
-        ValueError, match=r"bad\.yaml: .*window of cell must divide the 86,400 s .* is 50000 s"
+        ValueError, match=rf"window of cell must divide the 86,400 s .* at least 60 s, but is {window_s} s"
     ):
         read_settings(bad)
 

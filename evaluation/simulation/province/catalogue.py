@@ -14,7 +14,7 @@ from features.configuration import nearest, packaged_configs, read_config
 from features.indicators import all_indicators, read_terminal, refuse
 
 
-class Severity(BaseModel, frozen=True, extra="forbid"):
+class Severity(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Beta(a, b), unless a value fixes it."""
 
     a: float = Field(4, gt=0)
@@ -22,7 +22,7 @@ class Severity(BaseModel, frozen=True, extra="forbid"):
     value: float | None = Field(None, gt=0, le=1)
 
 
-class Planned(BaseModel, frozen=True, extra="forbid"):
+class Planned(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One fault that is not drawn: where, when, how strong.
 
     location: an id, or its place in the order of ids at which the fault can lie; of cells and devices, those of the
