@@ -11,6 +11,8 @@ from evaluation.simulation.province.faults import Happening
 from evaluation.simulation.province.topology import Area
 from features.configuration import find_config
 
+IOT, VIDEO = ("smoke_sensor", "bike_sharing"), slice(4, 5)
+
 
 @pytest.fixture(scope="module")
 def catalogue() -> ProvinceFaults:
@@ -22,21 +24,23 @@ def area() -> Area:
     return area_of(2400)
 
 
-def everywhere(catalogue: ProvinceFaults, *acts: tuple[str, str, float]) -> Happening:
+def everywhere(
+    catalogue: ProvinceFaults, *acts: tuple[str, str, float], services: tuple[str, ...] = IOT
+) -> Happening:
     """Return a fault of the whole province. acts: actuator, effect, value; its id is the first actuator."""
     shape = next(f for f in catalogue.faults if f.onset.shape == "step" and "video" not in f.services)
     mechanism = tuple(FaultMechanism(actuator=a, scope="province", effect=e, value=v) for a, e, v in acts)
     named = {"id": acts[0][0], "granularity": "province", "mechanism": mechanism}
-    made = shape.model_copy(update={**named, "services": ("smoke_sensor", "bike_sharing")})
+    made = shape.model_copy(update={**named, "services": services})
     return Happening(f"F-{made.id}", made, "province", 0, "all", 1.0, -1.0, 9 * DAY_S)
 
 
-def counted(done: Lived) -> tuple[int, dict[str, int]]:
-    """Return how many experiences of IoT services were bad on all days, and how many each fault is blamed for."""
+def counted(done: Lived, which: slice = slice(0, 4)) -> tuple[int, dict[str, int]]:
+    """Return how many experiences were bad on all days, of IoT unless told, and how many each fault is blamed for."""
     bad, blamed = 0, dict[str, int]()
     for day in done.days:
         names = [one.number for one in day.faults] + list(day.continuity.earlier) + ["none"]
-        for judged in quality.judge(done.area, day)[:4]:
+        for judged in quality.judge(done.area, day)[which]:
             bad += int(judged.bad.sum())
             for place in judged.blame[judged.bad]:
                 blamed[names[place]] = blamed.get(names[place], 0) + 1
@@ -74,6 +78,18 @@ def test_of_two_faults_that_would_each_do_one_is_blamed(catalogue: ProvinceFault
     bad, blamed = counted(lived(dead, shut, area=area))
     assert bad > 100
     assert sum(n for name, n in blamed.items() if name != "none") > 0.9 * bad
+
+
+def test_a_video_session_blames_what_made_it_bad(catalogue: ProvinceFaults) -> None:
+    area = area_of(2400)
+    usual, _ = counted(lived(days=6, area=area), VIDEO)
+    tiny = everywhere(catalogue, ("peering_delay_ms", "add", 0.01), services=("video",))
+    bad, blamed = counted(lived(tiny, days=6, area=area), VIDEO)
+    assert bad > 20
+    assert blamed.get(tiny.number, 0) <= 0.05 * bad
+    loss = everywhere(catalogue, ("origin_reject", "add", 0.2), services=("video",))
+    bad, blamed = counted(lived(loss, days=6, area=area), VIDEO)
+    assert blamed[loss.number] == pytest.approx(bad - usual, rel=0.25)
 
 
 def test_a_chance_of_each_is_told_apart_from_luck() -> None:

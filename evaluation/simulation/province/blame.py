@@ -10,6 +10,7 @@ from evaluation.simulation.province import counterfactual, steps_core, steps_pla
 from evaluation.simulation.province.actuators import BY_NAME
 from evaluation.simulation.province.faults import Exposed, Happening, expose
 from evaluation.simulation.province.moment import Moment
+from evaluation.simulation.province.sessions import Sessions
 from evaluation.simulation.province.topology import generator
 from evaluation.simulation.province.walk import STEPS, Outcome
 
@@ -137,12 +138,17 @@ def of_attempts(
     weekday = moment.area.plan.settings.start.weekday()
     found = by_cause(faults, _where(moment, rows), kinds, kind, weekday=weekday)
     within_ms = 1000.0 * WITHIN_S.get(process.id, np.inf)
-    asked = counterfactual.Question(moment, process, rows, failed, within_ms)
-    each, total = counterfactual.due(
-        asked, faults, {cause: (one.effect > 0) & (given == 0) for cause, one in found.items()}
-    )
-    dice = generator(moment.area.plan, 16, *asked.stream)
-    return _drawn(found, each, np.where(given > 0, given, total), dice)
+    asked = counterfactual.of_attempts(moment, process, rows, failed, within_ms)
+    return _drawn(found, asked, faults, given)
+
+
+def of_sessions(video: Sessions, rows: np.ndarray, faults: Sequence[Happening]) -> np.ndarray:
+    """Return the place in `faults` of what is to blame for each bad video session, -1 for none."""
+    kind = np.where(video.dark[rows], len(VIDEO) - 1, video.failed_step[rows])
+    places = {name: values[rows] for name, values in video.places.items()}
+    where = Exposed(video.at_s[rows], video.device[rows], np.ones(len(rows), bool), places)
+    found = by_cause(faults, where, VIDEO, kind, weekday=video.area.plan.settings.start.weekday())
+    return _drawn(found, counterfactual.of_sessions(video, rows), faults, np.zeros(len(rows)))
 
 
 def _where(moment: Moment, rows: np.ndarray) -> Exposed:
@@ -191,15 +197,19 @@ def by_cause(
 
 def _drawn(
     found: Mapping[str, Blamable],
-    each: Mapping[str, np.ndarray],
-    total: np.ndarray,
-    dice: np.random.Generator,
+    asked: counterfactual.Question,
+    faults: Sequence[Happening],
+    given: np.ndarray,
 ) -> np.ndarray:
     """Draw whom to blame: any fault as likely as the failure is due to faults, and each by its share of that.
 
     Where each of several would do alone, no share is left for any: then it is the one with the largest effect.
+    given: how much is due to faults where that is not asked, 0 elsewhere.
     """
-    throw = dice.random(len(total))
+    touched = {cause: (one.effect > 0) & (given == 0) for cause, one in found.items()}
+    each, due = counterfactual.due(asked, faults, touched)
+    total = np.where(given > 0, given, due)
+    throw = generator(asked.plan, 16, *asked.stream).random(len(total))
     blamed, share_so_far = np.full(len(total), -1), np.zeros(len(total))
     if not found:
         return blamed
@@ -212,17 +222,6 @@ def _drawn(
         his = (throw >= share_so_far) & (throw < share_so_far + part)
         blamed[his] = one.place[his]
         share_so_far += part
-    return blamed
-
-
-def strongest(
-    faults: Sequence[Happening], where: Exposed, kinds: Sequence[Acts], kind: np.ndarray, *, weekday: int
-) -> np.ndarray:
-    """Return the place of the fault with the largest effect on each row, -1 where none has any."""
-    blamed, most = np.full(len(kind), -1), np.zeros(len(kind))
-    for one in by_cause(faults, where, kinds, kind, weekday=weekday).values():
-        larger = one.effect > most
-        blamed[larger], most[larger] = one.place[larger], one.effect[larger]
     return blamed
 
 

@@ -1,18 +1,19 @@
 """Whether an attempt would have gone wrong without a fault: attempts like it are walked with and without."""
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import numpy as np
 
 from evaluation.process import Process
 from evaluation.simulation.province.attempts import Attempts
-from evaluation.simulation.province.faults import DAY_S, Happening
+from evaluation.simulation.province.faults import DAY_S, Exposed, Happening
 from evaluation.simulation.province.moment import Moment, find
-from evaluation.simulation.province.topology import generator
-from evaluation.simulation.province.walk import Outcome, walk
+from evaluation.simulation.province.sessions import Sessions, play
+from evaluation.simulation.province.topology import Area, Plan, generator
+from evaluation.simulation.province.walk import walk
 
 COPIES = 48  # of each attempt at once in each of the worlds that are compared
 _ENOUGH, _MOST_TURNS = 200, 8  # few attempts are walked again in several turns, for rare failures
@@ -26,28 +27,69 @@ class Imagined(Attempts):
     copies: ClassVar[int] = COPIES
 
 
+# walks copies of some rows under some faults: the step at which each fails, 0 for none, and whether it is too slow
+Again = Callable[[np.ndarray, Sequence[Happening], np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Question:
-    """Attempts of one process that went wrong. failed: seq of the step that failed, 0 where it was only too slow.
+    """Rows that went wrong. failed: seq of the step that failed, 0 where it was only too slow. stream: of its dice."""
 
-    within_ms: after which it is too slow.
-    """
-
-    moment: Moment
-    process: Process
+    plan: Plan
+    stream: tuple[int, ...]
     rows: np.ndarray
     failed: np.ndarray
-    within_ms: float
+    again: Again
 
-    @property
-    def stream(self) -> tuple[int, int, int]:
-        """Return what tells the random numbers about it from those of others: area, process and day."""
-        day = int(self.moment.attempts.at_s[self.rows].min(initial=np.inf) // DAY_S) if len(self.rows) else 0
-        return self.moment.area.number, zlib.crc32(self.process.id.encode()), day
 
-    def at(self, rows: np.ndarray) -> "Question":
-        """Return the question about some of them. rows: places in it."""
-        return Question(self.moment, self.process, self.rows[rows], self.failed[rows], self.within_ms)
+def of_attempts(
+    moment: Moment, process: Process, rows: np.ndarray, failed: np.ndarray, within_ms: float
+) -> Question:
+    """Return the question about attempts of one process, that are too slow after so many ms."""
+
+    def again(
+        some: np.ndarray, faults: Sequence[Happening], dice: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        copied = moment.attempts.take(some)
+        attempts = Imagined(*(getattr(copied, field.name) for field in fields(Attempts)))
+        near = _near(faults, copied.device)
+        outcome = walk(
+            find(moment.area, attempts, near, charge=moment.morning, dice=dice), {process.id: process}
+        )
+        return outcome.failed_step, outcome.took_ms > within_ms
+
+    stream = _stream(moment.area, process.id, moment.attempts.at_s[rows])
+    return Question(moment.area.plan, stream, rows, failed, again)
+
+
+def of_sessions(video: Sessions, rows: np.ndarray) -> Question:
+    """Return the question about video sessions."""
+
+    def again(
+        some: np.ndarray, faults: Sequence[Happening], dice: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        places = {name: values[some] for name, values in video.places.items()}
+        where = Exposed(video.at_s[some], video.device[some], np.ones(len(some), bool), places)
+        played = play(video.area, where, video.power[some], _near(faults, where.device), dice)
+        return played.failed_step, played.slow | played.stalls
+
+    stream = _stream(video.area, "video", video.at_s[rows])
+    return Question(video.area.plan, stream, rows, video.failed_step[rows], again)
+
+
+def _stream(area: Area, name: str, at_s: np.ndarray) -> tuple[int, ...]:
+    """Return what tells the random numbers of a question from those of others: area, process and day."""
+    day = int(at_s.min() // DAY_S) if len(at_s) else 0
+    return area.number, zlib.crc32(name.encode()), day
+
+
+def _some(question: Question, places: np.ndarray) -> Question:
+    return replace(question, rows=question.rows[places], failed=question.failed[places])
+
+
+def _near(faults: Sequence[Happening], device: np.ndarray) -> list[Happening]:
+    here = set(device.tolist())
+    return [one for one in faults if one.scope != "device" or one.location in here]
 
 
 @dataclass(frozen=True)
@@ -92,31 +134,21 @@ def chance(question: Question, faults: Sequence[Happening]) -> Chance:
     for turn in range(min(max(_ENOUGH // max(size, 1), 1), _MOST_TURNS)):
         for first in range(0, size, _BLOCK):
             rows = np.arange(first, min(first + _BLOCK, size))
-            part = _counted(question.at(rows), faults, (first, turn))
+            part = _counted(_some(question, rows), faults, (first, turn))
             came[rows] += part.came
             wrong[rows] += part.wrong
     return Chance(came, wrong)
 
 
 def _counted(question: Question, faults: Sequence[Happening], part: tuple[int, int]) -> Chance:
-    outcome, step = _again(question, faults, part), question.failed[:, None]
-    failed = outcome.failed_step.reshape(-1, COPIES)
-    late = (outcome.took_ms > question.within_ms).reshape(-1, COPIES) | (failed > 0)
+    """Return how copies of attempts end, with the same dice whatever the faults are."""
+    dice, step = generator(question.plan, 15, *question.stream, *part), question.failed[:, None]
+    ended, slow = question.again(np.repeat(question.rows, COPIES), faults, dice)
+    failed = ended.reshape(-1, COPIES)
+    late = slow.reshape(-1, COPIES) | (failed > 0)
     came = (step == 0) | (failed == 0) | (failed >= step)
     wrong = np.where(step == 0, late, failed == step)
     return Chance(came.sum(axis=1), wrong.sum(axis=1))
-
-
-def _again(question: Question, faults: Sequence[Happening], part: tuple[int, int]) -> Outcome:
-    """Walk copies of attempts, with the same dice whatever the faults are."""
-    was, process = question.moment, question.process
-    copied = was.attempts.take(np.repeat(question.rows, COPIES))
-    attempts = Imagined(*(getattr(copied, field.name) for field in fields(Attempts)))
-    dice = generator(was.area.plan, 15, *question.stream, *part)
-    here = set(copied.device.tolist())
-    near = [one for one in faults if one.scope != "device" or one.location in here]
-    again = find(was.area, attempts, near, charge=was.morning, dice=dice)
-    return walk(again, {process.id: process})
 
 
 def due(
@@ -133,7 +165,7 @@ def due(
     if not len(rows):
         return each, total
     whole = Chance(np.zeros(size, "int64"), np.zeros(size, "int64"))
-    asked = chance(question.at(rows), faults)
+    asked = chance(_some(question, rows), faults)
     whole.came[rows], whole.wrong[rows] = asked.came, asked.wrong
     for cause, on in touched.items():
         each[cause] = _due_to(question, whole, np.flatnonzero(on), _but(faults, {cause}))
@@ -153,7 +185,7 @@ def _due_to(question: Question, whole: Chance, rows: np.ndarray, others: Sequenc
     share = np.zeros(len(question.rows))
     if not len(rows):
         return share
-    without = chance(question.at(rows), others)
+    without = chance(_some(question, rows), others)
     share[rows] = whole.of(rows).due_to_more_than(without)
     for step in np.unique(question.failed[rows]):
         unsure = np.flatnonzero((question.failed[rows] == step) & (share[rows] == 0))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from evaluation.process import ServiceModel
 from evaluation.simulation.province import blame, pipeline
-from evaluation.simulation.province.faults import DAY_S, Exposed, Happening
+from evaluation.simulation.province.faults import DAY_S, Happening
 from evaluation.simulation.province.pipeline import Day
 from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
 from evaluation.simulation.province.tally import Tally
@@ -17,8 +17,6 @@ from evaluation.simulation.province.topology import Area
 _ALARM_WITHIN_S, _UNLOCK_WITHIN_S, _RETURN_WITHIN_S = (
     blame.WITHIN_S[process] for process in ("ss_alarm", "bk_unlock", "bk_lock_settlement")
 )
-_SLOW_START_S = 6.0
-_BAD_STALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -157,8 +155,9 @@ def _video(day: Day) -> Judged:
     tally.sample("init_buffer_s", at, video.first_frame_s[rows][at])
     tally.ratio("stall_s/watch_s", at, video.stall_s[rows][at], video.watch_s[rows][at])
     tally.sample("quality_score", at, video.quality[rows][at])
-    stalls = video.stall_s[rows] > _BAD_STALL * np.maximum(video.watch_s[rows], 1e-9)
-    slow = ~ok | (video.first_frame_s[rows] > _SLOW_START_S)
+    stalls, slow = video.stalls[rows], video.slow[rows]
+    blamed, bad = np.full(len(rows), -1), np.flatnonzero(slow | stalls)
+    blamed[bad] = blame.of_sessions(video, rows[bad], day.faults)
     counter = np.where(slow, "init_buffer_s", "stall_s/watch_s")
     places = {name: values[rows] for name, values in video.places.items()}
     return Judged(
@@ -168,25 +167,8 @@ def _video(day: Day) -> Judged:
         places,
         slow | stalls,
         counter,
-        _blame_video(day, rows, slow | stalls),
+        blamed,
     )
-
-
-def _blame_video(day: Day, rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """Return what is to blame for each bad session: by the step that failed, or by what slows all of them."""
-    video, wrong = day.video, np.flatnonzero(bad)
-    at = rows[wrong]
-    kind = np.where(video.dark[at], len(blame.VIDEO) - 1, video.failed_step[at])
-    where = Exposed(
-        video.at_s[at],
-        video.device[at],
-        np.ones(len(at), bool),
-        {name: values[at] for name, values in video.places.items()},
-    )
-    weekday = video.area.plan.settings.start.weekday()
-    blamed = np.full(len(rows), -1)
-    blamed[wrong] = blame.strongest(day.faults, where, blame.VIDEO, kind, weekday=weekday)
-    return blamed
 
 
 def complaints(
