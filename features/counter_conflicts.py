@@ -4,7 +4,8 @@ Of one window told twice the delivery received last counts, whole. Of windows of
 (features/counter_overlaps.py).
 
 What an element told of a counter in a window (one row, or all bins of a sketch) stands or falls together. The same
-numbers again are duplicates; of other numbers the ones received last win, of two received at once the later told.
+numbers again are duplicates; of other numbers the ones received last win. Of two received at once the later delivery
+wins; within one file nothing says which is right, so neither counts (`contradiction`), in whatever order its rows lie.
 """
 
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from features.counter_tables import unmarked_sql
 from features.duck import listed
 
 _KEY = counter_overlaps.KEY
+_CONTRADICTION = "contradiction"
 _SETTLED = "settled before"  # in place of a rule, while others are asked
 _NUMBERS = "coalesce(bin, -1000000), numerator, coalesce(denominator, -1)"
 _GROUP = (
@@ -98,17 +100,25 @@ def _settle_within(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE again AS
-        SELECT row, counter, bin, count(*) OVER told > 1 AND ({_NUMBERS}) = last_value(({_NUMBERS})) OVER told AS same
-        FROM judged WHERE rule IS NULL
-        WINDOW told AS (
-            PARTITION BY {_KEY}, bin ORDER BY received, row ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-        )
-        QUALIFY received < max(received) OVER (PARTITION BY {_KEY}) OR row < last_value(row) OVER told
+        WITH told AS (
+            SELECT {_KEY}, bin, row, received, hash({_NUMBERS}) AS numbers, max(received) OVER (PARTITION BY {_KEY})
+            AS newest FROM judged WHERE rule IS NULL
+        ), compared AS (
+            SELECT *, received = newest AND min(numbers) OVER at_once <> max(numbers) OVER at_once AS differs,
+            last_value(row) OVER one AS last, count(*) OVER one > 1 AND numbers = last_value(numbers) OVER one AS same
+            FROM told WINDOW at_once AS (PARTITION BY {_KEY}, bin, received), one AS (
+                PARTITION BY {_KEY}, bin ORDER BY received, row
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            )
+        ), settled AS (SELECT *, bool_or(differs) OVER (PARTITION BY {_KEY}) AS contradicted FROM compared)
+        SELECT row, counter, bin, CASE WHEN contradicted AND received = newest THEN '{_CONTRADICTION}'
+            WHEN contradicted OR NOT same THEN 'superseded' ELSE 'duplicate_row' END AS broken
+        FROM settled WHERE contradicted OR received < newest OR row < last
         """
     )
     connection.execute(
         """
-        UPDATE judged SET rule = CASE WHEN same THEN 'duplicate_row' ELSE 'superseded' END
+        UPDATE judged SET rule = broken
         FROM again WHERE judged.rule IS NULL AND judged.row = again.row AND judged.counter = again.counter
         AND judged.bin IS NOT DISTINCT FROM again.bin"""
     )

@@ -42,6 +42,7 @@ FOUND: tuple[Rule, ...] = (
     Rule("missing_column", "a file has every column of its contract or mapping"),
     Rule("unknown_column", "a file has no column that COUNTERS does not have"),
     Rule("ragged_row", "a row of a CSV has as many fields as its header"),
+    Rule("unclosed_quote", "a row of a CSV is on one line: a quote that it opens is closed there"),
     Rule("time_unreadable", "a time is ISO 8601, or as the mapping says"),
     Rule("time_not_utc", "a time is UTC and says so"),
     Rule("time_ambiguous", "a local time is told once: not in the hour that a clock change repeats or skips"),
@@ -53,6 +54,7 @@ FOUND: tuple[Rule, ...] = (
     ),
     Rule("counter_reset", "a cumulative counter falls only where it wraps around"),
     Rule("reading_twice", "an element tells a cumulative counter once for a window"),
+    Rule("contradiction", "what a file tells of an element's counter in a window it tells in one way"),
 )
 ASKED: tuple[Rule, ...] = (
     Rule("empty_scope", "scope is told", "coalesce(scope, '') = ''"),

@@ -82,8 +82,11 @@ def open_wide(
             )
             _keep(connection, given)
             kept.append(readings)
-    connection.execute("INSERT INTO long BY NAME SELECT row, 'ragged_row' AS found FROM ragged")
+    connection.execute("INSERT INTO long BY NAME SELECT row, broken AS found FROM ragged")
     connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW flaws AS SELECT row, NULL::VARCHAR AS flaw FROM raw WHERE false"
+    )
     connection.unregister("part")
     readings = pd.concat([one for one in kept if len(one)] or kept)
     return readings.assign(vendor=mapping.vendor, scope=mapping.scope), flaw
