@@ -26,7 +26,7 @@ class Severity(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     value: float | None = Field(None, ge=LEAST_SEVERITY, le=1)
 
 
-class Planned(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+class Planned(BaseModel, frozen=True, extra="forbid"):
     """One fault that is not drawn: where, when, how strong.
 
     location: an id, or its place in the order of ids at which the fault can lie; of cells and devices, those of the
