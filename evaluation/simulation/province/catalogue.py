@@ -18,7 +18,7 @@ LEAST_H = 1 / 60  # one minute
 LONGEST_H = 100_000.0  # eleven years: longer than a device lives; a time beyond it is a slip
 
 
-class Severity(BaseModel, frozen=True, extra="forbid"):
+class Severity(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Beta(a, b), unless a value fixes it."""
 
     a: float = Field(4, gt=0)
