@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evaluation.svg import INK, MUTED, OURS, WRONG, Type, axes_at, drawing, note, to_svg
+from evaluation.svg import INK, MUTED, OURS, WIDTH_PT, WRONG, Type, axes_at, drawing, note, text_width, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL_PT, GAP_PT, TOP_PT, BOTTOM_PT, LEFT_PT, RIGHT_PT = 84.0, 34.0, 14.0, 22.0, 40.0, 14.0
+_LABEL_PT, _LABEL_SIZE_PT, _APART_PT = 11.0, 8.0, 8.0  # of the names of faults: line, letters, gap
 _MOMENT = pd.Timedelta("1us")  # a window that ends at midnight is of the day before
 _FAULT = "#fdeee6"  # a paler WRONG
 _HEALTHY = "#cfe1f1"  # a paler OURS
@@ -30,7 +31,7 @@ i.line {{ height: 0; border-top: 2px solid {OURS}; vertical-align: middle; }}
 .fault {{ background: {_FAULT}; border-left: 1px solid {WRONG}; }} .healthy {{ background: {_HEALTHY}; }}
 """
 _LEGEND = (
-    ("line", "a value, at the end of its window; no point where there was no evidence"),
+    ("line", "a value, at the end of its window; no point and no line where there was no evidence"),
     ("fault", "while a fault was there"),
     ("healthy", "the healthy range of an indicator: where most places are in most hours"),
 )
@@ -57,11 +58,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page tells. heading: what happened where. told: sentences on what is seen. svg: of `picture`."""
+    """What a page tells. heading: what happened where. told: sentences on what is seen. svg: of `picture`.
+
+    look_at: where a window too narrow for the picture stands first, as a share of its width: `place_of` the fault.
+    """
 
     heading: str
     told: tuple[str, ...]
     svg: str
+    look_at: float = 0.0
 
 
 def picture(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, simulated: bool) -> str:
@@ -69,22 +74,52 @@ def picture(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, s
 
     heading: of the page around it, told to who cannot see the picture.
     """
+    span = _span(panels)
+    names = _stacked(faults, span)
+    head = TOP_PT + _LABEL_PT * max((line for _, line in names), default=0)
+    height = head + BOTTOM_PT + len(panels) * (PANEL_PT + GAP_PT)
+    with drawing(height) as figure:
+        for place, panel in enumerate(panels):
+            top = head + GAP_PT / 2 + place * (PANEL_PT + GAP_PT)
+            bottom = height - top - PANEL_PT
+            axes = axes_at(figure, left=LEFT_PT, top=top, right=RIGHT_PT, bottom=bottom)
+            _draw(axes, panel, faults, span)
+            axes.tick_params(labelbottom=place == len(panels) - 1)
+            if place == 0:
+                _name(axes, faults, names)
+        days = dict.fromkeys(f"{time:%-d %B %Y}" for time in (span[0], span[1] - _MOMENT))
+        axes.set_xlabel(f"{' to '.join(days)}, UTC", loc="right")
+        return to_svg(figure, name="day", label=spoken(heading, panels, faults, simulated=simulated))
+
+
+def place_of(moment: pd.Timestamp, panels: Sequence[Panel]) -> float:
+    """Return where a moment stands in the picture, as a share of its width."""
+    first, last = _span(panels)
+    share = min(max((moment - first) / max(last - first, _MOMENT), 0.0), 1.0)
+    return (LEFT_PT + share * (WIDTH_PT - LEFT_PT - RIGHT_PT)) / WIDTH_PT
+
+
+def _span(panels: Sequence[Panel]) -> tuple[pd.Timestamp, pd.Timestamp]:
     times = pd.DatetimeIndex([time for panel in panels for time in panel.values.dropna().index])
     if times.empty:
         raise ValueError(f"a picture needs a value, but none of {[panel.title for panel in panels]} has one")
-    height = TOP_PT + BOTTOM_PT + len(panels) * (PANEL_PT + GAP_PT)
-    with drawing(height) as figure:
-        for place, panel in enumerate(panels):
-            top = TOP_PT + GAP_PT / 2 + place * (PANEL_PT + GAP_PT)
-            bottom = height - top - PANEL_PT
-            axes = axes_at(figure, left=LEFT_PT, top=top, right=RIGHT_PT, bottom=bottom)
-            _draw(axes, panel, faults, (times.min(), times.max()))
-            axes.tick_params(labelbottom=place == len(panels) - 1)
-            if place == 0:
-                _name(axes, faults, times.min())
-        days = dict.fromkeys(f"{time:%-d %B %Y}" for time in (times.min(), times.max() - _MOMENT))
-        axes.set_xlabel(f"{' to '.join(days)}, UTC", loc="right")
-        return to_svg(figure, name="day", label=spoken(heading, panels, faults, simulated=simulated))
+    return times.min(), times.max()
+
+
+def _stacked(faults: Sequence[Fault], span: tuple[pd.Timestamp, pd.Timestamp]) -> list[tuple[float, int]]:
+    """Return where the name of each fault begins, in points from the axes, and on which line, 0 the lowest.
+
+    No name overprints another or leaves the picture.
+    """
+    width, free, places = WIDTH_PT - LEFT_PT - RIGHT_PT, list[float](), list[tuple[float, int]]()
+    for fault in sorted(faults, key=lambda one: one.onset):
+        share = (max(fault.onset, span[0]) - span[0]) / max(span[1] - span[0], _MOMENT)
+        long = text_width(fault.name, _LABEL_SIZE_PT)
+        left = max(min(share * width, width - long), 0.0)
+        line = next((number for number, end in enumerate(free) if end + _APART_PT <= left), len(free))
+        free[line : line + 1] = [left + long]
+        places.append((left, line))
+    return places
 
 
 def spoken(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, simulated: bool) -> str:
@@ -108,8 +143,10 @@ def write_page(page: Page, out: Path, *, simulated: bool) -> None:
     legend = "\n".join(f'<li><i class="{name}"></i>{words}</li>' for name, words in _LEGEND)
     out.write_text(
         f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
-        f'<h1>{heading}</h1>\n{told}\n<p class="narrow">The picture goes on to the right: push it.</p>\n'
-        f'<div class="wide" tabindex="0">{page.svg}</div>\n<ul>{legend}</ul></body></html>\n',
+        f'<h1>{heading}</h1>\n{told}\n<p class="narrow">The picture is wider than this window: push it sideways.</p>\n'
+        f'<div class="wide" tabindex="0">{page.svg}</div>\n<ul>{legend}</ul>\n'
+        f"<script>const wide = document.querySelector('.wide');"
+        f" wide.scrollLeft = {page.look_at:.3f} * wide.scrollWidth - wide.clientWidth / 2;</script></body></html>\n",
         encoding="utf-8",
     )
 
@@ -122,14 +159,17 @@ def _draw(
 ) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    known = panel.values.dropna()
+    drawn = broken_at_gaps(panel.values)
     for fault in faults:
         onset, end = max(fault.onset, span[0]), min(fault.end, span[1])
         axes.axvspan(_day(onset), _day(end), color=_FAULT, linewidth=0, zorder=0)
+        for edge in {fault.onset, fault.end}:
+            if span[0] < edge < span[1]:
+                axes.axvline(_day(edge), color=WRONG, linewidth=0.7, zorder=0.2)
     if panel.healthy:
         axes.axhspan(*panel.healthy, color=_HEALTHY, linewidth=0, zorder=0.5)
-    times = [_day(time) for time in known.index]
-    axes.plot(times, known.to_list(), color=OURS, linewidth=1.4, marker="o", markersize=2, zorder=2)
+    times = [_day(time) for time in drawn.index]
+    axes.plot(times, drawn.to_list(), color=OURS, linewidth=1.4, marker="o", markersize=2, zorder=2)
     axes.set_xlim(_day(span[0]), _day(span[1]))
     axes.margins(y=0.2)
     locator = AutoDateLocator(tz="UTC", maxticks=9)  # type: ignore[no-untyped-call]
@@ -142,21 +182,35 @@ def _draw(
     note(axes, panel.unit, at=(1, top), by=(0, 9), type_=Type(MUTED, 8, edge="right"))
 
 
+def broken_at_gaps(values: "pd.Series[float]") -> "pd.Series[float]":
+    """Return the known values with an empty one wherever a window has none, so that no line is drawn across.
+
+    Its windows are as far apart as most are: where indicators of several lengths share an index, between two values of
+    the longer ones lie others that are no gap.
+    """
+    ordered = values.dropna().sort_index()
+    steps = ordered.index[1:] - ordered.index[:-1]
+    if not len(steps):
+        return ordered
+    step = steps.to_series().median()
+    missing = ordered.index[:-1][steps > 1.5 * step] + step
+    return pd.concat([ordered, pd.Series(float("nan"), missing)]).sort_index()
+
+
 def _day(time: pd.Timestamp) -> float:
     """Return a time as matplotlib counts it: days since 1970."""
     return time.timestamp() / 86_400
 
 
-def _name(axes: "Axes", faults: Sequence[Fault], since: pd.Timestamp) -> None:
-    """Write the name of each fault over its onset."""
-    for fault in faults:
-        onset = _day(max(fault.onset, since))
+def _name(axes: "Axes", faults: Sequence[Fault], places: Sequence[tuple[float, int]]) -> None:
+    """Write the name of each fault over its onset, one above the other where they would meet."""
+    for fault, (left, line) in zip(sorted(faults, key=lambda one: one.onset), places, strict=True):
         axes.annotate(
             fault.name,
-            (onset, 1.0),
-            (0, 18),
-            xycoords=("data", "axes fraction"),
+            (0.0, 1.0),
+            (left, 18 + line * _LABEL_PT),
+            xycoords="axes fraction",
             textcoords="offset points",
             color=WRONG,
-            size=8,
+            size=_LABEL_SIZE_PT,
         )

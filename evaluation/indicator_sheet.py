@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from evaluation.domain import Domain
@@ -12,12 +13,15 @@ from features import indicator_tables
 from features.indicators import (
     Indicator,
     IndicatorSet,
+    Quantile,
+    Ratio,
     ScopeWindow,
     TerminalFlag,
     TerminalIndicator,
     all_indicators,
 )
 
+_ALIKE = 0.5  # of difflib: what a slip of the finger leaves, not what a few common letters make
 TERMINAL = "terminal"  # the domain under which the indicators outside the 55 are listed
 _OPERATORS = {"eq": "=", "ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _EFFECTS = {"add": "{:+g}", "mul": "x {:g}", "set": "to {:g}"}
@@ -88,25 +92,46 @@ def sheet(domain: Domain, indicator_id: str) -> str:
     return f"{one.id}: {one.name}\n{_aligned(told)}\nused in\n{_indented(used)}"
 
 
-def values(workspace: Path, scope: str, scope_id: str) -> str:
-    """Return the newest indicators of one cell, device, ...: value, unit and samples, and when the window ended.
+def values(workspace: Path, scope: str, scope_id: str, *, at: datetime | None = None) -> str:
+    """Return the newest indicators of one cell, device, ...: value, unit, of how many, and when the window ended.
 
-    Raises LookupError that names what there is instead.
+    at: no window ends later than this. Raises LookupError that names what there is instead.
     """
     wide = indicator_tables.rows(workspace, scope, scope_id)
     if wide.empty:
         raise LookupError(f"no indicator of {scope} {scope_id!r} in {workspace}; {_some(workspace, scope)}")
-    newest, units = wide.iloc[-1], {one.id: one.unit for one in all_indicators(workspace)}
-    told = [
-        (
-            name,
-            "no evidence" if math.isnan(newest[name]) else f"{newest[name]:g} {units[name]}",
-            f"{count:g} samples",
+    first = wide["window_end"].min()
+    wide = wide if at is None else wide[wide["window_end"] <= at]
+    if wide.empty:
+        raise LookupError(
+            f"no indicator of {scope} {scope_id!r} ended at or before {at:%F %H:%M} UTC; the first did at"
+            f" {first:%F %H:%M}"
         )
+    newest, known = wide.iloc[-1], {one.id: one for one in all_indicators(workspace)}
+    told = [
+        (name, _value(newest[name], known[name]), _of(count, known[name]))
         for name in wide.columns
-        if name in units and (count := newest[f"{name}__samples"])
+        if name in known and (count := newest[f"{name}__samples"])
     ]
     return f"{scope} {scope_id}, window that ended {newest['window_end']:%F %H:%M} UTC\n{_aligned(told)}"
+
+
+def _value(value: float, one: Indicator) -> str:
+    """Return a value in its unit; of a sketch, which is within 1 %, three digits."""
+    if math.isnan(value):
+        return "no evidence"
+    digits = 3 if isinstance(one.aggregate, Quantile) else 6
+    return f"{value:.{digits}g} {one.unit}"
+
+
+def _of(count: float, one: Indicator) -> str:
+    """Return what a value rests on: how much of its denominator, or how many samples."""
+    number = f"{count:,.0f}" if count == round(count) else f"{count:,.2f}"
+    return (
+        f"of {number} {one.aggregate.denominator}"
+        if isinstance(one.aggregate, Ratio)
+        else f"{number} samples"
+    )
 
 
 def _some(workspace: Path, scope: str) -> str:
@@ -223,8 +248,9 @@ def _used_by(service: ServiceModel) -> set[str]:
 def _must_know(asked: str, known: Iterable[str], *, what: str) -> None:
     names = list(known)
     if asked not in names:
-        near = difflib.get_close_matches(asked, names, n=1, cutoff=0.0)
-        raise LookupError(f"no {what} {asked!r}; the nearest is {', '.join(near) or 'none'}")
+        near = difflib.get_close_matches(asked, names, n=1, cutoff=_ALIKE)
+        way = f"the nearest is {near[0]}" if near else f"none of the {len(names)} known is like it"
+        raise LookupError(f"no {what} {asked!r}; {way}")
 
 
 def _domain(one: Indicator | TerminalIndicator) -> str:

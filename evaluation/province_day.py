@@ -13,6 +13,7 @@ from evaluation.day import Page, Panel
 from evaluation.faults import find_catalogue, read_catalogue
 from evaluation.process import Kqi, read_services
 from features import indicator_tables, province
+from features.configuration import nearest
 from features.indicators import Indicator, all_indicators
 
 SCOPES = ("cell", "tac", "mme", "platform_node", "app", "fleet")  # of faults that many devices share
@@ -53,6 +54,11 @@ def draw(directory: Path, workspace: Path, *, cause: str | None = None) -> Page:
     faults, targets = _faults(directory), province.kqi_targets(workspace)
     if targets.empty:
         raise LookupError(f"no KQI in {workspace}; iotlens province load {directory} --targets brings them")
+    names = {one.id: one.name for one in read_catalogue(find_catalogue(workspace)).faults}
+    if cause is not None and cause not in (known := {*names, *(one.cause for one in faults)}):
+        raise LookupError(
+            f"no fault {cause!r} in the catalogue or in {directory}; {nearest(cause, sorted(known))}"
+        )
     shown = _most(targets, [one for one in faults if cause in (None, one.cause)], workspace)
     if shown is None:
         causes = sorted({one.cause for one in faults})
@@ -62,14 +68,15 @@ def draw(directory: Path, workspace: Path, *, cause: str | None = None) -> Page:
         )
     fault = shown.fault
     panels = [_kqi_panel(targets, fault, shown.kqi), *_indicator_panels(workspace, fault)]
-    names = {one.id: one.name for one in read_catalogue(find_catalogue(workspace)).faults}
     spans = [
         day.Fault(names.get(one.cause, one.cause), one.onset, one.end)
         for one in faults
         if (one.location_scope, one.location_id) == (fault.location_scope, fault.location_id)
     ]
     heading = f"{names.get(fault.cause, fault.cause)} at {fault.location_id}"
-    return Page(heading, _told(fault, panels), day.picture(heading, panels, spans, simulated=True))
+    svg = day.picture(heading, panels, spans, simulated=True)
+    middle = fault.onset + (fault.end - fault.onset) / 2
+    return Page(heading, _told(fault, panels, shown.kqi), svg, day.place_of(middle, panels))
 
 
 def _most(targets: pd.DataFrame, faults: Iterable[Happened], workspace: Path) -> _Shown | None:
@@ -85,21 +92,46 @@ def _most(targets: pd.DataFrame, faults: Iterable[Happened], workspace: Path) ->
     return best
 
 
-def _told(fault: Happened, panels: Sequence[Panel]) -> tuple[str, ...]:
-    """Return what is seen, in words: the KQI first, then the indicators."""
+def _told(fault: Happened, panels: Sequence[Panel], shown: Kqi) -> tuple[str, ...]:
+    """Return what is seen, in words: the KQI first, what speaks against it, then the indicators."""
     kqi, *others = (_moved(panel, fault) for panel in panels)
     lasts = f"{fault.onset:%-d %B %H:%M} to {fault.end:%-d %B %H:%M} UTC"
     below = "No indicator moved."
     if others:
         below = f"The indicators there that moved most: {'; '.join(others)}."
-    return (f"What customers saw while the fault lasted ({lasts}), in the median: {kqi}.", below)
+    first = f"What customers saw while the fault lasted ({lasts}), in the median of its windows: {kqi}."
+    against = worse_outside(panels[0].values, fault, shown)
+    return (first, *([against] if against else []), below)
+
+
+def worse_outside(values: "pd.Series[float]", fault: Happened, kqi: Kqi) -> str:
+    """Return a sentence on the worst window outside a fault where that is worse than any in it; "" where none is."""
+    known = values.dropna()
+    ends = cast(pd.DatetimeIndex, known.index)
+    during = np.asarray((ends > fault.onset) & (ends <= fault.end))
+    badness = known * np.sign(kqi.unacceptable - kqi.excellent)
+    if during.all() or not during.any() or badness[~during].max() <= badness[during].max():
+        return ""
+    at = badness[~during].idxmax()
+    return (
+        f"Outside the fault one window was worse than any in it: {known[at]:.4g} {kqi.unit} in the one that ended at"
+        f" {at:%-d %B %H:%M}. A window of few attempts says little by itself."
+    )
 
 
 def _moved(panel: Panel, fault: Happened) -> str:
     ends = cast(pd.DatetimeIndex, panel.values.index)
     during = np.asarray((ends > fault.onset) & (ends <= fault.end))
-    before, after = (panel.values[rows].median() for rows in (~during, during))
-    return f"{panel.title} {after:.4g} {panel.unit} instead of {before:.4g}"
+    before, after = (_middle(panel.values[rows].dropna(), panel.unit) for rows in (~during, during))
+    return f"{panel.title} {after} instead of {before}"
+
+
+def _middle(values: "pd.Series[float]", unit: str) -> str:
+    if values.empty:
+        return "unknown"
+    return (
+        f"{values.median():.4g} {unit} ({values.min():.4g} to {values.max():.4g}, windows: {len(values):,})"
+    )
 
 
 def worse(values: "pd.Series[float]", fault: Happened, scale: Kqi | Indicator) -> float:

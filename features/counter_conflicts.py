@@ -4,10 +4,13 @@ Of one window told twice the delivery received last counts, whole. Of windows of
 (features/counter_overlaps.py).
 
 What an element told of a counter in a window (one row, or all bins of a sketch) stands or falls together. The same
-numbers again are duplicates; of other numbers the ones received last win, of two received at once the later told.
+numbers again are duplicates; of other numbers the ones received last win. Of two received at once the later delivery
+wins; within one file nothing says which is right, so neither counts (`contradiction`), in whatever order its rows lie.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 
@@ -17,12 +20,13 @@ from features.counter_tables import unmarked_sql
 from features.duck import listed
 
 _KEY = counter_overlaps.KEY
+_CONTRADICTION = "contradiction"
 _SETTLED = "settled before"  # in place of a rule, while others are asked
 _NUMBERS = "coalesce(bin, -1000000), numerator, coalesce(denominator, -1)"
 _GROUP = (
     f"SELECT {_KEY}, max(received) AS received, count(*) AS rows,"
-    f" bit_xor(hash({_NUMBERS})) AS numbers, any_value(source) AS source"
-)
+    f" sum(hash({_NUMBERS})) AS numbers, any_value(source) AS source"
+)  # a sum: of two intervals of a histogram in one bin, told with equal counts, nothing would be left of an xor
 
 
 def settle(connection: duckdb.DuckDBPyConnection, ledger: Ledger, *, source: str) -> None:
@@ -31,6 +35,9 @@ def settle(connection: duckdb.DuckDBPyConnection, ledger: Ledger, *, source: str
 
     source: of these rows. Where it lay in the lake before, what others took the place of then stays so.
     """
+    _settle_within(connection)
+    counter_overlaps.settle_within(connection)
+    connection.execute("CREATE OR REPLACE TEMP TABLE lost AS SELECT * FROM judged WHERE false")
     marks = ledger.marks([source], but=source)
     if marks:  # their rows are used rows that a mark hides: they meet nobody again
         connection.execute(
@@ -39,18 +46,43 @@ def settle(connection: duckdb.DuckDBPyConnection, ledger: Ledger, *, source: str
             f" WHERE mark.source = '{source}' AND mark.row = judged.row AND mark.counter = judged.counter"
             " AND rule IS NULL"
         )
+        _keep_lost(connection, ledger, source, marks)
     _meet(connection, ledger, source)
     connection.execute(f"UPDATE judged SET rule = NULL WHERE rule = '{_SETTLED}'")
 
 
+def _keep_lost(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str, marks: Sequence[Path]
+) -> None:
+    """Add to `lost` the rows of others that rows of a source beat before `marks` hid these.
+
+    Who hid these never met the others: beaten already, they were not there to be met.
+    """
+    own, hidden = ledger.files([source], "counters"), ledger.files([source], "superseded")
+    others = ledger.files(ledger.records[source].superseded, "counters")
+    if not (own and hidden and others):
+        return
+    for name, rows, by in (("told", others, hidden), ("windows", own, marks)):
+        read, named = (f"read_parquet([{listed(some)}], hive_partitioning = false)" for some in (rows, by))
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {read} AS one"
+            f" SEMI JOIN {named} AS mark USING (source, row, counter)"
+        )
+    connection.execute(
+        f"""
+        INSERT INTO lost BY NAME
+        SELECT told.*, 'superseded' AS rule FROM told SEMI JOIN windows USING ({_KEY})
+        UNION ALL
+        SELECT told.*, '{counter_overlaps.RULE}' FROM told
+        SEMI JOIN ({counter_overlaps.longer_sql("told", "windows")}) USING ({_KEY})"""
+    )
+
+
 def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) -> None:
-    _settle_within(connection)
-    counter_overlaps.settle_within(connection)
     reach = reach_of(connection)
     near = ledger.near(reach, but=source) if reach else []
     files = ledger.files(near, "counters")
     if not files:
-        connection.execute("CREATE OR REPLACE TEMP TABLE lost AS SELECT * FROM judged WHERE false")
         return
     _open_there(connection, unmarked_sql(files, ledger.marks(near, but=source)))
     counter_overlaps.settle_across(connection)
@@ -68,7 +100,7 @@ def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) ->
     )
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE lost AS
+        INSERT INTO lost BY NAME
         SELECT there.*, 'superseded' AS rule FROM there JOIN meetings USING ({_KEY}) WHERE wins AND NOT same
         UNION ALL
         SELECT there.*, '{counter_overlaps.RULE}' FROM there SEMI JOIN overlapped USING ({_KEY})"""
@@ -76,13 +108,14 @@ def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) ->
 
 
 def _open_there(connection: duckdb.DuckDBPyConnection, visible: str) -> None:
-    """Make `there`: the rows of others, of what `judged` tells of, in the time of which it tells."""
+    """Make `there`: the rows of others but `lost`, of what `judged` tells of, in the time of which it tells."""
     line, end = counter_overlaps.LINE, counter_overlaps.END
     told = "FROM judged WHERE rule IS NULL"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM ({visible})"
         f" WHERE window_start < (SELECT max({end}) {told}) AND {end} > (SELECT min(window_start) {told})"
         f" AND ({line}) IN (SELECT ({line}) {told})"
+        " AND (source, row, counter) NOT IN (SELECT (source, row, counter) FROM lost)"
     )
 
 
@@ -98,17 +131,25 @@ def _settle_within(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE again AS
-        SELECT row, counter, bin, count(*) OVER told > 1 AND ({_NUMBERS}) = last_value(({_NUMBERS})) OVER told AS same
-        FROM judged WHERE rule IS NULL
-        WINDOW told AS (
-            PARTITION BY {_KEY}, bin ORDER BY received, row ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-        )
-        QUALIFY received < max(received) OVER (PARTITION BY {_KEY}) OR row < last_value(row) OVER told
+        WITH told AS (
+            SELECT {_KEY}, bin, row, received, hash({_NUMBERS}) AS numbers, max(received) OVER (PARTITION BY {_KEY})
+            AS newest FROM judged WHERE rule IS NULL
+        ), compared AS (
+            SELECT *, received = newest AND min(numbers) OVER at_once <> max(numbers) OVER at_once AS differs,
+            last_value(row) OVER one AS last, count(*) OVER one > 1 AND numbers = last_value(numbers) OVER one AS same
+            FROM told WINDOW at_once AS (PARTITION BY {_KEY}, bin, received), one AS (
+                PARTITION BY {_KEY}, bin ORDER BY received, row
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            )
+        ), settled AS (SELECT *, bool_or(differs) OVER (PARTITION BY {_KEY}) AS contradicted FROM compared)
+        SELECT row, counter, bin, CASE WHEN contradicted AND received = newest THEN '{_CONTRADICTION}'
+            WHEN contradicted OR NOT same THEN 'superseded' ELSE 'duplicate_row' END AS broken
+        FROM settled WHERE contradicted OR received < newest OR row < last
         """
     )
     connection.execute(
         """
-        UPDATE judged SET rule = CASE WHEN same THEN 'duplicate_row' ELSE 'superseded' END
+        UPDATE judged SET rule = broken
         FROM again WHERE judged.rule IS NULL AND judged.row = again.row AND judged.counter = again.counter
         AND judged.bin IS NOT DISTINCT FROM again.bin"""
     )

@@ -27,7 +27,7 @@ def settle_within(connection: duckdb.DuckDBPyConnection) -> None:
         f"CREATE OR REPLACE TEMP TABLE windows AS SELECT DISTINCT {KEY} FROM judged JOIN ({mixed}) USING ({LINE})"
         " WHERE rule IS NULL"
     )
-    _quarantine(connection, _longer_sql("windows", "windows"))
+    _quarantine(connection, longer_sql("windows", "windows"))
 
 
 def settle_across(connection: duckdb.DuckDBPyConnection) -> None:
@@ -38,11 +38,11 @@ def settle_across(connection: duckdb.DuckDBPyConnection) -> None:
     own, others = f"SELECT DISTINCT {KEY} FROM judged", f"SELECT DISTINCT {KEY} FROM there"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE windows AS {own} WHERE rule IS NULL OR rule = '{RULE}'")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE told AS {others}")
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE overlapped AS {_longer_sql('told', 'windows')}")
-    _quarantine(connection, _longer_sql("windows", "told"))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE overlapped AS {longer_sql('told', 'windows')}")
+    _quarantine(connection, longer_sql("windows", "told"))
 
 
-def _longer_sql(ones: str, others: str) -> str:
+def longer_sql(ones: str, others: str) -> str:
     """Return the SQL of those of some windows that a shorter one of others overlaps."""
     same = " AND ".join(f"one.{name} = other.{name}" for name in LINE.split(", "))
     ends = {name: END.replace("window", f"{name}.window") for name in ("one", "other")}

@@ -42,6 +42,7 @@ FOUND: tuple[Rule, ...] = (
     Rule("missing_column", "a file has every column of its contract or mapping"),
     Rule("unknown_column", "a file has no column that COUNTERS does not have"),
     Rule("ragged_row", "a row of a CSV has as many fields as its header"),
+    Rule("unclosed_quote", "a row of a CSV is on one line: a quote that it opens is closed there"),
     Rule("time_unreadable", "a time is ISO 8601, or as the mapping says"),
     Rule("time_not_utc", "a time is UTC and says so"),
     Rule("time_ambiguous", "a local time is told once: not in the hour that a clock change repeats or skips"),
@@ -53,6 +54,7 @@ FOUND: tuple[Rule, ...] = (
     ),
     Rule("counter_reset", "a cumulative counter falls only where it wraps around"),
     Rule("reading_twice", "an element tells a cumulative counter once for a window"),
+    Rule("contradiction", "what a file tells of an element's counter in a window it tells in one way"),
 )
 ASKED: tuple[Rule, ...] = (
     Rule("empty_scope", "scope is told", "coalesce(scope, '') = ''"),
@@ -91,6 +93,8 @@ ASKED: tuple[Rule, ...] = (
          " a time from 0", "NOT (bin BETWEEN known_low AND known_high)"),
     Rule("fractional_samples", "a bin holds whole samples",
          "known_kind = 'quantile' AND numerator <> floor(numerator)"),
+    Rule("too_many_samples", "a bin holds at most 2^32 samples",
+         f"known_kind = 'quantile' AND numerator > {sketch.MOST_SAMPLES}"),
     Rule("negative_delta", "what is counted is not negative", "denominator < 0"
          " OR (numerator < 0 AND known_kind IN ('ratio', 'quantile'))"),
     Rule("beyond_exact", "a number is at most 2^53, up to which all are exact",
@@ -102,12 +106,17 @@ ASKED: tuple[Rule, ...] = (
          "known_kind = 'power' AND denominator > 0 AND (numerator <= 0 OR NOT"
          f" (10 * log10(numerator / denominator) BETWEEN {_POWER_DBM[0]} AND {_POWER_DBM[1]}))"),
 )  # fmt: skip
-COMPARED: tuple[Rule, ...] = (
-    Rule("duplicate_row", "a count is told once: this one was told before with the same numbers"),
-    Rule("superseded", "of two deliveries of one window the one received last counts: this is the other"),
+COMPARED: tuple[Rule, ...] = (  # they heal: the other may be read anew, and then tell it no more
+    Rule("duplicate_row", "a count is told once: this one was told before with the same numbers", heals=True),
+    Rule(
+        "superseded",
+        "of two deliveries of one window the one received last counts: this is the other",
+        heals=True,
+    ),
     Rule(
         "overlapping_window",
         "of windows of two lengths in which one element counted one moment the shorter count",
+        heals=True,
     ),
 )
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in (*FOUND, *ASKED, *COMPARED)}

@@ -26,8 +26,8 @@ def stage(
 ) -> dict[str, Path]:
     """Write the files of a delivery; return place in the lake -> file.
 
-    Made of `judged`, `lost`, `raw`, `ragged` and `hints`. paths: by source, of this file and of those whose rows it
-    took the place of.
+    Made of `judged`, `lost`, `raw`, `ragged`, `flaws` and `hints`. paths: by source, of this file and of those
+    whose rows it took the place of.
     """
     staged: dict[str, Path] = {}
 
@@ -56,16 +56,19 @@ def stage(
     return staged
 
 
-# The texts of numbers and times are DuckDB's; NULL is left out. Of a ragged row its text is told.
+_OF_A_COLUMN = "'time_unreadable', 'time_not_utc', 'text_in_number'"
+# The texts of numbers and times are DuckDB's; NULL is left out. Of a line that is no row its text is told.
 _QUARANTINED = f"""
-    SELECT path AS file, source, row, counter, rule, told, hint
+    SELECT path AS file, source, row, counter, rule, told, coalesce(flaw, hint) AS hint
     FROM (
-        SELECT source, judged.row, judged.counter, rule, coalesce(ragged.told, CAST(to_json(raw) AS VARCHAR)) AS told
-        FROM judged LEFT JOIN raw ON raw.row = judged.row AND rule <> 'ragged_row'
-        LEFT JOIN ragged ON ragged.row = judged.row AND rule = 'ragged_row'
+        SELECT source, judged.row, judged.counter, rule, flaw,
+               coalesce(ragged.told, CAST(to_json(raw) AS VARCHAR)) AS told
+        FROM judged LEFT JOIN raw ON raw.row = judged.row
+        LEFT JOIN ragged ON ragged.row = judged.row
+        LEFT JOIN flaws ON flaws.row = judged.row AND rule IN ({_OF_A_COLUMN})
         WHERE rule IS NOT NULL
         UNION ALL
-        SELECT source, row, counter, rule, CAST(to_json(struct_pack({
+        SELECT source, row, counter, rule, NULL, CAST(to_json(struct_pack({
     ", ".join(f"{c.name} := {c.name}" for c in COUNTERS)
 })) AS VARCHAR) FROM lost
     ) AS bad JOIN paths USING (source)

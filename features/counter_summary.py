@@ -8,6 +8,8 @@ from typing import Literal
 from features import lake
 from features.counter_rules import COMPARED, RULES
 
+_TOLD_BEFORE = frozenset(rule.name for rule in COMPARED)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -21,13 +23,21 @@ class Outcome:
     def nothing(self) -> str:
         """Why the file gave nothing; "" where it gave something, held nothing or told what was told before."""
         kept = any(file.startswith("readings/") for file in self.record.files)
-        told_before = {rule.name for rule in COMPARED}
-        bad = {rule: count for rule, count in self.record.quarantined.items() if rule not in told_before}
-        if self.record.used or kept or not bad:
+        return "" if self.record.used or kept else self._bad()
+
+    @property
+    def mostly_bad(self) -> str:
+        """Why more than half of the rows of a file that gave something are quarantined; "" where they are not."""
+        bad = sum(count for rule, count in self.record.quarantined.items() if rule not in _TOLD_BEFORE)
+        if self.nothing or 2 * bad <= self.record.rows:
             return ""
+        return f"{bad:,} of {self.record.rows:,} rows are quarantined: {self._bad()}"
+
+    def _bad(self) -> str:
         return "; ".join(
             f"{count:,} {rule}" + (f" ({self.hints[rule]})" if rule in self.hints else "")
-            for rule, count in bad.items()
+            for rule, count in self.record.quarantined.items()
+            if rule not in _TOLD_BEFORE
         )
 
 
@@ -37,7 +47,7 @@ class CounterSummary:
 
     rows, used, quarantined (by rule): of the new and replaced files. superseded: used rows of earlier files whose
     place these took. failures: (path as given, reason). nothing: so of files of which no row was used, unchanged ones
-    too, but for rows that other files told.
+    too, but for rows that other files told. mostly_bad: so of files that gave something of less than half their rows.
     """
 
     files: int
@@ -50,6 +60,7 @@ class CounterSummary:
     superseded: int
     failures: tuple[tuple[str, str], ...]
     nothing: tuple[tuple[str, str], ...] = ()
+    mostly_bad: tuple[tuple[str, str], ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -69,6 +80,7 @@ class CounterSummary:
                     f"{count:,} {rule}: not so that {RULES[rule].says}"
                     for rule, count in self.quarantined.items()
                 ),
+                *(f"warning: {path}: {reason}" for path, reason in self.mostly_bad),
                 *(f"nothing used of {path}: {reason}" for path, reason in self.nothing),
                 *(f"failed: {path}: {reason}" for path, reason in self.failures),
             ]
@@ -93,4 +105,5 @@ def summary(files: int, outcomes: Sequence[Outcome], failures: Sequence[tuple[st
         superseded=sum(sum(record.superseded.values()) for record in records),
         failures=tuple(failures),
         nothing=tuple((one.record.path, one.nothing) for one in outcomes if one.nothing),
+        mostly_bad=tuple((one.record.path, one.mostly_bad) for one in outcomes if one.mostly_bad),
     )

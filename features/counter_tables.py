@@ -47,8 +47,14 @@ QUARANTINE: tuple[Column, ...] = (
     ROW,
     Column("counter", "string", "-", "the counter, where the row tells one", empty=True),
     Column("rule", "string", "-", "the first rule that it breaks (features/counter_rules.py)"),
-    Column("told", "string", "-", "the row itself, as JSON; of a ragged row its text"),
-    Column("hint", "string", "-", "which column or counter, and the nearest that is known", empty=True),
+    Column("told", "string", "-", "the row itself, as JSON; of a line of a CSV that is no row its text"),
+    Column(
+        "hint",
+        "string",
+        "-",
+        "which column or counter: what it holds, or the nearest that is known",
+        empty=True,
+    ),
 )
 
 

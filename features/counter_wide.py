@@ -82,8 +82,11 @@ def open_wide(
             )
             _keep(connection, given)
             kept.append(readings)
-    connection.execute("INSERT INTO long BY NAME SELECT row, 'ragged_row' AS found FROM ragged")
+    connection.execute("INSERT INTO long BY NAME SELECT row, broken AS found FROM ragged")
     connection.execute("CREATE OR REPLACE TEMP VIEW given AS SELECT * FROM long")
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW flaws AS SELECT row, NULL::VARCHAR AS flaw FROM raw WHERE false"
+    )
     connection.unregister("part")
     readings = pd.concat([one for one in kept if len(one)] or kept)
     return readings.assign(vendor=mapping.vendor, scope=mapping.scope), flaw
@@ -214,16 +217,15 @@ def _steps(wide: Wide, one: Raw, told: Told) -> Told:
     )
     before = wide.previous[wide.previous["column"] == one.column].assign(place=-1)
     line = file[~told.gap & (told.found == "")]
+    window = ["scope_id", "element", "window_start"]
     if len(before):
-        line = pd.concat([before[["scope_id", "element", "window_start", "reading", "place"]], line])
-    order = [
-        "scope_id",
-        "element",
-        "window_start",
-        "place",
-        "reading",
-    ]  # of two files the greater was read later
-    line = line.sort_values(order, kind="stable")
+        corrected = pd.MultiIndex.from_frame(before[window]).isin(pd.MultiIndex.from_frame(line[window]))
+        before = before[~corrected]
+    if len(before):
+        line = pd.concat([before[line.columns], line])
+    line = line.sort_values(
+        [*window, "place", "reading"], kind="stable"
+    )  # of two files the greater was later
     last = line.groupby(["scope_id", "element"], dropna=False)[["window_start", "reading"]].shift()
     age_s = (line["window_start"] - last["window_start"]).dt.total_seconds().to_numpy()
     step = (line["reading"] - last["reading"]).to_numpy(dtype="float64")
@@ -254,9 +256,8 @@ def _last_readings(wide: Wide, one: Raw, told: Told) -> pd.DataFrame:
 def _ratio(wide: Wide, counter: str, ratio: Ratio, raws: Mapping[str, Told]) -> pd.DataFrame | None:
     """Return the rows of a ratio of which the numerator, and any denominator, is mapped."""
     above, below = raws.get(ratio.numerator), raws.get(ratio.denominator)
-    if above is None or (below is None and ratio.denominator not in raws):
+    if above is None or below is None:
         return None
-    assert below is not None
     silent = above.gap & (below.gap | (ratio.denominator == WINDOW))
     found = np.where(above.found != "", above.found, below.found)
     return _rows_of(wide, counter, ~silent, found=found, numerator=above.values, denominator=below.values)

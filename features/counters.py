@@ -30,7 +30,7 @@ from features.indicators import Indicator, all_indicators, read_indicators
 from features.records import contents, find_files
 from features.sources import Content, is_simulated
 
-_READING = 2  # raised when the code makes other rows of the same bytes: every file is then read anew
+_READING = 3  # raised when the code makes other rows of the same bytes: every file is then read anew
 _MEMORY = "2GB"
 
 

@@ -52,7 +52,7 @@ def evidence(
     files: by scope, Parquet of its wide indicators (scope_id, window_end, created, <id>, <id>__samples).
     places: by scope, the id of the device itself and of what it hung on at that moment.
     Values later than `at` are not looked at; of several versions of a window the one created last counts, with
-    known_only of those that were created by `at`.
+    known_only of those that were created by `at`. `places` it cannot judge so: MEMBERSHIP does not tell when it came.
     """
     moment = pd.Timestamp(at).tz_convert("UTC")
     parts = []
@@ -76,7 +76,7 @@ def _rows(
     files: Sequence[Path], scope_id: str, at: pd.Timestamp, known_by: pd.Timestamp | None
 ) -> pd.DataFrame:
     """Return the windows of one place in the time that matters, as they were known by a moment, oldest first."""
-    since = at - LOOK_BACK - _DAY - SAME_HOUR
+    since = at - 2 * LOOK_BACK - SAME_HOUR  # a value may be as old, and its history goes as far back from it
     days = (f"date={since:%F}", f"date={at:%F}")
     near = [str(file) for file in files if days[0] <= file.parent.name <= days[1]]
     if not near:

@@ -85,35 +85,35 @@ def _parts(
 ) -> Iterator[_Part]:
     """Yield the parts of a day that are computed one after another: few rows at a time need little memory."""
     start, files = int(start_of(day).timestamp()), plan.files.get(day, [])
-    counts, longest_s = _windows(connection, files, scopes, length_s)
+    told = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)" if files else ""
+    counts, longest_s = _windows(connection, told, scopes, length_s)
     ends: Iterable[int] = range(start + length_s, start + DAY_S + 1, length_s)
     if day not in plan.change.whole:
-        touched, _ = _windows(connection, plan.added.get(day, []), scopes, length_s)
+        touched, _ = _windows(connection, plan.touched_sql(day), scopes, length_s)
         beyond = plan.change.beyond.timestamp() if plan.change.beyond else math.inf
         later = ends if day in plan.change.pending else counts
         ends = sorted({*touched, *(end for end in later if end > beyond)})
     first = last = start
     rows = 0
     for end in ends:
-        told = counts.get(end, 0)
-        if last == first or last < end - length_s or rows + told > _PART_ROWS:
+        fed = counts.get(end, 0)
+        if last == first or last < end - length_s or rows + fed > _PART_ROWS:
             if last > first:
                 yield _Part(day, scopes, (first, last), longest_s)
             first, rows = end - length_s, 0
-        last, rows = end, rows + told
+        last, rows = end, rows + fed
     if last > first:
         yield _Part(day, scopes, (first, last), longest_s)
 
 
 def _windows(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], scopes: Sequence[str], length_s: int
+    connection: duckdb.DuckDBPyConnection, rows_sql: str, scopes: Sequence[str], length_s: int
 ) -> tuple[dict[int, int], int]:
-    """Return how many rows of some files feed each window, by its end; and how many seconds the longest row counted."""
-    if not files:
+    """Return how many rows ("" for none) feed each window, by its end; and how many seconds the longest row counted."""
+    if not rows_sql:
         return {}, 0
-    read = f"read_parquet([{listed(files)}], hive_partitioning = false)"
     found = connection.execute(
-        f"SELECT epoch_us(window_start) // 1000000, window_s, scope, count(*) FROM {read}"
+        f"SELECT epoch_us(window_start) // 1000000, window_s, scope, count(*) FROM ({rows_sql})"
         " GROUP BY window_start, window_s, scope"
     ).fetchall()
     counts: Counter[int] = Counter()

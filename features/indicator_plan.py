@@ -1,6 +1,6 @@
 """One build of indicators: what it works from, and the rows of counters that it reads."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -60,13 +60,35 @@ class Plan:
     @cached_property
     def added(self) -> Mapping[date, list[Path]]:
         """Those of them that came with new deliveries."""
-        names = {
-            self.workspace / "lake" / file
-            for source, record in self._deliveries.items()
-            if source in self.change.added
-            for file in record.files
-        }
-        return {day: [file for file in files if file in names] for day, files in self.files.items()}
+        return self._from({file for record in self._new for file in record.files})
+
+    def touched_sql(self, day: date) -> str:
+        """Return the SQL of the rows of a day that new deliveries brought or hide: scope, window_start, window_s.
+
+        "" where there are none.
+        """
+        hidden = {source for record in self._new for source in record.superseded}
+        others = self._from({file for source in hidden for file in self._deliveries[source].files})
+        marks = [name for record in self._new for name in record.files if name.startswith("superseded/")]
+        parts = []
+        if brought := self.added.get(day):
+            parts.append(f"FROM read_parquet([{listed(brought)}], hive_partitioning = false)")
+        if told := others.get(day):
+            by = listed([self.workspace / "lake" / name for name in marks])
+            parts.append(
+                f"FROM read_parquet([{listed(told)}], hive_partitioning = false) AS told"
+                f" SEMI JOIN read_parquet([{by}], hive_partitioning = false) AS marks USING (source, row, counter)"
+            )
+        return " UNION ALL ".join(f"SELECT scope, window_start, window_s {part}" for part in parts)
+
+    @property
+    def _new(self) -> list[lake.Delivery]:
+        return [record for source, record in self._deliveries.items() if source in self.change.added]
+
+    def _from(self, names: Collection[str]) -> Mapping[date, list[Path]]:
+        """Return those of `files` that bear some names in the lake."""
+        paths = {self.workspace / "lake" / name for name in names}
+        return {day: [file for file in files if file in paths] for day, files in self.files.items()}
 
     def open(self) -> duckdb.DuckDBPyConnection:
         """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays` (MEMBERSHIP of those days)."""

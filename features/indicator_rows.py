@@ -69,10 +69,11 @@ def _changed(
     empties = ", ".join(f'{_ABSENT[_is_samples(name)]} AS "{name}"' for name in names)
     known = " OR ".join(f'"{name}" <> 0' for name in names if _is_samples(name))
     connection.register("template", schema.empty_table())
-    stored = f"SELECT * EXCLUDE (created) FROM ({newest_sql(files, schema.names)}) WHERE {where}"
+    newest = newest_sql(files, schema.names, where=where)
     changed = connection.execute(
-        f"SELECT * FROM (SELECT scope_id, window_end, {cells} FROM computed EXCEPT ({stored})"
-        f" UNION ALL SELECT scope_id, window_end, {empties} FROM ({stored}) AS s"
+        f"WITH stored AS MATERIALIZED (SELECT * EXCLUDE (created) FROM ({newest}))"
+        f" SELECT * FROM (SELECT scope_id, window_end, {cells} FROM computed EXCEPT SELECT * FROM stored"
+        f" UNION ALL SELECT scope_id, window_end, {empties} FROM stored"
         f" ANTI JOIN computed USING (scope_id, window_end) WHERE {known or 'false'}) ORDER BY scope_id, window_end"
     ).to_arrow_table()
     connection.unregister("template")

@@ -55,11 +55,16 @@ def folder(workspace: Path, scope: str) -> Path:
     return root(workspace) / f"scope={scope}"
 
 
-def newest_sql(files: Sequence[Path], wanted: Sequence[str]) -> str:
-    """Return the SQL of the newest version of each row, of the wanted columns; `template` has them all."""
+def newest_sql(files: Sequence[Path], wanted: Sequence[str], *, where: str = "true") -> str:
+    """Return the SQL of the newest version of each row, of the wanted columns; `template` has them all.
+
+    where: SQL of scope_id and window_end that the rows keep; only those are sorted by version.
+    """
     names = ", ".join(f'"{name}"' for name in wanted)
     newest = "row_number() OVER (PARTITION BY scope_id, window_end ORDER BY created DESC) = 1"
-    read = f"SELECT * FROM read_parquet([{listed(files)}], union_by_name = true, hive_partitioning = false)"
+    read = (
+        f"FROM read_parquet([{listed(files)}], union_by_name = true, hive_partitioning = false) WHERE {where}"
+    )
     return f"SELECT {names} FROM ({read} UNION ALL BY NAME SELECT * FROM template) QUALIFY {newest}"
 
 
@@ -78,10 +83,10 @@ def rows(workspace: Path, scope: str, scope_id: str | None = None) -> pd.DataFra
         return empty_table(wanted)
     with files_stay(), connect(threads=2) as connection:
         connection.register("template", arrow_schema(wanted).empty_table())
-        newest = newest_sql(files, [one.name for one in wanted])
+        names = [one.name for one in wanted]
+        newest = newest_sql(files, names, where="scope_id = coalesce($one, scope_id)")
         found = connection.execute(
-            f"SELECT * FROM ({newest}) WHERE scope_id = coalesce($one, scope_id) ORDER BY scope_id, window_end",
-            {"one": scope_id},
+            f"SELECT * FROM ({newest}) ORDER BY scope_id, window_end", {"one": scope_id}
         ).to_arrow_table()
     return as_frame(found.cast(arrow_schema(wanted)), wanted)
 

@@ -1,5 +1,7 @@
 """The quarantine of counters, to be read by a person: how many rows broke which rule in which file, and the rows."""
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from features.counter_tables import KIND, quarantine_sql
 from features.duck import connect
 
 LIMIT_ROWS = 20
+_WIDTH = 120  # characters, where no terminal tells its own
+_ID_SHOWN = 12  # characters of a content id: enough for --source
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,15 @@ class Quarantine:
             for rule in self.counts["rule"].unique()
             if rule in RULES
         ]
+        counts = [
+            f"{rows:>9,}  {rule:<30}  {file} ({source[:_ID_SHOWN]})"
+            for rule, file, source, rows in self.counts[["rule", "file", "source", "rows"]].itertuples(
+                index=False
+            )
+        ]
         shown = f"{len(self.rows):,} of {self.total:,} rows"
-        tables = [_table(self.counts), "", shown]
-        return "\n".join([*asked, "", *tables, *([_table(self.rows)] if len(self.rows) else [])])
+        more = " (--format csv prints them uncut)" if len(self.rows) else ""
+        return "\n".join([*asked, "", *counts, "", f"{shown}{more}", *_told(self.rows)])
 
     def csv(self) -> str:
         """Return the rows as CSV, with a header."""
@@ -68,5 +78,11 @@ def read(
     return Quarantine(counts, rows, int(counts["rows"].sum()))
 
 
-def _table(frame: pd.DataFrame) -> str:
-    return frame.astype(object).where(frame.notna(), "").to_string(index=False)
+def _told(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield two lines of each row, as wide as the terminal at most: where and why, and what stands there."""
+    width = shutil.get_terminal_size((_WIDTH, 0)).columns
+    for one in rows.to_dict("records"):
+        hint = "" if pd.isna(one["hint"]) else f", {one['hint']}"
+        for line in (f"{Path(one['file']).name} row {one['row']}: {one['rule']}{hint}", f"    {one['told']}"):
+            text = " ".join(line.splitlines())
+            yield text if len(text) <= width else f"{text[: width - 3]}..."

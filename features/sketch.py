@@ -22,7 +22,10 @@ _GAMMA = (1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY)
 _PER_OCTAVE = math.log(2) / math.log1p(2 * RELATIVE_ACCURACY / (1 - RELATIVE_ACCURACY))  # as in the library
 _ZERO_KEY = 100_000  # added to a key, so that all of them are positive and 0 is left for values of zero
 _LEAST = float(np.finfo(np.float64).tiny) * _GAMMA  # what is nearer to zero counts as zero, as in the library
-_COUNT_BITS = 40  # samples of a bin are fewer than 2^40
+MOST_SAMPLES = (
+    2**32
+)  # of a bin in one row: 50,000 a second of a whole day; thousands of such rows can be added
+_COUNT_BITS = 44  # samples of a bin are fewer than 2^44: with the 19 bits of a bin it fits into 63
 _COUNT = 2**_COUNT_BITS
 # A connection needs it for `bin_at`. It walks from how many samples lie before the place, below zero, up to the bin in
 # which that many are reached. The number stands in the list itself: with a column beside lists of several lengths,
@@ -60,8 +63,12 @@ def value_of(bin_: ir.IntegerValue) -> ir.FloatingValue:
 
 
 def packed(bin_: ir.IntegerValue, count: ir.NumericValue) -> ir.IntegerValue:
-    """Return a bin and its whole number of samples as one number, in the order of the bins."""
-    return (bin_.cast("int64") - LOWEST_BIN) * _COUNT + count.cast("int64")
+    """Return a bin and its whole number of samples as one number, in the order of the bins.
+
+    Where the samples are too many for it, DuckDB raises an error.
+    """
+    held = ibis.ifelse(count < _COUNT, count.cast("int64"), _error(_TOO_MANY))
+    return (bin_.cast("int64") - LOWEST_BIN) * _COUNT + held
 
 
 def bin_at(sketch: ir.ArrayValue, place: ir.FloatingValue) -> ir.IntegerValue:
@@ -73,4 +80,14 @@ def bin_at(sketch: ir.ArrayValue, place: ir.FloatingValue) -> ir.IntegerValue:
     name="reached", signature=((dt.Array(dt.int64), dt.float64), dt.int64)
 )  # what MACRO makes
 def _reached(sketch, place):  # type: ignore[no-untyped-def]
+    ...
+
+
+_TOO_MANY = (
+    f"a bin of a sum of sketches must hold fewer than 2^{_COUNT_BITS} samples; deliver sketches of fewer"
+)
+
+
+@ibis.udf.scalar.builtin(name="error", signature=((dt.string,), dt.int64))
+def _error(message):  # type: ignore[no-untyped-def]
     ...

@@ -1,5 +1,6 @@
 """`iotlens indicators`: what is measured, how, and where it is used."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +45,10 @@ def show_values(
     scope: Annotated[str, typer.Argument(help="device, cell, tac, mme, ...")],
     scope_id: Annotated[str, typer.Argument(metavar="ID", help="Which one.")],
     workspace: Annotated[Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE")] = WORKSPACE,
+    at: Annotated[datetime | None, typer.Option("--at", help="No window ends later than this (UTC).")] = None,
 ) -> None:
     """Show the newest values of one device, cell, ...: what `indicators build` made of its counters."""
     from evaluation.indicator_sheet import values
 
-    typer.echo(values(workspace, scope, scope_id))
+    moment = at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
+    typer.echo(values(workspace, scope, scope_id, at=moment))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_counters import SKETCH, lake_bytes, row, visible, write
+from test_membership import HEAD, member
 
-from features import counter_tables, counters
+from features import counter_tables, counters, membership
 
 QUARTER = row(numerator="270", denominator="300")
 FIVE = [
@@ -100,3 +101,32 @@ def test_what_counts_never_overlaps_and_is_the_same_in_any_order_of_files(
         for minute in range(length_s // 60)
     ]
     assert len(minutes) == len(set(minutes))
+
+
+ONCE_MORE = {  # each with an element that no membership knows, so that it is read again when it is delivered again
+    "early": [row(numerator="10"), row(scope_id="stranger")],
+    "five": [
+        row(numerator="80", window_s="300", received="2026-03-01T08:20:00Z"),
+        row(scope_id="stranger", received="2026-03-01T08:20:00Z"),
+    ],
+    "late": [
+        row(numerator="30", window_s="300", received="2026-03-01T08:30:00Z"),
+        row(scope_id="stranger", received="2026-03-01T08:30:00Z"),
+    ],
+}
+
+
+@pytest.mark.parametrize("order", list(permutations(ONCE_MORE)))
+def test_a_file_that_is_read_again_lets_nothing_return_that_it_took_the_place_of(
+    tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    (tmp_path / "m.csv").write_text(f"{HEAD}\n{member('b1', 'c1', '2026-02-01T00:00:00Z')}\n")
+    membership.load([str(tmp_path / "m.csv")], tmp_path / "ws")
+    sources = [write(tmp_path / f"{name}.csv", *ONCE_MORE[name]) for name in order]
+    for source in [*sources, *sources, *reversed(sources)]:
+        counters.ingest([source], tmp_path / "ws")
+        told = counter_tables.tally(tmp_path / "ws")
+        assert told.used == len(visible(tmp_path / "ws")) == 1
+    assert visible(tmp_path / "ws")["numerator"].tolist() == [30.0]
+    assert counters.ingest(sources, tmp_path / "ws").unchanged == 3
+    assert len(counter_tables.quarantined(tmp_path / "ws")) == told.quarantined == 5

@@ -105,8 +105,56 @@ def test_a_healed_file_of_as_many_rows_but_other_numbers_is_noticed(tmp_path: Pa
     read(tmp_path, line("08:00", "10", "9"), line("08:15", "24", "22"), name="c.csv")  # read again later
     done = read(tmp_path, goes_on, never_heals, name="b.csv")
     assert (done.replaced, done.used, done.quarantined) == (1, first.used, first.quarantined)
-    assert rises(tmp_path) == [(6, 6)]
+    assert rises(tmp_path) == [(13, 14), (6, 6)]
     assert read(tmp_path, goes_on, never_heals, name="b.csv").unchanged == 1
+
+
+@pytest.mark.parametrize("first", ["a.csv", "b.csv"])
+def test_a_correction_of_running_counters_counts_whole_and_to_its_last_window(
+    tmp_path: Path, first: str
+) -> None:
+    files = {
+        "a.csv": [line("08:00", "0", "0"), line("08:15", "100", "90"), line("08:30", "200", "180")],
+        "b.csv": [line("08:00", "0", "0"), line("08:15", "110", "99"), line("08:30", "220", "198")],
+    }
+    (last,) = files.keys() - {first}
+    for name in (first, last, first, last):  # both come again: nothing changes
+        read(tmp_path, *files[name], name=name)
+    assert rises(tmp_path) == ([(99, 110)] * 2 if last == "b.csv" else [(90, 100)] * 2)
+    assert counters.ingest([str(tmp_path)], tmp_path / "ws", mapping=Path("northlight_enb")).unchanged == 2
+
+
+def test_a_correction_counts_where_two_intervals_of_a_histogram_share_a_bin(tmp_path: Path) -> None:
+    mapping = tmp_path / "narrow.yaml"
+    text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
+    narrow = text.replace("low: 0, high: 250", "low: 1000, high: 1002").replace("low: 250,", "low: 498,")
+    mapping.write_text(narrow.replace("low: 498, high: 500", "low: 1002, high: 1004"))
+    for samples in (3, 7):
+        source = tmp_path / f"{samples}.csv"
+        source.write_text(
+            f"{HEAD}\n01.03.2026 08:00;c1;enb-1;NIL;NIL;NIL;NIL;NIL;NIL;15;{samples};{samples};0;0;0;NIL;NIL\n"
+        )
+        done = counters.ingest([str(source)], tmp_path / "ws", mapping=mapping)
+        assert done.quarantined in ({}, {"duplicate_row": 1})  # the availability is told with the same number
+    found = visible(tmp_path / "ws").set_index("counter").loc["rrc_setup_ms"]
+    assert found["bin"].nunique() == 1
+    assert found["numerator"].tolist() == [7, 7]
+
+
+def test_a_row_that_was_told_before_returns_when_the_other_file_tells_it_no_more(tmp_path: Path) -> None:
+    rest = ";NIL;NIL;NIL;NIL;15;NIL;NIL;NIL;NIL;NIL;NIL;NIL"
+    first, more = f"01.03.2026 08:00;c1;enb-1;NIL;NIL{rest}", f"01.03.2026 08:00;c2;enb-1;NIL;NIL{rest}"
+    read(tmp_path, first)
+    assert read(tmp_path, first, more, name="b.csv").quarantined == {"duplicate_row": 1}
+    mapping = tmp_path / "berlin.yaml"
+    text = (Path("configs") / "vendors" / "northlight_enb.yaml").read_text()
+    mapping.write_text(text.replace("Asia/Shanghai", "Europe/Berlin"))  # it was never in Shanghai
+    assert counters.ingest([str(tmp_path / "a.csv")], tmp_path / "ws", mapping=mapping).replaced == 1
+    assert read(tmp_path, first, more, name="b.csv").quarantined == {}
+    assert read(tmp_path, first, more, name="b.csv").unchanged == 1
+    found = visible(tmp_path / "ws").sort_values(["window_start", "scope_id"])
+    told = zip(found["scope_id"], found["window_start"].dt.strftime("%H:%M"), strict=True)
+    assert list(told) == [("c1", "00:00"), ("c2", "00:00"), ("c1", "07:00")]
 
 
 def test_units_histograms_and_powers_are_converted(tmp_path: Path) -> None:

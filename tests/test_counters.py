@@ -74,6 +74,7 @@ BAD: dict[str, dict[str, str]] = {
     "bin_out_of_range": {**SKETCH, "bin": "1000000"},
     "sample_out_of_range": {**SKETCH, "bin": "-100300"},  # a delay below zero
     "fractional_samples": {**SKETCH, "numerator": "1.5"},
+    "too_many_samples": {**SKETCH, "numerator": "4294967297"},
     "negative_delta": {"numerator": "-1"},
     "beyond_exact": {"denominator": "1e17"},
     "ratio_above_one": {"numerator": "101"},
@@ -138,6 +139,47 @@ def test_a_ragged_row_is_told_as_it_stands(tmp_path: Path) -> None:
     assert (bad["row"], bad["rule"], bad["told"]) == (1, "ragged_row", "cell,c9")
 
 
+@pytest.mark.parametrize("rest", ['"cell,c9,1', 'cell,"c9"",1', 'cell,"c9""",x,"y'])
+def test_a_quote_that_is_never_closed_costs_its_own_line_alone(tmp_path: Path, rest: str) -> None:
+    source = Path(
+        write(tmp_path / "a.csv", row(), row(scope_id="c2"), row(scope_id='"c3"'), row(scope_id="c4,5"))
+    )
+    lines = source.read_text().splitlines()
+    source.write_text("\n".join([*lines[:2], rest, "cell,c9", rest, *lines[2:]]) + "\n")
+    done = counters.ingest([str(source)], tmp_path / "ws")
+    assert (done.rows, done.used) == (7, 4)
+    bad = counter_tables.quarantined(tmp_path / "ws")
+    assert bad["row"].tolist() == [1, 2, 3]
+    assert bad["rule"].tolist() == ["unclosed_quote", "ragged_row", "unclosed_quote"]
+    assert bad["told"].tolist() == [rest, "cell,c9", rest]
+    assert set(visible(tmp_path / "ws")["scope_id"]) == {"c1", "c2", '"c3"', "c4,5"}
+
+
+def test_a_header_that_leaves_a_quote_open_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('scope,"scope_id\ncell,c1\n')
+    ((path, reason),) = counters.ingest([str(tmp_path / "a.csv")], tmp_path / "ws").failures
+    assert path.endswith("a.csv")
+    assert "its header opens a quote that it does not close" in reason
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "rule"),
+    [
+        (";".join(GOOD) + "\n1\n", "utf-8", "its header has ';'"),
+        (",".join(GOOD) + "\n1\n", "utf-16", "begins as UTF-16 does"),
+        (",".join(GOOD) + "\n", "utf-8", "a header and no row"),
+    ],
+)
+def test_a_file_written_in_another_way_or_cut_short_fails_and_says_so(
+    tmp_path: Path, text: str, encoding: str, rule: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding=encoding)
+    done = counters.ingest([str(tmp_path / "a.csv")], tmp_path / "ws")
+    ((_, reason),) = done.failures
+    assert rule in reason
+    assert done.failed
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"PAR1 not at all"])
 def test_a_file_that_is_no_table_is_named_and_the_others_go_on(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
@@ -168,12 +210,41 @@ def test_an_element_that_membership_does_not_know_is_quarantined_until_it_does(t
 
 
 def test_a_row_told_twice_counts_once(tmp_path: Path) -> None:
-    again = write(tmp_path / "a.csv", row(), row(), row(numerator="80"))
+    again = write(tmp_path / "a.csv", row(numerator="80"), row(numerator="80"))
     done = counters.ingest([again], tmp_path / "ws")
-    assert (done.used, done.quarantined) == (1, {"superseded": 2})
+    assert (done.used, done.quarantined) == (1, {"duplicate_row": 1})
     assert visible(tmp_path / "ws")["numerator"].tolist() == [80]
     other = write(tmp_path / "b.csv", row(numerator="80", denominator="100.0"))
     assert counters.ingest([other], tmp_path / "ws").quarantined == {"duplicate_row": 1}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_answers_in_one_file_received_at_once_neither_counts_in_any_order(
+    tmp_path: Path, order: int
+) -> None:
+    old = row(numerator="70", received="2026-03-01T08:15:30Z")
+    sketch = [row(**SKETCH), row(**SKETCH | {"numerator": "6"}), row(**SKETCH | {"bin": "100301"})]
+    rows = [old, row(), row(), row(numerator="80"), row(scope_id="c2"), *sketch]
+    source = write(tmp_path / "a.csv", *rows[::order])
+    done = counters.ingest([source], tmp_path / "ws")
+    assert (done.used, done.quarantined) == (1, {"contradiction": 6, "superseded": 1})
+    assert visible(tmp_path / "ws")["scope_id"].tolist() == ["c2"]
+    counters.ingest([write(tmp_path / "b.csv", row(numerator="80"))], tmp_path / "ws")
+    assert visible(tmp_path / "ws")["numerator"].tolist() == [80, 90]
+
+
+@pytest.mark.parametrize(("bad", "warned"), [(2, True), (1, False)])
+def test_a_file_of_which_more_than_half_is_bad_is_warned_of(tmp_path: Path, bad: int, warned: bool) -> None:
+    strange = [row(scope_id=f"c{number}", numerator="many") for number in range(bad)]
+    done = counters.ingest([write(tmp_path / "a.csv", row(), *strange)], tmp_path / "ws")
+    assert not done.failed
+    assert ("a.csv: 2 of 3 rows are quarantined: 2 text_in_number" in done.text()) == warned
+
+
+def test_a_file_full_of_contradictions_gives_nothing_and_fails(tmp_path: Path) -> None:
+    done = counters.ingest([write(tmp_path / "a.csv", row(), row(numerator="80"))], tmp_path / "ws")
+    assert (done.used, done.failed) == (0, True)
+    assert done.nothing[0][1] == "2 contradiction"
 
 
 @pytest.mark.parametrize("order", [("early", "late"), ("late", "early")])
@@ -268,14 +339,28 @@ def test_an_unknown_counter_is_told_with_the_nearest(tmp_path: Path) -> None:
     assert pd.isna(bad.loc["empty_scope_id", "hint"])
 
 
-def test_a_file_that_tells_only_what_was_told_before_or_nothing_at_all_is_no_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"received": "2026-03-01T16:16:00+08:00"}, "received is 2026-03-01T16:16:00+08:00"),
+        ({"window_start": "yesterday"}, "window_start is yesterday"),
+        ({"denominator": "12,5", "numerator": "3"}, "denominator is 12,5"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_column(
+    tmp_path: Path, changes: dict[str, str], hint: str
+) -> None:
+    counters.ingest([write(tmp_path / "a.csv", row(), row(**changes))], tmp_path / "ws")
+    assert counter_tables.quarantined(tmp_path / "ws")["hint"].tolist() == [hint]
+
+
+def test_a_file_that_tells_only_what_was_told_before_is_no_failure(tmp_path: Path) -> None:
     sources = [
         write(tmp_path / "a.csv", row()),
         write(tmp_path / "b.csv", row(numerator="90.0")),
     ]
-    (tmp_path / "c.csv").write_text(",".join(GOOD) + "\n")
-    done = counters.ingest([*sources, str(tmp_path / "c.csv")], tmp_path / "ws")
-    assert (done.new, done.used, done.quarantined, done.failed) == (3, 1, {"duplicate_row": 1}, False)
+    done = counters.ingest(sources, tmp_path / "ws")
+    assert (done.new, done.used, done.quarantined, done.failed) == (2, 1, {"duplicate_row": 1}, False)
 
 
 def test_the_quarantine_of_a_lake_that_knew_no_hints_is_still_read(tmp_path: Path) -> None:

@@ -343,6 +343,7 @@ def test_the_list_shows_the_55_and_those_of_services_and_the_terminal_ones_when_
     ("arguments", "told"),
     [
         (("show", "rsrp_median"), "no indicator 'rsrp_median'; the nearest is nrsrp_median"),
+        (("show", "qqq"), "no indicator 'qqq'; none of the 106 known is like it"),
         (("list", "--domain", "rado"), "no domain 'rado'; the nearest is radio"),
         (("list", "--service", "bike"), "no service 'bike'; the nearest is bike_sharing"),
     ],

@@ -57,6 +57,14 @@ def test_a_value_is_told_beside_the_same_hour_of_the_days_before(tmp_path: Path)
     assert told["sigma"] == pytest.approx(1.4826 * np.median(np.abs(before - np.median(before))))
 
 
+def test_an_old_value_is_told_beside_as_many_days_before_it_as_a_new_one(tmp_path: Path) -> None:
+    files, places = {"cell": history(tmp_path, days=7)}, {"cell": "c1"}
+    new = asked(files, places).loc[("cell", LEVEL)]
+    old = asked(files, places, NOON + 7 * DAY).loc[("cell", LEVEL)]
+    assert old["age"] == 7 * 86_400
+    assert (old["delta"], old["sigma"]) == (new["delta"], new["sigma"])
+
+
 def test_without_days_of_history_delta_and_sigma_are_unknown(tmp_path: Path) -> None:
     told = asked({"cell": history(tmp_path, days=2)}, {"cell": "c1"}).loc[("cell", LEVEL)]
     assert told["value"] == -110.0

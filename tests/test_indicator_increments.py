@@ -22,7 +22,9 @@ def rows_of(moment: random.Random, size: int) -> list[list[dict[str, object]]]:
     for _ in range(size):
         scope = moment.choice(("device", "device", "device", "cell", "tac", "mme", "fleet"))
         counter = moment.choice((RRC, ATTACH, "rrc_setup_ms") if scope in ("device", "cell") else (ATTACH,))
-        start = DAY + timedelta(minutes=15 * moment.choice((0, 1, 47, 48, 94, 95, 96, 150, 191, 192, 250)))
+        minute = 15 * moment.choice((0, 1, 47, 48, 94, 95, 96, 150, 191, 192, 250))
+        length_s = moment.choice((300, 900, 900, 3600))  # where two lengths meet the longer does not count
+        start = DAY + timedelta(minutes=minute) // timedelta(seconds=length_s) * timedelta(seconds=length_s)
         scope_id, element = moment.choice(IDS[scope]), moment.choice(("e1", "e2"))
         told = f"{start:%Y-%m-%dT%H:%M:%SZ}"
         if counter == "rrc_setup_ms":
@@ -30,7 +32,9 @@ def rows_of(moment: random.Random, size: int) -> list[list[dict[str, object]]]:
         else:
             good = moment.randint(0, 40)
             one = [count(scope, scope_id, told, counter, good, good + moment.randint(1, 10))]
-        found[(scope, scope_id, start, counter, element)] = [{**row, "element": element} for row in one]
+        found[(scope, scope_id, start, length_s, counter, element)] = [
+            {**row, "element": element, "window_s": length_s} for row in one
+        ]
     return list(found.values())
 
 
@@ -92,6 +96,14 @@ def test_rows_do_not_depend_on_how_the_counters_came(tmp_path: Path, seed: int) 
     assert sum(indicator_windows.build(piecewise).computed.values()) == 0
     for scope in SCOPES:
         pd.testing.assert_frame_equal(known(piecewise, scope), known(at_once, scope), rtol=1e-12, obj=scope)
+
+
+def test_a_window_whose_counters_fell_to_shorter_ones_of_a_later_delivery_is_gone(tmp_path: Path) -> None:
+    for number, (length_s, good) in enumerate(((3600, 500), (900, 99))):
+        one = count("cell", "c1", "2026-03-01T08:00:00Z", RRC, good, 1000, window_s=length_s)
+        deliver(tmp_path / "ws", [[one]], f"{number}.csv")
+        indicator_windows.build(tmp_path / "ws")
+    assert known(tmp_path / "ws", "cell")["window_end"].tolist() == [pd.Timestamp("2026-03-01T08:15:00Z")]
 
 
 def computed(workspace: Path) -> int:

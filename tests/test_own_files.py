@@ -1,6 +1,7 @@
 """A file of one's own faults or noise needs only what it changes; what is wrong in it is told by name."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -116,6 +117,25 @@ def test_a_law_that_only_readers_are_told_is_not_changed_in_vain(tmp_path: Path)
 def test_a_law_of_traffic_that_none_can_have_is_refused(tmp_path: Path, law: str, told: str) -> None:
     with pytest.raises(ValueError, match=rf"own\.yaml: traffic_patterns\..*{told}"):
         read_faults(own(tmp_path, f"traffic_patterns: {law}"))
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "key"),
+    [
+        (read_settings, "ce_threshold_dbm: {ce1: .nan}", "ce_threshold_dbm.ce1"),
+        (read_settings, "clutter_loss_db: .inf", "clutter_loss_db"),
+        (read_settings, "site_distance_km: [1, .inf]", "site_distance_km"),
+        (read_noise, "events: {skew_s: .inf}", "events.skew_s"),
+        (read_noise, "counters: {collected_s: [.nan, 3]}", "counters.collected_s"),
+        (read_faults, "severity: {a: .inf}", "severity.a"),
+        (read_faults, "schedule: [{fault: f_tamper, onset_h: .nan}]", "schedule.0.onset_h"),
+    ],
+)
+def test_a_figure_that_is_not_finite_is_refused(
+    tmp_path: Path, read: Callable[[Path], object], text: str, key: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"own\.yaml: .*{re.escape(key)}"):
+        read(own(tmp_path, text))
 
 
 def test_settings_need_only_what_they_change_and_are_refused_where_no_province_comes_of_them(

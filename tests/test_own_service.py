@@ -3,13 +3,17 @@
 import re
 import shlex
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from test_counters import SKETCH, row, write
 from test_readme import commands, run
+from typer.testing import CliRunner
 
 from evaluation.indicator_sheet import values
 from features import counters, indicator_windows, membership
+from serving.cli import app
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-service.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -57,5 +61,27 @@ def test_values_that_are_not_there_are_told_with_those_that_are(folder: Path) ->
     indicator_windows.build(ws)
     with pytest.raises(LookupError, match=r"no indicator of cell 'cell-8' in .*ws; there are 1, as cell-7"):
         values(ws, "cell", "cell-8")
+    until = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
+    with pytest.raises(
+        LookupError, match=r"ended at or before 2026-03-02 06:00 UTC; the first did at 2026-03-02 06:15"
+    ):
+        values(ws, "cell", "cell-7", at=until)
+    assert "ended 2026-03-02 06:15 UTC" in values(ws, "cell", "cell-7", at=until + timedelta(minutes=20))
     with pytest.raises(LookupError, match="no scope 'cel'; there are device, cell"):
         values(ws, "cel", "cell-7")
+
+
+def test_a_quantile_is_told_as_exactly_as_its_sketch_and_a_ratio_of_its_denominator(tmp_path: Path) -> None:
+    cells = [row(numerator="1999", denominator="2000"), row(**SKETCH | {"numerator": "500"})]
+    counters.ingest([write(tmp_path / "a.csv", *cells)], tmp_path / "ws")
+    indicator_windows.build(tmp_path / "ws")
+    told = [line.split() for line in values(tmp_path / "ws", "cell", "c1").splitlines()[1:]]
+    assert ["rrc_setup_success_rate", "99.95", "%", "of", "2,000", "rrc_setup_att"] in told
+    (delay,) = [line for line in told if line[-2:] == ["500", "samples"]]
+    assert len(delay[1].replace(".", "").lstrip("0")) == 3
+    command = ["indicators", "values", "cell", "c1", "--workspace", str(tmp_path / "ws"), "--at"]
+    ended = CliRunner().invoke(app, [*command, "2026-03-01T08:00:00"])
+    assert isinstance(ended.exception, LookupError)
+    assert (
+        "window that ended 2026-03-01 08:15 UTC" in CliRunner().invoke(app, [*command, "2026-03-02"]).stdout
+    )

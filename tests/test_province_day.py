@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.process import read_services
-from evaluation.province_day import Happened, draw, worse
+from evaluation.province_day import Happened, draw, worse, worse_outside
 from serving.cli import app
 
 ENDS = pd.date_range("2026-03-02 01:00", periods=24, freq="1h", tz="UTC")
@@ -33,6 +33,14 @@ def test_two_values_in_a_fault_show_nothing() -> None:
     values = pd.Series(DELAY.excellent, ENDS).where((ENDS[13] >= ENDS) | (FAULT.end < ENDS))
     values[ENDS[12:14]] = DELAY.unacceptable
     assert worse(values, FAULT, DELAY) == 0.0
+
+
+def test_a_window_outside_the_fault_that_is_worse_than_any_in_it_is_told() -> None:
+    values = pd.Series(DELAY.excellent, ENDS)
+    values[(FAULT.onset < ENDS) & (FAULT.end >= ENDS)] = DELAY.unacceptable
+    assert worse_outside(values, FAULT, DELAY) == ""
+    values[ENDS[3]] = 2 * DELAY.unacceptable
+    assert "in the one that ended at 2 March 04:00" in worse_outside(values, FAULT, DELAY)
 
 
 RING = """
@@ -78,5 +86,10 @@ def test_the_command_draws_a_fault_of_ones_own_and_says_what_lacks_before(tmp_pa
     )
     assert "instead of" in shown[2]
     assert "<h1>f_ring at tac-000 (simulated)</h1>" in Path(page).read_text()
-    with pytest.raises(LookupError, match=r"no KQI shows a f_rong fault .* Shared ones that last: f_ring$"):
+    with pytest.raises(
+        LookupError, match=r"no fault 'f_rong' in the catalogue or in .*; the nearest is f_ring$"
+    ):
         draw(Path(made), Path(ws), cause="f_rong")
+    lasting = r"no KQI shows a f_cell_outage fault .* Shared ones that last: f_ring$"
+    with pytest.raises(LookupError, match=lasting):
+        draw(Path(made), Path(ws), cause="f_cell_outage")

@@ -108,6 +108,24 @@ def test_a_value_that_nothing_can_have_is_refused(act: tuple[str, str, float], r
     assert rule in found
 
 
+@pytest.mark.parametrize(
+    ("act", "harm"),
+    [
+        (("capacity", "mul", 2.0), "capacity below 1"),
+        (("nat_timeout_s", "set", 9000.0), "nat_timeout_s below 7200"),
+        (("lifetime_ratio", "add", 1.0), "lifetime_ratio below 1.5"),
+    ],
+)
+def test_a_mechanism_that_only_helps_is_no_fault(act: tuple[str, str, float], harm: str) -> None:
+    both = ("smoke_sensor", "bike_sharing")
+    found = told(new(act, at="province", services=both))
+    assert f"f_new: a mechanism must do harm, but {act[1]} {act[2]:g} of {act[0]} only helps" in found
+    assert f"harm is {harm}" in found
+    assert "must do harm" not in told(new(act, ("rule_delay_ms", "add", 9.0), at="province", services=both))
+    for timeout_s in (1.0, 60.0):  # too short repeats needlessly, too long waits
+        assert told(new(("ack_timeout_s", "set", timeout_s))) == ""
+
+
 def limits() -> list[str]:
     """Return the rows of docs/simulation.md that tell what an actuator may be given; alike ones share a row."""
     alike: dict[str, list[Actuator]] = {}
@@ -200,11 +218,14 @@ def test_a_rate_that_is_not_used_need_only_be_one() -> None:
     assert len(list(broken(banana, drawn=False))) == 1
 
 
-def test_a_window_of_counters_divides_the_day(tmp_path: Path) -> None:
+@pytest.mark.parametrize("window_s", [50_000, 30])
+def test_a_window_of_counters_divides_the_day_and_is_one_that_is_loaded(
+    tmp_path: Path, window_s: int
+) -> None:
     windows = yaml.safe_load(find_config("province.yaml").read_text())["counter_window_s"]
-    bad = changed("province.yaml", tmp_path / "bad.yaml", counter_window_s={**windows, "cell": 50_000})
+    bad = changed("province.yaml", tmp_path / "bad.yaml", counter_window_s={**windows, "cell": window_s})
     with pytest.raises(
-        ValueError, match=r"bad\.yaml: .*window of cell must divide the 86,400 s .* is 50000 s"
+        ValueError, match=rf"window of cell must divide the 86,400 s .* at least 60 s, but is {window_s} s"
     ):
         read_settings(bad)
 

@@ -290,7 +290,9 @@ def test_a_fault_that_cannot_touch_the_failed_step_is_not_blamed(catalogue: Prov
     report = next(s.seq for s in day.processes["bk_unlock"].steps if s.name == "unlock report")
     at_report = day.first.outcome.failed_step[rows] == report
     assert at_report.sum() > 20
-    assert {day.faults[b].fault.id for b in unlocks.blame[at_report]} == {"f_app_server_down"}
+    named = unlocks.blame[at_report]
+    assert {day.faults[b].fault.id for b in named[named >= 0]} == {"f_app_server_down"}
+    assert (named >= 0).mean() > 0.9
     assert "f_gnss_fault" not in blamed(day, unlocks)
     assert {"f_gnss_fault", "f_app_server_down"} <= blamed(day, quality._returns(day))
 
@@ -319,7 +321,9 @@ def test_a_short_gap_within_a_day_counts_for_a_device_that_reports_often(catalog
     cut = [fault(catalogue, "f_sim_fault", int(d), onset_h=6.0, hours=9.0) for d in often]
     day = lived(*cut, area=area).day
     assert not day.continuity.ok[often].any()  # heard again hours before midnight
-    assert {day.faults[b].location for b in day.continuity.blame[often]} == set(often.tolist())
+    named = day.continuity.blame[often]
+    assert [day.faults[b].location for b in named[named >= 0]] == often[named >= 0].tolist()
+    assert (named >= 0).mean() > 0.9  # some would have been unheard anyhow
     healthy = lived(area=area).day
     assert healthy.continuity.ok[area.devices.service == 0].mean() > 0.95
 

@@ -54,6 +54,25 @@ def test_the_command_prints_a_table_or_csv(workspace: Path) -> None:
     assert table.exit_code == 0
     assert "empty_scope_id: not so that scope_id is told" in table.stdout
     assert "7 of 7 rows" in table.stdout
+    lines = table.stdout.splitlines()
+    assert "a.csv row 2: unknown_counter, 'rrc_setup_suc/rrc_setup_att' (the nearest is" in table.stdout
+    assert all(line[0] != " " or line.startswith(("    {", "        ")) for line in lines if line)
+
+
+def test_no_row_is_wider_than_the_terminal_and_csv_is_whole(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = quarantine.read(workspace).text().partition("rows (--format csv")[2].splitlines()[1:]
+    assert len(rows) == 14
+    assert max(map(len, rows)) == 60
+    assert '""received"": ""2026-03-01T08:16:00Z""' in quarantine.read(workspace).csv().replace(
+        '"":""', '"": ""'
+    )
+
+
+def test_the_command_prints_rows_as_csv(workspace: Path) -> None:
+    command = ["counters", "quarantine", "--workspace", str(workspace)]
     told = CliRunner().invoke(app, [*command, "--rule", "empty_scope_id", "--limit", "3", "--format", "csv"])
     rows = pd.read_csv(io.StringIO(told.stdout))
     assert rows["rule"].tolist() == ["empty_scope_id"] * 3

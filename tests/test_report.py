@@ -126,6 +126,15 @@ def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
     assert "url(#" not in page or all(part.split(")")[0] in ids for part in page.split("url(#")[1:])
 
 
+def test_each_figure_says_that_it_goes_on_in_a_window_narrower_than_it(page: str) -> None:
+    figures = page.count("<figure>")
+    assert figures > 0
+    assert (
+        page.count('<p class="narrow">The figure is wider than this window: push it sideways.</p>') == figures
+    )
+    assert "@media (max-width: 704px) { .narrow { display: block; } }" in page
+
+
 def test_a_strangers_names_are_text(page: str) -> None:
     assert HOSTILE not in page and "<b>peers" not in page
     assert "&lt;script&gt;alert(&#39;plug&#39;)&lt;/script&gt; &amp; $x$" in page

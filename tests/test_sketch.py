@@ -89,3 +89,24 @@ def test_the_expression_gives_the_same_values() -> None:
     table = ibis.memtable({"bin": found})
     told = table.mutate(value=sketch.value_of(table["bin"])).to_pandas()["value"]
     np.testing.assert_allclose(told, sketch.values(found), rtol=1e-12)
+
+
+@pytest.mark.parametrize("parts", [1, 4095, 4096])
+def test_a_bin_of_as_many_samples_as_its_number_can_hold_is_told_and_of_more_refused(parts: int) -> None:
+    held = parts * sketch.MOST_SAMPLES
+    table = ibis.table({"bin": "int32", "n": "float64"}, name="told")
+    lists = table.agg(sketch=sketch.packed(table["bin"], table["n"]).collect(), samples=table["n"].sum())
+    answer = str(
+        ibis.to_sql(lists.select(at=sketch.bin_at(lists["sketch"], lists["samples"] - 1)), dialect="duckdb")
+    )
+    with duckdb.connect() as connection:
+        connection.execute(sketch.MACRO)
+        connection.execute(
+            f"CREATE TABLE told AS SELECT {sketch.HIGHEST_BIN} AS bin, {held}::DOUBLE AS n"
+            f" UNION ALL SELECT {sketch.LOWEST_BIN}, 1"
+        )
+        if held < 2**44:
+            assert connection.execute(answer).fetchall() == [(sketch.HIGHEST_BIN,)]
+        else:
+            with pytest.raises(duckdb.Error, match="fewer than 2\\^44 samples"):
+                connection.execute(answer)

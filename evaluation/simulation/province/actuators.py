@@ -10,6 +10,7 @@ from evaluation.faults import Effect
 from features.indicators import Scope
 
 Kind = Literal["sum", "probability", "milliwatt", "factor", "value", "flag"]
+Harm = Literal["above", "below", "either"]  # side of neutral on which a cause does harm
 
 EFFECTS: Mapping[Kind, tuple[Effect, ...]] = {  # that a mechanism may have on a kind
     "sum": ("add",),
@@ -39,7 +40,7 @@ class Actuator:
     """One cause. kind: how faults that overlap add up. neutral: what holds without a fault.
 
     low, high: of the value in a mechanism; of a `value`, of what it comes to. services: on which it acts. scopes: at
-    which, where that is not all that these services have.
+    which, where that is not all that these services have. harm: on which side of neutral it makes something worse.
 
     sum: values add. probability: of events that are independent. milliwatt: rises in dB of a power, added in mW.
     factor: values multiply. value: the neutral value is moved towards the one given. flag: 1 while a fault lasts,
@@ -55,6 +56,14 @@ class Actuator:
     high: float = 1.0
     services: tuple[str, ...] = IOT
     scopes: tuple[Scope, ...] = ()
+    harm: Harm = "above"
+
+    def worse_by(self, values: np.ndarray) -> np.ndarray:
+        """Return how far values are on the side of neutral that does harm; 0 on the other."""
+        off = values - self.neutral
+        if self.harm == "either":
+            return np.abs(off)
+        return np.maximum(off if self.harm == "above" else -off, 0.0)
 
     @property
     def limits(self) -> str:
@@ -104,7 +113,14 @@ ACTUATORS: tuple[Actuator, ...] = (
     ),
     Actuator("offered_load_nprach", "sum", "%", 0, "preambles offered, of the opportunities", high=1_000),
     Actuator(
-        "capacity", "factor", "1", 1, "radio capacity: offered loads are divided by it", low=0.01, high=100
+        "capacity",
+        "factor",
+        "1",
+        1,
+        "radio capacity: offered loads are divided by it",
+        low=0.01,
+        high=100,
+        harm="below",
     ),
     Actuator(
         "heartbeat_alignment",
@@ -139,6 +155,7 @@ ACTUATORS: tuple[Actuator, ...] = (
         low=1,
         high=604_800,
         services=BIKE,
+        harm="below",
     ),
     Actuator("dns_reject", "probability", "1", 0, "queries without an answer", services=BIKE),
     Actuator(
@@ -166,9 +183,10 @@ ACTUATORS: tuple[Actuator, ...] = (
         low=0.01,
         high=100,
         services=SMOKE,
+        harm="below",
     ),
-    Actuator("ack_timeout_s", "value", "s", 6, "ACK_TIMEOUT of the device", low=0.1, high=600),
-    Actuator("battery_level", "value", "%", 100, "charge is at most this", high=100),
+    Actuator("ack_timeout_s", "value", "s", 6, "ACK_TIMEOUT of the device", low=0.1, high=600, harm="either"),
+    Actuator("battery_level", "value", "%", 100, "charge is at most this", high=100, harm="below"),
     Actuator("sensor_broken", "flag", "1", 0, "the smoke chamber does not see smoke", low=1, services=SMOKE),
     Actuator("motor_jam", "probability", "1", 0, "unlocks after which the lock stays shut", services=BIKE),
     Actuator("gnss_loss", "probability", "1", 0, "fixes that fail", services=BIKE),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Attempts:
     event: np.ndarray
     retry: np.ndarray
     since_s: np.ndarray
+    copies: ClassVar[int] = 1  # so many of them load a cell as one does
 
     def __len__(self) -> int:
         return len(self.device)

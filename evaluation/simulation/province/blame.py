@@ -1,17 +1,25 @@
-"""Whose fault a bad experience is: of the faults that act on the step that failed, the one with the largest effect."""
+"""Whose fault a bad experience is: that of a fault which acts on the step that failed, if it would not have without."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from evaluation.process import Process
-from evaluation.simulation.province import steps_core, steps_platform, steps_radio
+from evaluation.simulation.province import counterfactual, steps_core, steps_platform, steps_radio
 from evaluation.simulation.province.actuators import BY_NAME
 from evaluation.simulation.province.faults import Exposed, Happening, expose
 from evaluation.simulation.province.moment import Moment
+from evaluation.simulation.province.sessions import Sessions
+from evaluation.simulation.province.topology import generator
 from evaluation.simulation.province.walk import STEPS, Outcome
 
 Acts = frozenset[str]
+WITHIN_S = {
+    "ss_alarm": 60.0,
+    "bk_unlock": 10.0,
+    "bk_lock_settlement": 25.0,
+}  # after which a user has waited too long
 NOTHING: Acts = frozenset()
 SILENT: Acts = frozenset({"sim_absent", "misused", "battery_level"})
 _SIGNAL: Acts = frozenset({"attenuation_db", "antenna_loss_db", "cell_outage", "tampered"})
@@ -114,7 +122,7 @@ def of_attempts(
 ) -> np.ndarray:  # fmt: skip
     """Return the place in `faults` of what is to blame for each attempt of a process that went wrong, -1 for none.
 
-    An attempt that no step ended was too slow. other: causes beside the steps, and for which rows they are the reason.
+    An attempt that no step ended was too slow. other: causes beside the steps, and how likely each is the reason.
     """
     kinds = [delays_of(process), SILENT, *(acts_of(step.name) for step in process.steps)]
     failed = outcome.failed_step[rows]
@@ -123,49 +131,102 @@ def of_attempts(
         kind[failed == step.seq] = place + 2
     never_began = outcome.step_ms[rows].max(axis=1, initial=-1.0) < 0
     kind[moment.silent[rows] & never_began] = 1
+    given = np.zeros(len(rows))
     for actuator, why in other.items():
-        kind[why] = len(kinds)
+        kind[why > 0], given[why > 0] = len(kinds), why[why > 0]
         kinds.append(frozenset({actuator}))
+    weekday = moment.area.plan.settings.start.weekday()
+    found = by_cause(faults, _where(moment, rows), kinds, kind, weekday=weekday)
+    within_ms = 1000.0 * WITHIN_S.get(process.id, np.inf)
+    asked = counterfactual.of_attempts(moment, process, rows, failed, within_ms)
+    return _drawn(found, asked, faults, given)
+
+
+def of_sessions(video: Sessions, rows: np.ndarray, faults: Sequence[Happening]) -> np.ndarray:
+    """Return the place in `faults` of what is to blame for each bad video session, -1 for none."""
+    kind = np.where(video.dark[rows], len(VIDEO) - 1, video.failed_step[rows])
+    places = {name: values[rows] for name, values in video.places.items()}
+    where = Exposed(video.at_s[rows], video.device[rows], np.ones(len(rows), bool), places)
+    found = by_cause(faults, where, VIDEO, kind, weekday=video.area.plan.settings.start.weekday())
+    return _drawn(found, counterfactual.of_sessions(video, rows), faults, np.zeros(len(rows)))
+
+
+def _where(moment: Moment, rows: np.ndarray) -> Exposed:
+    """Return where attempts found the network."""
     nowhere = np.full(len(rows), -1)
     places = {n: v[rows] for n, v in moment.places.items()} | {"cell": moment.meant_cell[rows]}
     places |= {"cdn_node": nowhere, "program_source": nowhere}
-    where = Exposed(
+    return Exposed(
         moment.attempts.at_s[rows], moment.attempts.device[rows], np.zeros(len(rows), bool), places
     )
-    weekday = moment.area.plan.settings.start.weekday()
-    return strongest(faults, where, kinds, kind, weekday=weekday)
 
 
-def strongest(
+@dataclass(frozen=True)
+class Blamable:
+    """Of one cause, the place of the fault with the largest effect on each row, and that effect; -1 and 0 for none."""
+
+    place: np.ndarray
+    effect: np.ndarray
+
+
+def by_cause(
     faults: Sequence[Happening], where: Exposed, kinds: Sequence[Acts], kind: np.ndarray, *, weekday: int
-) -> np.ndarray:
-    """Return the place of the fault with the largest effect on each row, -1 where none has any.
+) -> dict[str, Blamable]:
+    """Return of each cause what may be to blame on each row.
 
     kinds: sets of causes; kind: which of them counts at each row.
     """
-    blamed, most = np.full(len(kind), -1), np.zeros(len(kind))
-    if not len(kind):
-        return blamed
+    found: dict[str, Blamable] = {}
     here = set(where.device.tolist())
     wanted = np.array([[name in acts for acts in kinds] for name in BY_NAME])
     row_of = {name: number for number, name in enumerate(BY_NAME)}
     for number, one in enumerate(faults):
-        if one.scope == "device" and one.location not in here:
+        if not here or (one.scope == "device" and one.location not in here):
             continue
         names = {act.actuator for act in one.fault.mechanism if wanted[row_of[act.actuator]].any()}
-        if not names:
-            continue
-        pressure = expose([one], where, weekday=weekday)
+        pressure = expose([one], where, weekday=weekday) if names else None
         for name in sorted(names):
-            if pressure.touched(name):
+            if pressure is not None and pressure.touched(name):
                 effect = _size(name, pressure.of(name)) * wanted[row_of[name]][kind]
-                larger = effect > most
-                blamed[larger], most[larger] = number, effect[larger]
+                empty = Blamable(np.full(len(kind), -1), np.zeros(len(kind)))
+                held = found.setdefault(one.fault.id, empty)
+                larger = effect > held.effect
+                held.place[larger], held.effect[larger] = number, effect[larger]
+    return {cause: one for cause, one in found.items() if one.effect.any()}
+
+
+def _drawn(
+    found: Mapping[str, Blamable],
+    asked: counterfactual.Question,
+    faults: Sequence[Happening],
+    given: np.ndarray,
+) -> np.ndarray:
+    """Draw whom to blame: any fault as likely as the failure is due to faults, and each by its share of that.
+
+    Where each of several would do alone, no share is left for any: then it is the one with the largest effect.
+    given: how much is due to faults where that is not asked, 0 elsewhere.
+    """
+    touched = {cause: (one.effect > 0) & (given == 0) for cause, one in found.items()}
+    each, due = counterfactual.due(asked, faults, touched)
+    total = np.where(given > 0, given, due)
+    throw = generator(asked.plan, 16, *asked.stream).random(len(total))
+    blamed, share_so_far = np.full(len(total), -1), np.zeros(len(total))
+    if not found:
+        return blamed
+    effect = np.stack([one.effect for one in found.values()])
+    share = np.stack([each[cause] for cause in found])
+    sole = np.where(effect == effect.max(axis=0), effect, 0.0)
+    weight = np.where(share.sum(axis=0) > 0, share, sole)
+    weight = total * weight / np.maximum(weight.sum(axis=0), 1e-9)
+    for one, part in zip(found.values(), weight, strict=True):
+        his = (throw >= share_so_far) & (throw < share_so_far + part)
+        blamed[his] = one.place[his]
+        share_so_far += part
     return blamed
 
 
 def _size(name: str, values: np.ndarray) -> np.ndarray:
-    """Return how far an actuator is moved, 1 for as far as certain failure."""
+    """Return how far an actuator is moved towards harm, 1 for as far as certain failure."""
     actuator = BY_NAME[name]
     whole = actuator.neutral if actuator.kind == "value" else _WHOLE.get(actuator.unit, 1.0)
-    return np.asarray(np.minimum(np.abs(values - actuator.neutral) / whole, 1.0))
+    return np.asarray(np.minimum(actuator.worse_by(values) / whole, 1.0))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, StrictInt, StrictStr
 
 from evaluation.faults import FaultCatalogue, catalogue_broken, signature_broken
 from evaluation.simulation.province.mechanisms import broken
@@ -13,27 +13,32 @@ from evaluation.simulation.province.settings import SERVICES
 from features.configuration import nearest, packaged_configs, read_config
 from features.indicators import all_indicators, read_terminal, refuse
 
+LEAST_SEVERITY = 0.01  # a hundredth of an effect; what is weaker moves nothing that chance does not move more
+LEAST_H = 1 / 60  # one minute
+LONGEST_H = 100_000.0  # eleven years: longer than a device lives; a time beyond it is a slip
 
-class Severity(BaseModel, frozen=True, extra="forbid"):
+
+class Severity(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Beta(a, b), unless a value fixes it."""
 
     a: float = Field(4, gt=0)
     b: float = Field(2, gt=0)
-    value: float | None = Field(None, gt=0, le=1)
+    value: float | None = Field(None, ge=LEAST_SEVERITY, le=1)
 
 
 class Planned(BaseModel, frozen=True, extra="forbid"):
     """One fault that is not drawn: where, when, how strong.
 
     location: an id, or its place in the order of ids at which the fault can lie; of cells and devices, those of the
-    first tracking area.
+    first tracking area. A number is a number: neither a text nor true or false. A fault weaker or shorter than
+    the least would stand in the truth and be seen in nothing.
     """
 
     fault: str
-    location: str | int = 0
-    severity: float = Field(1.0, gt=0, le=1)
-    onset_h: float = 0.0
-    duration_h: float = Field(24.0, gt=0)
+    location: StrictStr | StrictInt = 0
+    severity: float = Field(1.0, ge=LEAST_SEVERITY, le=1, strict=True)
+    onset_h: float = Field(0.0, ge=-LONGEST_H, le=LONGEST_H, strict=True, allow_inf_nan=False)
+    duration_h: float = Field(24.0, ge=LEAST_H, le=LONGEST_H, strict=True, allow_inf_nan=False)
 
 
 class Prose(BaseModel, frozen=True, extra="ignore"):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import get_args
 
+import numpy as np
+
 from evaluation.faults import PHONE, Burst, DutyBurst, Fault, FaultMechanism
 from evaluation.simulation.province.actuators import ALL, BY_NAME, EFFECTS, Actuator
 from features.configuration import nearest
@@ -47,6 +49,7 @@ def broken(fault: Fault, *, drawn: bool = True) -> Iterator[str]:
         else:
             yield from (f"{fault.id}: {told}" for told in (*_value(act, actuator), *_place(fault, actuator)))
     yield from _unreached(fault)
+    yield from _harmless(fault)
     yield from (f"{fault.id}: {told}" for told in _rate(fault, drawn=drawn))
 
 
@@ -55,9 +58,7 @@ def _value(act: FaultMechanism, actuator: Actuator) -> Iterator[str]:
     if act.effect not in effects:
         yield f"effect of {name} must be {' or '.join(effects)}, but is {act.effect}"
         return
-    comes_to = act.value
-    if actuator.kind == "value" and act.effect != "set":
-        comes_to = actuator.neutral + act.value if act.effect == "add" else actuator.neutral * act.value
+    comes_to = _comes_to(act, actuator)
     given = f"{act.effect} {act.value:g}"
     if actuator.kind == "flag" and act.value == 0:
         yield f"{name} must be set to 1, but {given} is without effect; leave it out"
@@ -65,6 +66,24 @@ def _value(act: FaultMechanism, actuator: Actuator) -> Iterator[str]:
         yield f"{name} must be {actuator.limits}, but {given} makes it {comes_to:g}"
     elif actuator.kind != "flag" and comes_to == actuator.neutral:
         yield f"{name} must differ from {actuator.neutral:g}, but {given} is without effect; leave it out"
+
+
+def _comes_to(act: FaultMechanism, actuator: Actuator) -> float:
+    """Return what an actuator is limited by: of a `value` what it comes to, of others the value given."""
+    if actuator.kind == "value" and act.effect != "set":
+        return actuator.neutral + act.value if act.effect == "add" else actuator.neutral * act.value
+    return act.value
+
+
+def _harmless(fault: Fault) -> Iterator[str]:
+    """Yield that a fault does no harm: it makes only things better, as an upgrade does."""
+    known = [(act, BY_NAME[act.actuator]) for act in fault.mechanism if act.actuator in BY_NAME]
+    if any(True for act, by in known for _ in _value(act, by)):
+        return  # there is something else to mend first
+    if known and not any(by.worse_by(np.array(_comes_to(act, by))) > 0 for act, by in known):
+        given = ", ".join(f"{act.effect} {act.value:g} of {by.name}" for act, by in known)
+        sides = " and ".join(f"{by.name} {by.harm} {by.neutral:g}" for _, by in known)
+        yield f"{fault.id}: a mechanism must do harm, but {given} only helps; harm is {sides}"
 
 
 def _place(fault: Fault, actuator: Actuator) -> Iterator[str]:

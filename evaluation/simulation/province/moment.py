@@ -31,7 +31,8 @@ class Moment:
     """One value an attempt, of attempts in the area's own NB-IoT cells. utilisation: %. own: has a device.
 
     meant_cell: where an attempt would be if every cell served. searching: it is not served, and has not found another
-    cell yet. charge: %, of the battery. gauges: counted at meant_cell; tally: counted at cell.
+    cell yet. charge: %, of the battery; morning: of that of each device, without a fault. gauges: counted at
+    meant_cell; tally: counted at cell.
     dice: the random numbers of the steps. rach_ms, waited_ms: what earlier steps took. refused_s6a, refused_pdn:
     drawn at attach, told at the steps after it. silent: the device sends nothing; browned_out: for its pulse took the
     voltage down, so that it restarts. repeats: messages sent again. queued_ms: how long a command waited.
@@ -62,6 +63,7 @@ class Moment:
     places: dict[str, np.ndarray]
     meant_cell: np.ndarray
     searching: np.ndarray
+    morning: np.ndarray
     tally: Tally = field(default_factory=Tally)
     gauges: Tally = field(default_factory=Tally)
 
@@ -218,6 +220,7 @@ def find(
         places=places | {"cell": cell},
         meant_cell=meant,
         searching=searching,
+        morning=charge,
     )  # fmt: skip
 
 
@@ -315,7 +318,7 @@ def _own_load(attempts: Attempts, cell: np.ndarray, share: np.ndarray, cells: in
     share: of the channel in 15 minutes, that each attempt takes.
     """
     slot = cell * 96 + (attempts.at_s % DAY_S // 900.0).astype("int64")
-    used = np.bincount(slot, (attempts.device >= 0) * share, cells * 96)
+    used = np.bincount(slot, (attempts.device >= 0) * share / attempts.copies, cells * 96)
     return np.asarray(100.0 * used[slot])
 
 

@@ -21,8 +21,8 @@ def _ordered(span: tuple[float, float]) -> tuple[float, float]:
 Span = Annotated[tuple[float, float], AfterValidator(_ordered)]  # low and high
 
 
-class Part(BaseModel, frozen=True, extra="forbid"):
-    """A part of the file in which no key is unknown."""
+class Part(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """A part of the file in which no key is unknown and every figure is finite."""
 
 
 class CounterNoise(Part):

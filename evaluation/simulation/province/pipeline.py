@@ -241,6 +241,12 @@ def _fixes(found: Moment, dice: np.random.Generator) -> tuple[np.ndarray, np.nda
     return fix, fresh
 
 
+def due_to_receiver(found: Moment, rows: np.ndarray) -> np.ndarray:
+    """Return of positions that are old, how likely they would not be if no fault kept the receiver from a fix."""
+    old = 1.0 - _FRESH * (1.0 - found.of("gnss_loss", rows))
+    return np.asarray((old - (1.0 - _FRESH)) / old)
+
+
 def report_moments_s(area: Area, day: int) -> np.ndarray:
     """Return when the record of each device is made on a day, s since the province began."""
     return np.asarray(day * DAY_S + _REPORT_S + area.devices.phase_s % _REPORTS_WITHIN_S)

@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 
 from evaluation.process import ServiceModel
-from evaluation.simulation.province import blame
-from evaluation.simulation.province.faults import DAY_S, Exposed, Happening
+from evaluation.simulation.province import blame, pipeline
+from evaluation.simulation.province.faults import DAY_S, Happening
 from evaluation.simulation.province.pipeline import Day
 from evaluation.simulation.province.settings import SERVICES, ProvinceSettings
 from evaluation.simulation.province.tally import Tally
 from evaluation.simulation.province.topology import Area
 
-_ALARM_WITHIN_S, _UNLOCK_WITHIN_S, _RETURN_WITHIN_S = 60.0, 10.0, 25.0
-_SLOW_START_S = 6.0
-_BAD_STALL = 0.1
+_ALARM_WITHIN_S, _UNLOCK_WITHIN_S, _RETURN_WITHIN_S = (
+    blame.WITHIN_S[process] for process in ("ss_alarm", "bk_unlock", "bk_lock_settlement")
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _of(
 ) -> Judged:
     """Return what is judged of some first attempts of one process; the tally's rows are places in `rows`.
 
-    other: causes beside those of its steps, and for which of the rows each is the reason.
+    other: causes beside those of its steps, and how likely each is the reason at each row.
     """
     moment, outcome = day.first.moment, day.first.outcome
     places = {name: values[rows] for name, values in moment.places.items()}
@@ -107,7 +107,9 @@ def _alarms(day: Day) -> Judged:
     tally.ratio("alarm_ok_60s/alarm_raised", at, ok & (took <= _ALARM_WITHIN_S))
     tally.sample("alarm_latency_s", at[ok], took[ok])
     bad = ~ok | (took > _ALARM_WITHIN_S)
-    return _of(day, rows, tally, bad, "alarm_ok_60s/alarm_raised", sensor_broken=blind, tampered=away)
+    return _of(
+        day, rows, tally, bad, "alarm_ok_60s/alarm_raised", sensor_broken=1.0 * blind, tampered=1.0 * away
+    )
 
 
 def _continuity(area: Area, day: Day) -> Judged:
@@ -141,7 +143,8 @@ def _returns(day: Day) -> Judged:
     fresh, in_time = day.first.fresh[rows], ok & (took <= _RETURN_WITHIN_S)
     good, tally = in_time & fresh, Tally()
     tally.ratio("return_ok/trips_ended", np.arange(len(rows)), good)
-    return _of(day, rows, tally, ~good, "return_ok/trips_ended", gnss_loss=in_time & ~fresh)
+    stale = np.where(in_time & ~fresh, pipeline.due_to_receiver(day.first.moment, rows), 0.0)
+    return _of(day, rows, tally, ~good, "return_ok/trips_ended", gnss_loss=stale)
 
 
 def _video(day: Day) -> Judged:
@@ -152,8 +155,9 @@ def _video(day: Day) -> Judged:
     tally.sample("init_buffer_s", at, video.first_frame_s[rows][at])
     tally.ratio("stall_s/watch_s", at, video.stall_s[rows][at], video.watch_s[rows][at])
     tally.sample("quality_score", at, video.quality[rows][at])
-    stalls = video.stall_s[rows] > _BAD_STALL * np.maximum(video.watch_s[rows], 1e-9)
-    slow = ~ok | (video.first_frame_s[rows] > _SLOW_START_S)
+    stalls, slow = video.stalls[rows], video.slow[rows]
+    blamed, bad = np.full(len(rows), -1), np.flatnonzero(slow | stalls)
+    blamed[bad] = blame.of_sessions(video, rows[bad], day.faults)
     counter = np.where(slow, "init_buffer_s", "stall_s/watch_s")
     places = {name: values[rows] for name, values in video.places.items()}
     return Judged(
@@ -163,25 +167,8 @@ def _video(day: Day) -> Judged:
         places,
         slow | stalls,
         counter,
-        _blame_video(day, rows, slow | stalls),
+        blamed,
     )
-
-
-def _blame_video(day: Day, rows: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """Return what is to blame for each bad session: by the step that failed, or by what slows all of them."""
-    video, wrong = day.video, np.flatnonzero(bad)
-    at = rows[wrong]
-    kind = np.where(video.dark[at], len(blame.VIDEO) - 1, video.failed_step[at])
-    where = Exposed(
-        video.at_s[at],
-        video.device[at],
-        np.ones(len(at), bool),
-        {name: values[at] for name, values in video.places.items()},
-    )
-    weekday = video.area.plan.settings.start.weekday()
-    blamed = np.full(len(rows), -1)
-    blamed[wrong] = blame.strongest(day.faults, where, blame.VIDEO, kind, weekday=weekday)
-    return blamed
 
 
 def complaints(

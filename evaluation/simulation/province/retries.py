@@ -26,9 +26,11 @@ def follow_up(moment: Moment, outcome: Outcome, *, alarm: Alarm, turn: int) -> t
     """
     attempts, dice = moment.attempts, moment.dice
     failed = np.flatnonzero(moment.own & ~outcome.ok & (~moment.silent | moment.browned_out))
-    again, process = attempts.take(failed), attempts.process[failed].copy()
-    wait_s = np.zeros(len(failed))
-    chosen = _repeated(moment, outcome, failed, process, wait_s) if turn == 0 else np.zeros(len(failed), bool)
+    again = attempts.take(failed)
+    if turn == 0:
+        chosen, process, wait_s = _repeated(moment, outcome, failed)
+    else:
+        chosen, process, wait_s = np.zeros(len(failed), bool), again.process.copy(), np.zeros(len(failed))
     raised = (attempts.process[failed] == "ss_alarm") & (turn < alarm.repeat_max)
     wait_s[raised] = dice.uniform(*alarm.repeat_every_s, int(raised.sum()))
     restarted = moment.browned_out[failed] & ~raised & (turn < _MOST_RESTARTS)
@@ -49,9 +51,10 @@ def follow_up(moment: Moment, outcome: Outcome, *, alarm: Alarm, turn: int) -> t
 
 
 def _repeated(
-    moment: Moment, outcome: Outcome, failed: np.ndarray, process: np.ndarray, wait_s: np.ndarray
-) -> np.ndarray:
-    """Return which failed attempts are repeated once, and fill in as what, and how long after."""
+    moment: Moment, outcome: Outcome, failed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which failed attempts are repeated once, as what, and how long after, s."""
+    process, wait_s = moment.attempts.process[failed].copy(), np.zeros(len(failed))
     dice, lost = moment.dice, moment.dice.random(len(failed)) < _SESSION_LOST
     chosen = np.zeros(len(failed), bool)
     for name, after_s in _AGAIN_AFTER_S.items():
@@ -63,4 +66,4 @@ def _repeated(
     report = (process == "bk_ride_position") & lost & ~moment.silent[failed]
     process[report], chosen[report] = "bk_lock_online", True
     wait_s[report] = dice.uniform(60.0, 400.0, int(report.sum()))
-    return np.asarray(chosen & ~moment.silent[failed])
+    return chosen & ~moment.silent[failed], process, wait_s

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 from evaluation.faults import Fault
-from evaluation.simulation.province.catalogue import Planned, ProvinceFaults
+from evaluation.simulation.province.catalogue import LEAST_H, Planned, ProvinceFaults
 from evaluation.simulation.province.faults import LOCAL, happening, names_of, sites_in
 from evaluation.simulation.province.mechanisms import services_of
 from evaluation.simulation.province.topology import Area, Plan, build
@@ -35,6 +35,12 @@ def _check_time(plan: Plan, fault: Fault, planned: Planned, entry: str) -> None:
         raise ValueError(
             f"{entry}: onset_h must be before the end of the simulated days, {until_h} h, but is {planned.onset_h:g};"
             " simulate more days or place it earlier"
+        )
+    within_h = min(planned.onset_h + planned.duration_h, until_h) - max(planned.onset_h, 0.0)
+    if 0 < within_h < LEAST_H * (1 - 1e-9):
+        raise ValueError(
+            f"{entry}: it must be on for at least one minute of the simulated days, 0 h to {until_h} h, but lasts from"
+            f" {from_to}: {3600 * within_h:g} s of them; change onset_h or duration_h"
         )
     one = happening(plan, fault, planned, place=0, name="")
     if not one.acts(plan.days, plan.settings.start.weekday()):

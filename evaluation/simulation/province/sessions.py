@@ -1,5 +1,6 @@
 """What people watch in a day: video sessions over LTE cells, CDN nodes and programme sources."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +24,14 @@ _PACKETS_PER_SEGMENT = 20
 _LONGEST_MIN = 180.0
 _FRAMES_PER_S = 25
 _LTE_USUAL, _CDN_USUAL = 42.0, 45.0
+_SLOW_START_S, _BAD_STALL = 6.0, 0.1  # of the time watched
 
 
 @dataclass(frozen=True)
 class Sessions:
     """One value a session. device: -1 of others. failed_step: of vd_start, 0 where it plays. step_ms: its steps.
 
-    dark: the phone sends nothing, so nobody but its user knows of the session.
+    dark: the phone sends nothing, so nobody but its user knows of the session. power: RSRP of each cell without faults.
     """
 
     area: Area
@@ -51,6 +53,17 @@ class Sessions:
     tally: Tally
     cpu_load: np.ndarray
     dark: np.ndarray
+    power: np.ndarray
+
+    @property
+    def slow(self) -> np.ndarray:
+        """Tell which did not start, or late."""
+        return np.asarray(~self.ok | (self.first_frame_s > _SLOW_START_S))
+
+    @property
+    def stalls(self) -> np.ndarray:
+        """Tell which stood still too much."""
+        return np.asarray(self.stall_s > _BAD_STALL * np.maximum(self.watch_s, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,13 @@ def live(area: Area, day: int, faults: list[Happening]) -> Sessions:
     """Return the video sessions of an area on a day."""
     rng = generator(area.plan, 9, area.number, day)
     at, power = _wanted(area, day, rng)
+    return play(area, at, power, faults, rng)
+
+
+def play(
+    area: Area, at: Exposed, power: np.ndarray, faults: Sequence[Happening], rng: np.random.Generator
+) -> Sessions:
+    """Return how sessions go that are wanted somewhere. power: RSRP of each cell at each, without faults."""
     pressure = expose(faults, at, weekday=area.plan.settings.start.weekday())
     way = _way(area, at, pressure, power, rng)
     play_s = 60.0 * np.minimum(
@@ -95,7 +115,9 @@ def live(area: Area, day: int, faults: list[Happening]) -> Sessions:
     dark = (pressure.of("airplane_mode") + pressure.of("data_switch_off") > 0) & (at.device >= 0)
     tally = Tally()
     reached = _count_way(area, way, pressure, play_s, tally=tally, rng=rng)
-    return _watched(area, at, pressure, way, rng, tally=tally, play_s=play_s, reached=reached, dark=dark)
+    return _watched(
+        area, at, power, pressure, way, rng, tally=tally, play_s=play_s, reached=reached, dark=dark
+    )
 
 
 def _wanted(area: Area, day: int, rng: np.random.Generator) -> tuple[Exposed, np.ndarray]:
@@ -217,7 +239,7 @@ def _count_way(
 
 
 def _watched(
-    area: Area, at: Exposed, pressure: Pressure, way: Way, rng: np.random.Generator, *, tally: Tally,
+    area: Area, at: Exposed, power: np.ndarray, pressure: Pressure, way: Way, rng: np.random.Generator, *, tally: Tally,
     play_s: np.ndarray, reached: tuple[np.ndarray, np.ndarray, np.ndarray], dark: np.ndarray,
 ) -> Sessions:  # fmt: skip
     """Return how the sessions went: who saw the first frame when, what it stalled, how good it looked."""
@@ -251,7 +273,7 @@ def _watched(
     return Sessions(
         area, at.device, at.at_s, at.places["cell"], at.places["program_source"], at.places["cdn_node"],
         ok, failed, np.where(walked, steps, -1.0), np.stack(open_ms, axis=1), first_frame, play + stall, stall,
-        np.maximum(quality, 0.0), played * play, at.places, tally.without(dark), way.cpu_load, dark,
+        np.maximum(quality, 0.0), played * play, at.places, tally.without(dark), way.cpu_load, dark, power,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar, get_args
 from pydantic import AwareDatetime, BaseModel, Field, NonNegativeFloat, field_validator
 
 from features.configuration import packaged_configs, read_config
+from features.counter_tables import SHORTEST_S
 from features.indicators import Scope
 
 Wall = Literal["window", "one_wall", "deep_indoor", "underground"]
@@ -25,8 +26,8 @@ def _shares(told: Shares) -> Shares:
     return told
 
 
-class Part(BaseModel, frozen=True, extra="forbid"):
-    """A part of the file in which no key is unknown."""
+class Part(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """A part of the file in which no key is unknown and every figure is finite."""
 
 
 class PerService(Part):
@@ -188,10 +189,10 @@ class ProvinceSettings(Part):
         if lacking := [scope for scope in get_args(Scope) if scope not in windows]:
             raise ValueError(f"every scope must have a window, but {', '.join(lacking)} has none")
         for scope, seconds in windows.items():
-            if seconds < 1 or _DAY_S % seconds:
+            if seconds < SHORTEST_S or _DAY_S % seconds:
                 raise ValueError(
-                    f"the window of {scope} must divide the {_DAY_S:,} s of a day, but is {seconds} s; give 300, 900,"
-                    " 3600, 14400 or 86400"
+                    f"the window of {scope} must divide the {_DAY_S:,} s of a day and last at least {SHORTEST_S} s, but"
+                    f" is {seconds} s; give 300, 900, 3600, 14400 or 86400"
                 )
         return windows
 

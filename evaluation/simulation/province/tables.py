@@ -22,7 +22,7 @@ CASES: tuple[Column, ...] = (
     Column("service", "string", "-", "its service"),
     Column("at", "timestamp", "UTC", "when it was made"),
     Column("kqi", "string", "-", "what was bad"),
-    Column("fault_id", "string", "-", "the strongest fault on the failed attempt, or none"),
+    Column("fault_id", "string", "-", "the fault without which it would not have been, or none"),
 )
 DEVICE_TRUTH: tuple[Column, ...] = (
     Column("device_id", "string", "-", "the device"),
