@@ -110,7 +110,14 @@ def _merits(
     cost = _COST if said is None or said.cost is None else said.cost
     missing = 1 - float(screen.scores.there[:, one].mean())
     closeness = float(alike[one, list(members)].mean())
-    return -weight, round(missing, 1), cost, -round(closeness, 2), round(float(screened.alone[one]), 1), names[one]
+    return (
+        -weight,
+        round(missing, 1),
+        cost,
+        -round(closeness, 2),
+        round(float(screened.alone[one]), 1),
+        names[one],
+    )
 
 
 def _mutual_information(scores: Scores) -> np.ndarray:
