@@ -17,6 +17,7 @@ from evaluation.svg import (
     axes_at,
     drawing,
     note,
+    short,
     text_width,
     to_svg,
 )
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]  # a part of report.json, as parsed
 LEGIBLE_CELL_PT = 15.0  # the smallest cell that holds a two-digit count
-LONGEST_NAME = 30  # characters of a name on an axis; the tables have it in full
 OUTCOMES = (  # what an answer is worth to an operator, best first
     ("leaf_right", "named rightly", OURS),
     ("family_right", "family named rightly", "#86b3d8"),
@@ -102,7 +102,7 @@ def _outcome_row(axes: "Axes", shares: Json, *, y: int) -> None:
 def classes(rows: Sequence[Json], *, accuracy: float, noun: str, label: str) -> str:
     """Draw recall and precision with intervals, a row per class, in the order given."""
     row_pt, top, bottom, right, gap = 16.0, 36.0, 40.0, 14.0, 26.0
-    names = [_short(row["class"]) for row in rows]
+    names = [short(row["class"]) for row in rows]
     left = max(text_width(name) for name in names) + 56
     width = (WIDTH_PT - left - right - gap) / 2
     with drawing(top + bottom + row_pt * len(rows)) as figure:
@@ -137,8 +137,8 @@ def confusion(
 
     counts: (k, k). groups: (k,) family of each class; neighbours of one family are framed.
     """
-    short = [_short(name) for name in names]
-    side = max(text_width(name, 8.5) for name in short) + 10
+    shown = [short(name) for name in names]
+    side = max(text_width(name, 8.5) for name in shown) + 10
     cell = float(np.clip((WIDTH_PT - side - 40) / len(names), LEGIBLE_CELL_PT, 34.0))
     size = cell * len(names)
     totals = counts.sum(axis=1)
@@ -151,7 +151,7 @@ def confusion(
             _cell(axes, (int(row), int(column)), count=count, share=count / totals[row])
             told = f"{count} of {totals[row]} {noun} of {names[row]} named {names[column]}"
             tips[f"cell-{row}-{column}"] = told
-        _grid(axes, short, totals=totals)
+        _grid(axes, shown, totals=totals)
         _frames(axes, groups)
         return to_svg(figure, name="confusion", label=label, tips=tips)
 
@@ -259,7 +259,7 @@ def _reject(axes: "Axes", part: Json, *, noun: str) -> None:
 def importance(rows: Sequence[Json], *, unit: str, label: str) -> str:
     """Draw mean |SHAP| of the first features with its interval; beside it the classes each serves most."""
     row_pt, top, bottom, right = 17.0, 12.0, 40.0, 262.0
-    names = [_short(row["feature"]) for row in rows]
+    names = [short(row["feature"]) for row in rows]
     left = max(text_width(name, 8.5) for name in names) + 14
     with drawing(top + bottom + row_pt * len(rows)) as figure:
         axes = axes_at(figure, left=left, top=top, right=right, bottom=bottom)
@@ -301,8 +301,3 @@ def _percent_axis(axes: "Axes", which: str, *, low: float) -> None:
     limits = (low - (margin if low == 0 else 0), 100 + margin)
     axes.set(**{f"{which}lim": limits, f"{which}ticks": ticks})
     axes.grid(axis="x" if which == "x" else "y")
-
-
-def _short(name: str) -> str:
-    """Return the name, its middle left out where it is long: names often differ at the end."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 12]}…{name[-11:]}"

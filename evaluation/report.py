@@ -3,13 +3,11 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from evaluation import figures, wording
+from evaluation import figures, pages, wording
 from evaluation.judgement import Json
 from evaluation.summary import summarize
 from features import lake
@@ -18,7 +16,6 @@ from training.run import Fitted
 log = logging.getLogger(__name__)
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
-TEMPLATES = Path(__file__).parent / "templates"
 RULES = {
     "random": "Captures, or stretches of one device's time, are dealt to folds at random, class by class.",
     "time": "Each device is learnt from its earliest windows and judged on its latest; devices that share captures are"
@@ -44,17 +41,10 @@ def judge(fitted: Fitted) -> Path:
 
 def to_html(summary: Json) -> str:
     """Return the page of a summary, as `summarize` makes it or as report.json holds it: the same page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "points": wording.points, "count": _count, "figure": _figure}
+    page = pages.template("report.html", {"percent": _percent, "points": wording.points})
     head = next((part for part in summary["splits"] if part["kind"] == summary["headline"]["split"]), None)
     kin = summary["data"]["families"] < summary["data"]["classes"]
-    return environment.get_template("report.html").render(
+    return page.render(
         s=summary,
         head=head,
         others=[part for part in summary["splits"] if part is not head],
@@ -114,12 +104,15 @@ def _facts(summary: Json) -> list[tuple[str, str]]:
     days = None if data["first_day"] is None else f"{data['first_day']} to {data['last_day']}"
     families = f"classes in {data['families']} families" if data["families"] < data["classes"] else "classes"
     facts = [
-        (nouns["many"], _count(data["rows"])),
-        (families, _count(data["classes"])),
+        (nouns["many"], pages.count(data["rows"])),
+        (families, pages.count(data["classes"])),
         (nouns["units"] or "devices", data["devices"]),
         ("captures", None if nouns["many"] == "captures" else data["captures"]),
         ("sites", data["sites"]),
-        (f"{nouns['many']} of a class", f"{_count(data['fewest_rows'])} to {_count(data['most_rows'])}"),
+        (
+            f"{nouns['many']} of a class",
+            f"{pages.count(data['fewest_rows'])} to {pages.count(data['most_rows'])}",
+        ),
         ("days, UTC", days),
     ]
     return [(name, str(value)) for name, value in facts if value is not None]
@@ -127,7 +120,9 @@ def _facts(summary: Json) -> list[tuple[str, str]]:
 
 def _left_out(counts: Json) -> str:
     parts = [
-        f"{_count(count)} {reason.replace('_', ' ')}" for reason, count in sorted(counts.items()) if count
+        f"{pages.count(count)} {reason.replace('_', ' ')}"
+        for reason, count in sorted(counts.items())
+        if count
     ]
     return ", ".join(parts)
 
@@ -141,7 +136,7 @@ def _leaks(parts: list[Json]) -> list[Json]:
 
 def _rule(part: Json) -> str:
     dropped = [
-        f"{_count(n)} {reason.replace('_', ' ')}" for reason, n in sorted(part["dropped"].items()) if n
+        f"{pages.count(n)} {reason.replace('_', ' ')}" for reason, n in sorted(part["dropped"].items()) if n
     ]
     taken = f" Taken out to keep the sides apart: {', '.join(dropped)}." if dropped else ""
     return RULES[part["kind"]] + taken
@@ -164,7 +159,7 @@ def _set_thresholds(limits: Json, *, kin: bool) -> str:
     if limits["split"] is None:
         return "not set: no row outside training could set them"
     told = (
-        f"{_thresholds(limits, kin=kin)}. Set on {_count(limits['rows'])} answers of the {limits['split']} split:"
+        f"{_thresholds(limits, kin=kin)}. Set on {pages.count(limits['rows'])} answers of the {limits['split']} split:"
         f" {_percent(limits['false_rejections'])} % of them become unknown"
     )
     if limits["leaf_share"] is None:
@@ -175,7 +170,7 @@ def _set_thresholds(limits: Json, *, kin: bool) -> str:
 
 
 def _made(made: Json, *, kin: bool) -> list[tuple[str, str]]:
-    fitted = f"{made['features']} features, fitted on {_count(made['trained_rows'])} rows"
+    fitted = f"{made['features']} features, fitted on {pages.count(made['trained_rows'])} rows"
     return [
         ("model", f"{made['kind']}, {fitted}"),
         ("model version", made["model_version"]),
@@ -197,12 +192,3 @@ def _made(made: Json, *, kin: bool) -> list[tuple[str, str]]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _figure(value: Any) -> str:
-    """Return three significant digits. Any: Jinja hands over what the summary holds, a number here."""
-    return f"{value:#.3g}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, RULE, FAINT = "#1c2733", "#596673", "#cfd6dd", "#eef1f4"
 OURS, OTHER, WRONG = "#0b5fa5", "#74808c", "#c2410c"  # blue, grey, orange: apart for every eye, and in print
+LONGEST_NAME = 30  # characters of a name on an axis; the tables have it in full
 WIDTH_PT = 720.0  # of a full-width figure; the page shows it 960 CSS pixels wide, so that 9 pt are 12 px
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -111,6 +112,11 @@ def text_width(text: str, size_pt: float = 9.0) -> float:
     font.set_size(size_pt, 72)
     font.set_text(text, 0.0)
     return float(font.get_width_height()[0]) / 64  # FreeType counts in 1/64 pixel
+
+
+def short(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return the name, its middle left out where it is long: names often differ at the end."""
+    return name if len(name) <= longest else f"{name[: longest - 12]}…{name[-11:]}"
 
 
 def axes_at(figure: "Figure", *, left: float, top: float, right: float, bottom: float) -> "Axes":

@@ -84,7 +84,7 @@ def told(summary: Json, out: Path) -> str:
     score, name = summary["score"], summary["target"]["name"]
     lines = [
         f"{len(summary['selected'])} of {summary['columns']['table']} indicators explain {name}:"
-        f" {score['measure']} {_spoken(score['selected'])}, with all {_spoken(score['all'])}"
+        f" {score['measure']} {page.spoken(score['selected'])}, with all {page.spoken(score['all'])}"
     ]
     for place, row in enumerate(summary["groups"], start=1):
         like = [member["indicator"] for member in row["members"][1:]]
@@ -92,7 +92,7 @@ def told(summary: Json, out: Path) -> str:
         pair = f"  with {', '.join(row['pairs'])}" if row["pairs"] else ""
         lines.append(f"{place:3} {row['representative']}  {100 * row['share']:.0f} %{pair}{also}")
     lines.append(
-        f"{len(summary['minimal'])} suffice: {', '.join(summary['minimal']) or 'none'}: {_spoken(score['minimal'])}"
+        f"{len(summary['minimal'])} suffice: {', '.join(summary['minimal']) or 'none'}: {page.spoken(score['minimal'])}"
     )
     lines += [
         f"look at {row['indicator']}: {record.REASONS[row['reason']]}: {row['detail']}"
@@ -100,10 +100,6 @@ def told(summary: Json, out: Path) -> str:
     ]
     lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join([*lines, str(out / page.REPORT_HTML)])
-
-
-def _spoken(score: Json) -> str:
-    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
 
 
 def _one_of(given: str, words: tuple[Word, ...], what: str) -> Word:

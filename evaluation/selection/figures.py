@@ -16,6 +16,7 @@ from evaluation.svg import (
     axes_at,
     drawing,
     note,
+    short,
     text_width,
     to_svg,
 )
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Json = dict[str, Any]  # parts of selection.json, as parsed
-LONGEST_NAME = 34  # characters of a name on an axis; the tables have it in full
 MOST_CURVES = 9
 _ROW_PT = 21.0
 _SIGNED = "RdBu"  # of correlations: red below zero, blue above
@@ -209,12 +209,6 @@ def shares(parts: Sequence[tuple[str, float]], *, name: str, label: str) -> str:
         axes.set(xlim=(0, 100), ylim=(len(parts) - 0.5, -0.5), xticks=[], yticks=[])
         axes.spines[["left", "bottom"]].set_visible(False)
         return to_svg(figure, name=name, label=label)
-
-
-def short(name: str, longest: int = LONGEST_NAME) -> str:
-    """Return a name, its middle left out where it is long: names often differ at the end."""
-    tail = longest // 3
-    return name if len(name) <= longest else f"{name[: longest - tail - 1]}…{name[-tail:]}"
 
 
 def _names_width(rows: Sequence[Json]) -> float:

@@ -1,19 +1,16 @@
 """selection.json -> report.html, one page that stands alone, and a Markdown text for a ticket."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from evaluation import pages
 from evaluation.selection import figures, record
 
 Json = dict[str, Any]  # parts of selection.json, as parsed
 REPORT_HTML, REPORT_MD = "report.html", "report.md"
-TEMPLATES = Path(__file__).parents[1] / "templates"
 DOMAINS = {
     "radio": "the radio network's",
     "core": "the core network's",
@@ -24,21 +21,8 @@ DOMAINS = {
 
 def to_html(summary: Json) -> str:
     """Return the page of a summary, as `record.summarize` makes it or selection.json holds it: the same page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "figure": _figure,
-        "p": _p,
-        "percent": _percent,
-        "count": _count,
-        "effect": effect_line,
-    }
-    return environment.get_template("selection.html").render(
+    page = pages.template("selection.html", {"p": _p, "percent": _percent, "effect": effect_line})
+    return page.render(
         s=summary,
         headline=headline(summary),
         unit=unit(summary),
@@ -122,7 +106,7 @@ def unit(summary: Json) -> str:
 def _score_line(summary: Json) -> str:
     score = summary["score"]
     told = [
-        f"{what}: {_spoken(score[key])}"
+        f"{what}: {spoken(score[key])}"
         for what, key in (("selected", "selected"), ("those that suffice", "minimal"), ("all", "all"))
     ]
     return f"{score['measure']} over {score['folds']} folds (95 % interval): {'; '.join(told)}{_simulated(summary)}."
@@ -133,36 +117,29 @@ def _figures(summary: Json) -> dict[str, Markup]:
     if not rows:
         return {}
     names = ", ".join(row["representative"] for row in rows)
-    drawn: dict[str, Callable[[], str]] = {
-        "ranked": lambda: figures.ranked(
-            rows, unit=unit(summary), label=f"{said}Importance, the strongest first: {names}"
+    points, of, enough = summary["points"], unit(summary), len(summary["minimal"])
+    drawn = {
+        "ranked": figures.ranked(rows, unit=of, label=f"{said}Importance, the strongest first: {names}"),
+        "swarm": figures.swarm(points, unit=of, label=f"{said}SHAP values of rows for {names}"),
+        "dependence": figures.dependence(
+            points, rows, unit=of, label=f"{said}SHAP value against value of {names}"
         ),
-        "swarm": lambda: figures.swarm(
-            summary["points"], unit=unit(summary), label=f"{said}SHAP values of rows for {names}"
+        "relations": figures.relations(
+            summary["map"], label=f"{said}Rank correlations of {len(summary['map']['names'])} columns"
         ),
-        "dependence": lambda: figures.dependence(
-            summary["points"], rows, unit=unit(summary), label=f"{said}SHAP value against value of {names}"
-        ),
-        "relations": lambda: figures.relations(
-            summary["map"],
-            label=f"{said}Rank correlations of {len(summary['map']['names'])} columns",
-        ),
-        "numbers": lambda: figures.numbers(
+        "numbers": figures.numbers(
             summary["curve"],
-            enough=len(summary["minimal"]),
+            enough=enough,
             whole=summary["score"]["all"],
             measure=summary["score"]["measure"],
-            label=f"{said}Score against the number of indicators; {len(summary['minimal'])} suffice",
+            label=f"{said}Score against the number of indicators; {enough} suffice",
         ),
     }
     for key in ("domain", "scope"):
         if parts := _shares(rows, key):
-            drawn[key] = lambda parts=parts, key=key: figures.shares(  # type: ignore[misc]
-                parts,
-                name=f"by-{key}",
-                label=said + ", ".join(f"{text} {100 * share:.0f} %" for text, share in parts),
-            )
-    return {name: Markup(draw()) for name, draw in drawn.items()}
+            label = said + ", ".join(f"{text} {100 * share:.0f} %" for text, share in parts)
+            drawn[key] = figures.shares(parts, name=f"by-{key}", label=label)
+    return {name: Markup(svg) for name, svg in drawn.items()}
 
 
 def _shares(rows: list[Json], key: str) -> list[tuple[str, float]]:
@@ -183,7 +160,7 @@ def _tallies(summary: Json) -> list[tuple[str, int]]:
 
 def _made(summary: Json) -> list[tuple[str, str]]:
     rows, settings = summary["rows"], summary["settings"]
-    used = f"{_count(rows['used'])} of {_count(rows['table'])}"
+    used = f"{pages.count(rows['used'])} of {pages.count(rows['table'])}"
     if rows["agreement"] is not None:
         used += f" (rank agreement of importance with trees on the whole table: {rows['agreement']:.2f})"
     return [
@@ -203,7 +180,8 @@ def _made(summary: Json) -> list[tuple[str, str]]:
     ]
 
 
-def _spoken(score: Json) -> str:
+def spoken(score: Json) -> str:
+    """Return a score with its interval."""
     return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
 
 
@@ -217,14 +195,6 @@ def _cell(text: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:#.3g}"
 
 
 def _p(log_p: float) -> str:
