@@ -1,7 +1,6 @@
 """The state in which each attempt of an area's day finds the network: its link, loads and faults."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,32 @@ _FULL = 130.0  # % of a channel offered, beyond which all the more is refused
 
 
 @dataclass
-class Moment:
+class Link:
+    """The radio link of each attempt to the cell that serves it."""
+
+    nrsrp: np.ndarray
+    nsinr: np.ndarray
+    ul_noise_dbm: np.ndarray
+    noise_rise_db: np.ndarray
+    snr_db: np.ndarray
+    level: np.ndarray
+    ul_repetition: np.ndarray
+    dl_repetition: np.ndarray
+    bler: np.ndarray
+
+
+@dataclass
+class Load:
+    """What is offered to the channels of each attempt's cell and to its MME, %."""
+
+    ul_utilisation: np.ndarray
+    dl_utilisation: np.ndarray
+    nprach_load: np.ndarray
+    mme_utilisation: np.ndarray
+
+
+@dataclass
+class Moment(Load, Link):
     """One value an attempt, of attempts in the area's own NB-IoT cells. utilisation: %. own: has a device.
 
     meant_cell: where an attempt would be if every cell served. searching: it is not served, and has not found another
@@ -43,19 +67,6 @@ class Moment:
     pressure: Pressure
     dice: np.random.Generator
     cell: np.ndarray
-    nrsrp: np.ndarray
-    nsinr: np.ndarray
-    ul_noise_dbm: np.ndarray
-    noise_rise_db: np.ndarray
-    snr_db: np.ndarray
-    level: np.ndarray
-    ul_repetition: np.ndarray
-    dl_repetition: np.ndarray
-    bler: np.ndarray
-    ul_utilisation: np.ndarray
-    dl_utilisation: np.ndarray
-    nprach_load: np.ndarray
-    mme_utilisation: np.ndarray
     charge: np.ndarray
     silent: np.ndarray
     browned_out: np.ndarray
@@ -161,31 +172,6 @@ def places_of(
     }
 
 
-@dataclass(frozen=True)
-class Link:
-    """The radio link of each attempt: as Moment has it."""
-
-    nrsrp: np.ndarray
-    nsinr: np.ndarray
-    ul_noise_dbm: np.ndarray
-    noise_rise_db: np.ndarray
-    snr_db: np.ndarray
-    level: np.ndarray
-    ul_repetition: np.ndarray
-    dl_repetition: np.ndarray
-    bler: np.ndarray
-
-
-@dataclass(frozen=True)
-class Load:
-    """What is offered to the channels of each attempt's cell and to its MME, %: as Moment has it."""
-
-    ul_utilisation: np.ndarray
-    dl_utilisation: np.ndarray
-    nprach_load: np.ndarray
-    mme_utilisation: np.ndarray
-
-
 def find(
     area: Area, attempts: Attempts, faults: list[Happening], *, charge: np.ndarray, dice: np.random.Generator
 ) -> Moment:
@@ -208,11 +194,15 @@ def find(
     left = np.where(attempts.device != NOBODY, charge[np.maximum(attempts.device, 0)], 100.0)
     left = np.minimum(left, pressure.of("battery_level"))
     browned_out = _browned_out(left, link.level, dice)
-    state: dict[str, Any] = vars(link) | vars(
-        _loads(area, attempts, cell, link, pressure)
-    )  # Any: fields by name
+    load = _loads(area, attempts, cell, link, pressure)
     return Moment(
-        area, attempts, pressure, dice, cell, **state,
+        **vars(link),
+        **vars(load),
+        area=area,
+        attempts=attempts,
+        pressure=pressure,
+        dice=dice,
+        cell=cell,
         charge=left,
         silent=browned_out | _never_sends(attempts, pressure, left),
         browned_out=browned_out,
@@ -221,7 +211,7 @@ def find(
         meant_cell=meant,
         searching=searching,
         morning=charge,
-    )  # fmt: skip
+    )
 
 
 def _link(
