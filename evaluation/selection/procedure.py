@@ -103,34 +103,18 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     """
     inspected = quality.inspect(study)
     sample = replace(study.rows(_capped(study, settings)), notes=study.notes)
-    work = _Work(sample, list(study.dropped), list(range(len(study.names))))
-    work.drop([*inspected.drops, *_told_by_experts(experts)], experts)
-    if not work.columns:
-        raise ValueError(
-            "a selection needs a usable indicator, but all fell: "
-            + "; ".join(f"{drop.indicator}: {drop.detail}" for drop in work.drops[:5])
-        )
+    work = _usable(study, sample, inspected.drops, experts)
     scores = score(sample.X)
     trees = _trees(sample, work.columns, settings, experts)
-    screened = _without_leaks(work, scores, trees, settings, experts)
+    screened = _with_kept(_without_leaks(work, scores, trees, settings, experts), experts, work)
     screen = Screen(sample, candidates=work.columns, scores=scores)
     alike = groups.likeness(scores, settings.likeness)
-    screened = _with_kept(screened, experts, work)
     found, screened = groups.elect(screen, screened, alike, study.names, experts)
-    screened = screen.judged(screened)
     draws = contributions.subsamples(sample, count=settings.subsamples, seed=settings.seed)
     often = _frequency(work, scores, draws, found, settings)
-    found, often, screened = _repeated(found, often, screened, experts, work)
-    measured = _measure(work, found, draws, trees)
-    added = _confirmed(work, found, measured, draws, alike, trees)
-    if added:
-        found = [*found, *(Group(column, (column,), ()) for column in added)]
-        often = [*often, *[1.0] * len(added)]
-        measured = _measure(work, found, draws, trees)
-    order = np.argsort(-measured.group_strength.mean(axis=0), kind="stable")
-    found, often = [found[place] for place in order], [often[place] for place in order]
-    measured = replace(measured, group_strength=measured.group_strength[:, order])
-    chosen = [group.representative for group in found]
+    found, often, screened = _repeated(found, often, screen.judged(screened), experts, work)
+    found, often, measured = _measured(work, found, often, draws, alike, trees)
+    chosen = tuple(group.representative for group in found)
     told = smallest.curve(sample, scores, work.columns, chosen, trees)
     return Selection(
         study=sample,
@@ -139,7 +123,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         columns=tuple(work.columns),
         groups=tuple(found),
         frequency=tuple(often),
-        selected=tuple(chosen),
+        selected=chosen,
         minimal=told.order[: told.enough],
         dropped=(*work.drops, *_fallen(work, found, scores, screened, measured)),
         moved=inspected.moved,
@@ -152,6 +136,18 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         rows_of_table=len(study.X),
         agreement=_agreement(study, sample, work.columns, measured, trees),
     )
+
+
+def _usable(study: Study, sample: Study, drops: Sequence[Drop], experts: Experts) -> "_Work":
+    """Return the work on a sample once what cannot be used is out. Raises ValueError where nothing is left."""
+    work = _Work(sample, list(study.dropped), list(range(len(study.names))))
+    work.drop([*drops, *_told_by_experts(experts)], experts)
+    if not work.columns:
+        raise ValueError(
+            "a selection needs a usable indicator, but all fell: "
+            + "; ".join(f"{drop.indicator}: {drop.detail}" for drop in work.drops[:5])
+        )
+    return work
 
 
 def _capped(study: Study, settings: Settings) -> np.ndarray:
@@ -258,6 +254,25 @@ def _measure(
     place = {column: number for number, column in enumerate(work.columns)}
     members = [[place[column] for column in group.members] for group in found]
     return contributions.measure(work.study, work.columns, members, draws=draws, trees=trees)
+
+
+def _measured(
+    work: _Work,
+    found: list[Group],
+    often: list[float],
+    draws: Sequence[np.ndarray],
+    alike: np.ndarray,
+    trees: boosting.Trees,
+) -> tuple[list[Group], list[float], Contributions]:
+    """Return the groups with what only trees saw, the strongest first, how often each was chosen, and the strength."""
+    measured = _measure(work, found, draws, trees)
+    if added := _confirmed(work, found, measured, draws, alike, trees):
+        found = [*found, *(Group(column, (column,), ()) for column in added)]
+        often = [*often, *[1.0] * len(added)]
+        measured = _measure(work, found, draws, trees)
+    order = np.argsort(-measured.group_strength.mean(axis=0), kind="stable")
+    ranked = replace(measured, group_strength=measured.group_strength[:, order])
+    return [found[place] for place in order], [often[place] for place in order], ranked
 
 
 def _confirmed(
