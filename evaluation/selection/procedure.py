@@ -8,9 +8,9 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from evaluation.selection import boosting, contributions, groups, leaks, quality, smallest
+from evaluation.selection import boosting, contributions, groups, leaks, quality, reasons, smallest
 from evaluation.selection.contributions import Contributions
-from evaluation.selection.expert import Experts, Statement
+from evaluation.selection.expert import Experts
 from evaluation.selection.groups import Group, Likeness
 from evaluation.selection.ranks import Scores, score
 from evaluation.selection.screening import RATE, Screen, Screened
@@ -26,7 +26,6 @@ CERTAIN = (
 )
 MOST_CONFIRMED = 5
 CLEAR_GAIN = 3.0  # standard deviations over the subsamples, which share most of their rows
-CONTRADICTED = 0.01  # p-value of an effect opposite to the expert's direction
 UNUSABLE = {"empty", "constant", "no_number"}  # what no expert can keep
 
 
@@ -40,16 +39,6 @@ class Settings:
     rate: float = RATE
     likeness: Likeness = "spearman"
     threads: int = 1
-
-
-@dataclass(frozen=True)
-class Contradiction:
-    """An expert's direction that the data deny."""
-
-    indicator: str
-    expected: str
-    p_value: float
-    statement: Statement
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ class Selection:
     minimal: tuple[int, ...]
     dropped: tuple[Drop, ...]
     moved: tuple[Drop, ...]
-    contradictions: tuple[Contradiction, ...]
+    contradictions: tuple[reasons.Contradiction, ...]
     scores: Scores
     screened: Screened
     measured: Contributions
@@ -116,6 +105,8 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     found, often, measured = _measured(work, found, often, draws, alike, trees)
     chosen = tuple(group.representative for group in found)
     told = smallest.curve(sample, scores, work.columns, chosen, trees)
+    known = {drop.indicator for drop in work.drops}
+    fell = reasons.fallen(screen, screened, found, names=study.names, p_values=measured.p_values, known=known)
     return Selection(
         study=sample,
         settings=settings,
@@ -125,9 +116,9 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         frequency=tuple(often),
         selected=chosen,
         minimal=told.order[: told.enough],
-        dropped=(*work.drops, *_fallen(work, found, scores, screened, measured)),
+        dropped=(*work.drops, *fell),
         moved=inspected.moved,
-        contradictions=tuple(_contradictions(screen, screened, found, experts, study.names)),
+        contradictions=tuple(reasons.contradictions(screen, screened, found, experts, study.names)),
         scores=scores,
         screened=screened,
         measured=measured,
@@ -306,59 +297,6 @@ def _gain(part: Study, columns: list[int], added: int, trees: boosting.Trees) ->
     cut = boosting.folds(part, count=boosting.FOLDS, seed=trees.seed)
     more, less = (boosting.scores(part, some, cut, trees).mean() for some in ([*columns, added], columns))
     return float(more - less)
-
-
-def _fallen(
-    work: _Work,
-    found: Sequence[Group],
-    scores: Scores,
-    screened: Screened,
-    measured: Contributions,
-) -> list[Drop]:
-    """Return the reason of each candidate that is not selected and has none yet."""
-    names = work.study.names
-    group_of = {column: group for group in found for column in group.members}
-    chosen = {group.representative for group in found}
-    known = {drop.indicator for drop in work.drops}
-    drops = []
-    for place, column in enumerate(work.columns):
-        if column in chosen or names[column] in known:
-            continue
-        beside = f"beside the selected p = {_p(screened.log_p[column])}"
-        if (group := group_of.get(column)) is not None:
-            rho = scores.rho[column, group.representative]
-            tie = "; could stand for the group as well" if column in group.ties else ""
-            facts = f"rank correlation {rho:+.2f} with {names[group.representative]}; {beside}{tie}"
-            drops.append(Drop(names[column], "redundant", facts))
-        elif screened.alone[column] < np.log(CERTAIN / len(work.columns)):
-            facts = f"alone p = {_p(screened.alone[column])}; {beside}"
-            drops.append(Drop(names[column], "explained_by_others", facts))
-        else:
-            probes = f"against probes p = {measured.p_values[place]:.2g}"
-            facts = f"alone p = {_p(screened.alone[column])}; {beside}; {probes}"
-            drops.append(Drop(names[column], "no_effect", facts))
-    return drops
-
-
-def _p(log_p: float) -> str:
-    return f"{np.exp(log_p):.2g}" if log_p > -690 else "below 1e-300"
-
-
-def _contradictions(
-    screen: Screen, screened: Screened, found: Sequence[Group], experts: Experts, names: Sequence[str]
-) -> list[Contradiction]:
-    """Return the directions that the data deny, each column beside the chosen that do not tell the same."""
-    denied = []
-    for one in experts.statements:
-        column = names.index(one.indicator)
-        if one.direction is None or column not in screen.candidates:
-            continue
-        mates = {mate for group in found if column in group.members for mate in group.members}
-        others = [chosen for chosen in screened.chosen if chosen not in mates]
-        sign, log_p = screen.pull(others, screened.pairs, column)
-        if sign == {"rising": -1, "falling": 1}[one.direction] and log_p < np.log(CONTRADICTED):
-            denied.append(Contradiction(one.indicator, one.direction, float(np.exp(log_p)), one))
-    return denied
 
 
 def _effects(
