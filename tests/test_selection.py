@@ -140,6 +140,15 @@ def test_a_leak_that_outdoes_all_others_is_flagged_and_left_out():
     assert "load" in _names(selection)
 
 
+def test_each_of_several_leaks_is_told_once():
+    frame = _table()
+    rng = np.random.default_rng(10)
+    leaking = {f"billed{number}": frame["delay"] + 0.3 * rng.normal(size=ROWS) for number in range(3)}
+    selection = _selected(frame.assign(**leaking))
+    told = [drop.indicator for drop in selection.dropped if drop.reason == "leak"]
+    assert sorted(told) == sorted(leaking)
+
+
 def test_the_strongest_driver_of_a_small_table_is_no_leak():
     rng = np.random.default_rng(9)
     frame = pd.DataFrame(rng.normal(size=(500, 3)), columns=["load", "signal", "other"])

@@ -38,6 +38,11 @@ class Experts(Frozen):
     alpha: float = Field(default=0.5, ge=0, le=1)
     statements: tuple[Statement, ...] = ()
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """Indicators that are selected whatever the data say."""
+        return frozenset(one.indicator for one in self.statements if one.keep)
+
     def of(self, indicator: str) -> Statement | None:
         """Return what is said of an indicator, or None."""
         return next((one for one in self.statements if one.indicator == indicator), None)

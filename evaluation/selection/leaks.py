@@ -30,11 +30,10 @@ def outdoes_all(
     known = _slices(study)
     cut = boosting.folds(study, count=boosting.FOLDS, seed=trees.seed)
     for suspect in sorted(columns, key=lambda column: (alone[column], column))[:SUSPECTS]:
-        same = [column for column in columns if abs(scores.rho[suspect, column]) >= SAME]
-        rest = [
-            column for column in columns if column not in same and study.names[column] not in _names(found)
-        ]
-        if not rest:
+        left = [column for column in columns if study.names[column] not in _names(found)]
+        same = [column for column in left if abs(scores.rho[suspect, column]) >= SAME]
+        rest = [column for column in left if column not in same]
+        if suspect not in left or not rest:
             continue
         ours, theirs = (float(boosting.scores(study, part, cut, trees).mean()) for part in ([suspect], rest))
         nothing = float(boosting.scores(study, [], cut, trees).mean())

@@ -78,8 +78,7 @@ class _Work:
 
     def drop(self, found: Sequence[Drop], experts: Experts) -> None:
         """Take columns out, but for those that an expert keeps and that can be kept."""
-        kept = {one.indicator for one in experts.statements if one.keep}
-        out = [drop for drop in found if drop.indicator not in kept or drop.reason in UNUSABLE]
+        out = [drop for drop in found if drop.indicator not in experts.kept or drop.reason in UNUSABLE]
         self.drops += out
         gone = {drop.indicator for drop in out}
         self.columns = [column for column in self.columns if self.study.names[column] not in gone]
@@ -189,7 +188,7 @@ def _without_leaks(
         screen = Screen(work.study, candidates=work.columns, scores=scores)
         screened = screen.run(rate=settings.rate)
         found = leaks.outdoes_all(work.study, scores, screened.alone, work.columns, trees)
-        if not found:
+        if all(drop.indicator in experts.kept for drop in found):
             found = leaks.follows_target(work.study, scores, screened, among=screened.columns)
         before = len(work.columns)
         work.drop(found, experts)
@@ -199,11 +198,10 @@ def _without_leaks(
 
 def _with_kept(screened: Screened, experts: Experts, work: _Work) -> Screened:
     """Return the screening with what experts keep among the chosen."""
-    kept = {one.indicator for one in experts.statements if one.keep}
     added = [
         column
         for column in work.columns
-        if work.study.names[column] in kept and column not in screened.columns
+        if work.study.names[column] in experts.kept and column not in screened.columns
     ]
     return replace(screened, chosen=(*screened.chosen, *added))
 
@@ -223,11 +221,10 @@ def _repeated(
     found: list[Group], often: list[float], screened: Screened, experts: Experts, work: _Work
 ) -> tuple[list[Group], list[float], Screened]:
     """Return the groups that most subsamples choose, or an expert keeps."""
-    kept = {one.indicator for one in experts.statements if one.keep}
     stay = [
         place
         for place, group in enumerate(found)
-        if often[place] >= OFTEN or work.study.names[group.representative] in kept
+        if often[place] >= OFTEN or work.study.names[group.representative] in experts.kept
     ]
     gone = {group.representative for place, group in enumerate(found) if place not in stay}
     for place, group in enumerate(found):
