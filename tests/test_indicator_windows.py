@@ -12,7 +12,6 @@ from test_counters import GOOD
 from test_membership import HEAD, member
 
 from features import counter_tables, counters, indicator_tables, indicator_windows, membership, sketch
-from features.configuration import find_config
 
 NOON = "2026-03-01T12:00:00Z"
 TABLE = list(GOOD)
@@ -333,62 +332,6 @@ def test_of_a_sketch_told_twice_in_one_file_the_later_one_counts_whole(workspace
     indicator_windows.build(workspace)
     answer, n = value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_delay_p95")
     assert (answer, n) == (pytest.approx(5000, rel=0.0101), 25)
-
-
-class KilledError(Exception):
-    """Stands for the end of a process: nothing after it is done."""
-
-
-def kill_while_remembering(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build, and stop after the rows are written and before the build is remembered."""
-    true = indicator_windows.remember
-
-    def stop(folder: Path, built: object, **more: str) -> None:
-        if not more:
-            raise KilledError
-        true(folder, built, **more)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patched:
-        patched.setattr(indicator_windows, "remember", stop)
-        with pytest.raises(KilledError):
-            indicator_windows.build(workspace)
-
-
-def test_a_delivery_withdrawn_before_an_early_end_leaves_nothing_behind_it(workspace: Path) -> None:
-    late = [
-        count(scope, one, "2026-03-01T20:00:00Z", RRC, 40, 50)
-        for scope, one in (("cell", "c1"), ("device", "b1"))
-    ]
-    deliver(workspace, late, "late.csv")
-    early = [{**row, "window_start": "2026-03-01T10:00:00Z"} for row in late]
-    deliver(workspace, early, "early.csv")
-    indicator_windows.build(workspace)
-    gone = next(
-        one
-        for one in (workspace / "lake" / "deliveries" / "counters").glob("*.json")
-        if "late" in one.read_text()
-    )
-    gone.unlink()
-    indicator_windows.build(workspace, window_end=datetime(2026, 3, 1, 12, tzinfo=UTC))
-    indicator_windows.build(workspace)
-    for scope, one in (("cell", "c1"), ("device", "b1")):
-        assert value(workspace, scope, one, "2026-03-01T20:15:00Z", "rrc_setup_success_rate")[1] == 0
-        assert value(workspace, scope, one, "2026-03-01T10:15:00Z", "rrc_setup_success_rate") == (80, 50)
-
-
-def test_a_configuration_taken_back_after_a_killed_build_gives_the_old_rows(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deliver(workspace, [count("cell", "c1", NOON, RRC, 40, 50)])
-    indicator_windows.build(workspace)
-    (workspace / "configs").mkdir()
-    own = workspace / "configs" / "indicators.yaml"
-    own.write_text(find_config("indicators.yaml").read_text().replace("min_samples: 30", "min_samples: 60"))
-    kill_while_remembering(workspace, monkeypatch)
-    assert math.isnan(value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate")[0])
-    own.unlink()
-    indicator_windows.build(workspace)
-    assert value(workspace, "cell", "c1", "2026-03-01T12:15:00Z", "rrc_setup_success_rate") == (80, 50)
 
 
 def test_a_workspace_may_have_a_quote_in_its_name(tmp_path: Path) -> None:
