@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evaluation.domain import Domain
 from evaluation.process import ServiceModel
-from features import indicator_tables
+from features import indicator_tables, lake
 from features.indicators import (
     Indicator,
     IndicatorSet,
@@ -113,7 +113,10 @@ def values(workspace: Path, scope: str, scope_id: str, *, at: datetime | None = 
         for name in wide.columns
         if name in known and (count := newest[f"{name}__samples"])
     ]
-    return f"{scope} {scope_id}, window that ended {newest['window_end']:%F %H:%M} UTC\n{_aligned(told)}"
+    mark = ", simulated" if lake.is_simulated(workspace) else ""
+    return (
+        f"{scope} {scope_id}, window that ended {newest['window_end']:%F %H:%M} UTC{mark}\n{_aligned(told)}"
+    )
 
 
 def _value(value: float, one: Indicator) -> str:

@@ -93,10 +93,11 @@ def build_indicators(
     ] = None,
 ) -> None:
     """Compute the indicators of every scope and window that new counters touched."""
-    from features import indicator_windows, store
+    from features import indicator_windows, lake, store
 
     moment = window_end.replace(tzinfo=UTC) if window_end and window_end.tzinfo is None else window_end
-    typer.echo(indicator_windows.build(workspace, window_end=moment).text())
+    mark = " (simulated)" if lake.is_simulated(workspace) else ""
+    typer.echo(indicator_windows.build(workspace, window_end=moment).text() + mark)
     store.open(workspace).apply()
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -138,7 +139,7 @@ def _http(request: Request, error: HTTPException) -> Response:
     kind = _KIND_OF_STATUS.get(error.status_code, "internal")
     way = {
         404: "; the page at / lists the routes",
-        405: f"; it takes {(error.headers or {}).get('allow', '')}",
+        405: f"; it takes {Headers(error.headers).get('allow', 'another method')}",
     }
     detail = f"{request.method} {request.url.path}: {error.detail}{way.get(error.status_code, '')}"
     return Problem(kind, detail, headers=error.headers).response()

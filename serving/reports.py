@@ -53,7 +53,7 @@ class Found:
         """Return what the report says first: of a run as report.json has it, of a selection as report.md begins."""
         if self.kind == "run" and _inside(self.directory, "report.json"):
             told = json.loads((self.directory / "report.json").read_text(encoding="utf-8"))
-            return str(told["headline"]["sentence"])
+            return str(told["headline"]["sentence"]) + (" (simulated)" if told["simulated"] else "")
         if _inside(self.directory, MARKDOWN):
             with (self.directory / MARKDOWN).open(encoding="utf-8") as lines:
                 return lines.readline().removeprefix("# ").strip() or None

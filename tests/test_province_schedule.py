@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from test_province_input import NOISE, new, scheduled
+from test_province_input import new
+from test_province_placed import NOISE, scheduled
 
 from evaluation.simulation.province.catalogue import read_faults
 from evaluation.simulation.province.schedule import resolved

@@ -122,6 +122,19 @@ def test_a_plain_table_from_csv_to_answers(tmp_path: Path) -> None:
     assert (answers["label"] == app_of_row).mean() > 0.9
 
 
+def test_two_months_of_sessions_and_how_their_selections_differ(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    for month, day in (("march", "2026-03-01"), ("april", "2026-04-01")):
+        table = pd.DataFrame(random.normal(size=(400, 3)), columns=["load", "signal", "other"])
+        table["stalled"] = (table["load"] - table["signal"] + random.normal(size=400) > 0).astype(int)
+        table["started"] = pd.date_range(day, periods=400, freq="h", tz="UTC")
+        table.assign(device_id=np.arange(400) // 2).to_parquet(tmp_path / f"{month}.parquet")
+    told = [run(line, tmp_path) for line in section("Which indicators matter") if "--workspace" not in line]
+    assert len(told) == 3
+    assert {"load", "signal"} <= set(told[-1].split())
+    assert (tmp_path / "april" / "report.html").is_file()
+
+
 def test_a_province_and_a_picture_of_its_fault(tmp_path: Path) -> None:
     lines = section("The indicators of a service")
     scheduled = next(line for line in lines if line.startswith("echo "))

@@ -25,7 +25,7 @@ def workspace(tmp_path: Path) -> Path:
         "runs/tiny/20260101T000000Z": {
             "DONE": "tiny-1",
             "report.html": PAGE,
-            "report.json": '{"headline": {"sentence": "It tells three types apart."}}',
+            "report.json": '{"headline": {"sentence": "It tells three types apart."}, "simulated": true}',
             "model.json": "{}",
         },
         "runs/tiny/20260102T000000Z": {"report.html": PAGE},
@@ -64,7 +64,7 @@ def client(workspace: Path, fleet: Any) -> Iterator[TestClient]:
 def test_finished_runs_and_selections_are_listed_newest_first(client: TestClient) -> None:
     told = client.get("/reports").json()["reports"]
     assert [(one["id"], one["kind"], one["headline"], one["markdown"]) for one in told] == [
-        ("run.tiny.20260101T000000Z", "run", "It tells three types apart.", False),
+        ("run.tiny.20260101T000000Z", "run", "It tells three types apart. (simulated)", False),
         ("selection.bare", "selection", None, False),
         ("selection.2026-03-01-delay", "selection", "2 of 9 explain delay", True),
     ]
@@ -161,7 +161,11 @@ def test_the_command_lists_what_the_service_lists(
 ) -> None:
     cli.app(["report", "--workspace", str(workspace)], standalone_mode=False)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == ["run.tiny.20260101T000000Z", "2026-01-01T00:03:00Z", "It tells three types apart."]
+    assert lines[0] == [
+        "run.tiny.20260101T000000Z",
+        "2026-01-01T00:03:00Z",
+        "It tells three types apart. (simulated)",
+    ]
     assert [line[0] for line in lines] == [one.id for one in reports.every(workspace)]
     with pytest.raises(LookupError, match=r"no report 'nope'; `iotlens report` and GET /reports list"):
         cli.app(["report", "--workspace", str(workspace), "--open", "nope"], standalone_mode=False)

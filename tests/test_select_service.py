@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_service_table import DELAY, HOUR, KQI, NOON, SERVICE, hangs, targets, wide
 from typer.testing import CliRunner
 
 from evaluation.process import read_services
 from evaluation.selection.record import read
+from evaluation.selection.service_table import service_table
 from features.indicators import all_indicators, find
 from serving.cli import app
 
@@ -57,6 +59,14 @@ def test_what_drives_the_kqi_is_selected_with_its_unit_and_proposed_as_weight(wo
     weights = next(one for one in service.kqis if one.id == KQI).expert_weights
     assert [(one.indicator, one.weight) for one in weights] == [(DELAY, 1.0)]
     assert "# weights by ann, " in (workspace / "configs/services/bike_sharing.yaml").read_text()
+
+
+def test_the_table_of_a_kqi_is_the_same_bytes_each_time_and_a_last_bit_makes_no_rank(workspace: Path) -> None:
+    first, second = (service_table(workspace, SERVICE, KQI, seed=0).frame for _ in range(2))
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    values = first.iloc[:, 3:].to_numpy("float64")
+    there = values[~np.isnan(values)]
+    assert there.tolist() == [float(f"{value:.10g}") for value in there]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.selection import leaks, quality, record
+from evaluation.selection import leaks, page, quality, record
 from evaluation.selection.expert import Experts, Statement
 from evaluation.selection.procedure import Selection, Settings, select
 from evaluation.selection.screening import Screen
@@ -289,6 +289,15 @@ def test_the_stability_index_is_zero_of_one_law_and_large_of_two():
     early = rng.normal(size=5000)
     assert quality.stability_index(early, rng.normal(size=5000)) < 0.02
     assert quality.stability_index(early, rng.normal(size=5000) + 1) > 0.25
+
+
+def test_a_selection_that_does_not_hold_on_other_rows_says_so_and_no_interval_passes_one(plain: Selection):
+    summary = record.summarize(plain, table="t", meanings={}, simulated=True)
+    assert page.headline(summary) == "5 of 10 indicators explain delay"
+    assert page.to_markdown(summary).startswith("# 5 of 10 indicators explain delay (simulated)")
+    summary["score"]["selected"]["low"] = -0.01
+    assert page.headline(summary) == "5 of 10 indicators go with delay, too loosely to tell it beforehand"
+    assert max(summary["score"][name]["high"] for name in ("selected", "minimal", "all")) <= 1
 
 
 def test_a_cap_of_rows_is_kept_and_its_agreement_told():

@@ -81,25 +81,32 @@ def publish(summary: Json, out: Path) -> str:
 
 def told(summary: Json, out: Path) -> str:
     """Return a selection as lines of text."""
-    score, name = summary["score"], summary["target"]["name"]
+    score, mark = summary["score"], " (simulated)" if summary["simulated"] else ""
     lines = [
-        f"{len(summary['selected'])} of {summary['columns']['table']} indicators explain {name}:"
-        f" {score['measure']} {page.spoken(score['selected'])}, with all {page.spoken(score['all'])}"
+        f"{page.headline(summary)}: {score['measure']} {page.spoken(score['selected'])},"
+        f" with all {page.spoken(score['all'])}{mark}"
     ]
     for place, row in enumerate(summary["groups"], start=1):
         like = [member["indicator"] for member in row["members"][1:]]
         also = f"  (also {', '.join(like)})" if like else ""
         pair = f"  with {', '.join(row['pairs'])}" if row["pairs"] else ""
         lines.append(f"{place:3} {row['representative']}  {100 * row['share']:.0f} %{pair}{also}")
-    lines.append(
-        f"{len(summary['minimal'])} suffice: {', '.join(summary['minimal']) or 'none'}: {page.spoken(score['minimal'])}"
-    )
-    lines += [
-        f"look at {row['indicator']}: {record.REASONS[row['reason']]}: {row['detail']}"
-        for row in summary["flagged"]
-    ]
+    if page.holds(summary):
+        few = ", ".join(summary["minimal"])
+        lines.append(f"{len(summary['minimal'])} suffice: {few}: {page.spoken(score['minimal'])}")
+    lines += _to_look_at(summary["flagged"])
     lines += [f"note: {note}" for note in summary["notes"]]
     return "\n".join([*lines, str(out / page.REPORT_HTML)])
+
+
+def _to_look_at(flagged: list[Json]) -> list[str]:
+    """Return a line for each suspected leak, and one for all that is unstable: of many, the report has the facts."""
+    lines = [
+        f"suspected leak: {row['indicator']}: {row['detail']}" for row in flagged if row["reason"] == "leak"
+    ]
+    if unstable := [row["indicator"] for row in flagged if row["reason"] == "unstable"]:
+        lines.append(f"unstable over time, left out: {', '.join(unstable)}")
+    return lines
 
 
 def _one_of(given: str, words: tuple[Word, ...], what: str) -> Word:

@@ -134,8 +134,8 @@ def relations(told: Json, *, label: str) -> str:
     names = told["names"]
     cell = float(np.clip(430.0 / max(1, len(names)), 7.0, 18.0))
     left, side, tree = max(text_width(short(name), 7.5) for name in names) + 10, cell * len(names), 90.0
-    with drawing(side + 62) as figure:
-        axes = axes_at(figure, left=left, top=10, right=WIDTH_PT - left - side, bottom=52)
+    with drawing(side + 76) as figure:
+        axes = axes_at(figure, left=left, top=10, right=WIDTH_PT - left - side, bottom=66)
         edges = np.arange(len(names) + 1) - 0.5
         axes.pcolormesh(
             edges, edges, np.array(told["rho"]), cmap=_SIGNED, vmin=-1, vmax=1
@@ -146,7 +146,7 @@ def relations(told: Json, *, label: str) -> str:
             note(axes, short(name), at=(0, y), by=(-left, 0), type_=Type(size=7.5))
         if len(told["linkage"]):
             beside = axes_at(
-                figure, left=left + side + 8, top=10, right=WIDTH_PT - left - side - 8 - tree, bottom=52
+                figure, left=left + side + 8, top=10, right=WIDTH_PT - left - side - 8 - tree, bottom=66
             )
             _tree(beside, hierarchy.dendrogram(np.array(told["linkage"]), no_plot=True), len(names))
         for place, rho in enumerate((-1.0, -0.5, 0.0, 0.5, 1.0)):
@@ -155,11 +155,11 @@ def relations(told: Json, *, label: str) -> str:
                 axes,
                 "■",
                 at=edge,
-                by=(44 * place, -20),
+                by=(44 * place, -40),
                 type_=Type(_hex(colormaps[_SIGNED]((rho + 1) / 2)), 11),
             )
-            note(axes, f"{rho:+.1f}", at=edge, by=(44 * place + 12, -20), type_=Type(MUTED, 8))
-        note(axes, "rank correlation", at=edge, by=(226, -20), type_=Type(MUTED, 8))
+            note(axes, f"{rho:+.1f}", at=edge, by=(44 * place + 12, -40), type_=Type(MUTED, 8))
+        note(axes, "rank correlation", at=edge, by=(226, -40), type_=Type(MUTED, 8))
         return to_svg(figure, name="relations", label=label)
 
 

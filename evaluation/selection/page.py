@@ -25,6 +25,7 @@ def to_html(summary: Json) -> str:
     return page.render(
         s=summary,
         headline=headline(summary),
+        holds=holds(summary),
         unit=unit(summary),
         reasons=record.REASONS,
         tallies=_tallies(summary),
@@ -36,7 +37,7 @@ def to_html(summary: Json) -> str:
 def to_markdown(summary: Json) -> str:
     """Return the answer as Markdown: headline, the selected, what to look at, and why the others fell."""
     lines = [
-        f"# {headline(summary)}",
+        f"# {headline(summary)}{_simulated(summary)}",
         "",
         _score_line(summary),
         "",
@@ -69,6 +70,8 @@ def headline(summary: Json) -> str:
     target = summary["target"]["name"].replace("_", " ")
     if not count:
         return f"None of {total} indicators explains {target}"
+    if not holds(summary):
+        return f"{count} of {total} indicators go with {target}, too loosely to tell it beforehand"
     verb = "explains" if count == 1 else "explain"
     told = f"{count} of {total} indicators {verb} {target}"
     tally: dict[str, int] = defaultdict(int)
@@ -80,6 +83,11 @@ def headline(summary: Json) -> str:
     most = max(tally, key=lambda domain: (tally[domain], domain))
     whose = DOMAINS.get(most, f"of the domain {most}")
     return f"{told}; {tally[most]} of them {'is' if tally[most] == 1 else 'are'} {whose}"
+
+
+def holds(summary: Json) -> bool:
+    """Return whether the selected tell the target on rows of no part in selecting: all the interval is above chance."""
+    return bool(summary["score"]["selected"]["low"] > summary["score"]["nothing"])
 
 
 def effect_line(row: Json) -> str:
@@ -100,7 +108,9 @@ def effect_line(row: Json) -> str:
 
 def unit(summary: Json) -> str:
     """Return the unit of SHAP values: of the target itself, or of the raw score of classes."""
-    return "units of the target" if summary["target"]["kind"] == "continuous" else "log odds"
+    if summary["target"]["kind"] != "continuous":
+        return "log odds"
+    return "units of the target" if summary["target"]["unit"] == "-" else str(summary["target"]["unit"])
 
 
 def _score_line(summary: Json) -> str:

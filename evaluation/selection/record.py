@@ -62,6 +62,7 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
             "name": study.target.name,
             "kind": study.target.kind,
             "classes": list(study.target.classes),
+            "unit": meanings[study.target.name].unit if study.target.name in meanings else "-",
         },
         "rows": {"table": selection.rows_of_table, "used": len(study.X), "agreement": selection.agreement},
         "columns": {"table": len(study.names), "judged": len(selection.columns)},
@@ -256,22 +257,23 @@ def _score(selection: Selection) -> Json:
     selected, minimal = curve.scores[:, -1], curve.scores[:, len(selection.minimal)]
     return {
         "measure": MEASURES[selection.study.target.kind],
-        "selected": _interval(selected),
-        "minimal": _interval(minimal),
-        "all": _interval(curve.whole),
+        "nothing": float(curve.scores[0, 0]),  # of who knows no column
+        "selected": _interval(selected, most=1.0),
+        "minimal": _interval(minimal, most=1.0),
+        "all": _interval(curve.whole, most=1.0),
         "selected_less_all": _interval(selected - curve.whole),
         "minimal_less_all": _interval(minimal - curve.whole),
         "folds": len(selected),
     }
 
 
-def _interval(values: np.ndarray) -> Json:
-    """Return mean and 95 % interval (Student's t over folds)."""
+def _interval(values: np.ndarray, *, most: float = np.inf) -> Json:
+    """Return mean and 95 % interval (Student's t over folds), which ends at the most that there can be."""
     reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return {
         "value": float(values.mean()),
         "low": float(values.mean()) - reach,
-        "high": float(values.mean()) + reach,
+        "high": min(float(values.mean()) + reach, most),
     }
 
 

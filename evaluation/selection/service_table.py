@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from evaluation.domain import Domain, read_domain
@@ -26,6 +27,7 @@ from features.province import TARGETS_KIND
 
 MOST_ROWS = 200_000  # of a table: more than a selection screens, and it fits in memory beside 300 columns
 GROUP, TIME = "scope_id", "window_end"
+_DIGITS = 10  # of a value: far more than any counter tells
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def service_table(
     model, wanted = _named(domain, service, kqi)
     files = lake.delivered(workspace, TARGETS_KIND, TARGETS_KIND)
     with tempfile.TemporaryDirectory(prefix="iotlens-") as scratch, files_stay():
-        connection = connect(threads=2, scratch=Path(scratch))
+        connection = connect(threads=1, scratch=Path(scratch))  # several add in another order each time
         connection.execute(_TARGETS.format(files=listed(files)) if files else _NO_TARGETS)
         own = _scope(connection, model, wanted, scope)
         notes = _ask(connection, model, wanted, own, seed)
@@ -69,9 +71,9 @@ def service_table(
     frame = pd.concat([frame.set_index("no"), *parts], axis=1)
     if own == "device":
         frame = _with_terminal(frame, workspace, domain)
-    frame, empty = _with_evidence(frame, model, wanted)
+    frame, empty = _with_evidence(_rounded(frame), model, wanted)
     return ServiceTable(
-        frame, _meanings(domain, list(frame.columns[3:])), model, wanted, own, (*notes, *told, *empty)
+        frame, _meanings(domain, wanted, list(frame.columns[3:])), model, wanted, own, (*notes, *told, *empty)
     )
 
 
@@ -197,6 +199,15 @@ def _with_terminal(frame: pd.DataFrame, workspace: Path, domain: Domain) -> pd.D
     return whole
 
 
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the values to _DIGITS digits: sums that differ in the last bit are a tie, and no rank apart."""
+    values = frame.iloc[:, 3:].to_numpy(dtype="float64", na_value=np.nan)
+    with np.errstate(divide="ignore"):
+        scale = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(np.abs(values))))
+    rounded = np.where(np.isfinite(scale), np.round(values * scale) / scale, values)
+    return pd.concat([frame.iloc[:, :3], pd.DataFrame(rounded, frame.index, frame.columns[3:])], axis=1)
+
+
 def _with_evidence(frame: pd.DataFrame, service: ServiceModel, kqi: Kqi) -> tuple[pd.DataFrame, list[str]]:
     """Return rows and columns that hold something; columns of the KQI's own steps stay, to be told as empty."""
     notes, filled = [], frame.iloc[:, 3:].notna()
@@ -219,7 +230,8 @@ def indicator_of(column: str) -> str:
     return column.rpartition("@")[0]
 
 
-def _meanings(domain: Domain, columns: Sequence[str]) -> dict[str, Meaning]:
+def _meanings(domain: Domain, kqi: Kqi, columns: Sequence[str]) -> dict[str, Meaning]:
     known = {one.id: (one.name, one.unit, str(one.domain)) for one in domain.indicators}
     known |= {one.id: (one.name, one.unit, "terminal") for one in domain.terminal}
-    return {name: Meaning(*known[indicator_of(name)], name.rpartition("@")[2]) for name in columns}
+    told = {name: Meaning(*known[indicator_of(name)], name.rpartition("@")[2]) for name in columns}
+    return told | {kqi.id: Meaning(kqi.name, kqi.unit)}
