@@ -32,6 +32,15 @@ class Domain:
             *(one for service in self.services for one in service.local_indicators),
         )
 
+    def service(self, service_id: str) -> ServiceModel:
+        """Return the service of that id. Raises LookupError that names those there are."""
+        for one in self.services:
+            if one.id == service_id:
+                return one
+        raise LookupError(
+            f"no service {service_id!r}; there are {', '.join(one.id for one in self.services)}"
+        )
+
 
 def read_domain(workspace: Path | None = None) -> Domain:
     """Return the domain content. Raises ValueError that tells, one a line, file, id and rule of all that is broken.

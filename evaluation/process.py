@@ -158,6 +158,9 @@ class ServiceScore(Frozen):
 
     method: Literal["weighted_geometric_mean"]
     weights: dict[Id, float]
+    min_coverage: float = Field(
+        default=0.5, ge=0, le=1, description="of the weight of each KQI; below, evidence is insufficient"
+    )
     basis: Basis
 
 

@@ -1,6 +1,7 @@
 """INDICATORS as they lie in the lake: wide, in lake/indicators/scope=SCOPE/date=DATE (of window_end), all versions."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -89,6 +90,20 @@ def rows(workspace: Path, scope: str, scope_id: str | None = None) -> pd.DataFra
             f"SELECT * FROM ({newest}) ORDER BY scope_id, window_end", {"one": scope_id}
         ).to_arrow_table()
     return as_frame(found.cast(arrow_schema(wanted)), wanted)
+
+
+def newest_end(workspace: Path) -> datetime:
+    """Return the end of the newest window of any scope. Raises LookupError where nothing is built."""
+    days = {file.parent.name for file in root(workspace).rglob("*.parquet")}
+    if not days:
+        raise LookupError(f"no indicators in the lake of {workspace}; run iotlens indicators build first")
+    files = sorted(root(workspace).glob(f"*/{max(days)}/*.parquet"))
+    with files_stay(), connect(threads=1) as connection:
+        ((end,),) = connection.execute(
+            f"SELECT max(window_end) FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+        ).fetchall()
+    newest: datetime = end.astimezone(UTC)
+    return newest
 
 
 def long(workspace: Path, scope: str) -> pd.DataFrame:

@@ -1,0 +1,142 @@
+"""Every device and place of a service, scored at one moment from the indicators of a workspace, into one file."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation import scoring
+from evaluation.domain import Domain
+from evaluation.process import ServiceModel
+from evaluation.score_table import Judged, RollUp, judge, own_rows, schema
+from evaluation.scoring_plan import Plan, plan
+from features import nearest, snapshot, terminal
+from features.indicators import Indicator
+from features.nearest import Told
+from features.snapshot import Known
+
+log = logging.getLogger(__name__)
+HEARTBEATS = 1.5  # a device that missed one is still judged by the last: no gap of continuity before (domain)
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What was scored: rows by scope, and how many of them have a score."""
+
+    service: str
+    at: datetime
+    rows: dict[str, int]
+    scored: dict[str, int]
+
+    def text(self) -> str:
+        """Return one line for a person."""
+        parts = [f"{scope} {self.scored[scope]:,} of {n:,}" for scope, n in self.rows.items()]
+        return f"{self.service} at {self.at:%FT%TZ}: scored {', '.join(parts) or 'nothing'}"
+
+
+def oldest(service: ServiceModel, domain: Domain) -> dict[str, timedelta]:
+    """Return by scope how old a value may be to count in a score of the service.
+
+    It is the longest of: the KQI window, the window of the scope itself, and one and a half heartbeats of a device.
+    """
+    beat = HEARTBEATS * service.device_profile.heartbeat_s if service.device_profile else 0.0
+    least = max(float(service.kqi_window.length_s), beat)
+    return {
+        scope: timedelta(seconds=least if scope == "device" else max(least, window.length_s))
+        for scope, window in domain.standard.windows.items()
+    }
+
+
+def write(workspace: Path, domain: Domain, service: ServiceModel, *, at: datetime, out: Path) -> ScoreSummary:
+    """Score every device and place of a service at a moment into a Parquet file under SCORES, whole or not at all."""
+    done = ScoreSummary(service.id, at, {}, {})
+    what = plan(service, (*domain.indicators, *domain.terminal))
+    with TemporaryDirectory() as scratch, _whole_file(out, schema(what)) as writer:
+        for table in tables(workspace, domain, what, at=at, scratch=Path(scratch)):
+            writer.write_table(table)
+            if len(table):
+                scope = table["scope"][0].as_py()
+                done.rows[scope] = done.rows.get(scope, 0) + len(table)
+                scored = len(table) - table["score"].null_count
+                done.scored[scope] = done.scored.get(scope, 0) + scored
+                log.info("score: %s, %s %s", service.id, f"{done.rows[scope]:,}", scope)
+    return done
+
+
+def tables(workspace: Path, domain: Domain, what: Plan, *, at: datetime, scratch: Path) -> Iterator[pa.Table]:
+    """Yield SCORES: devices in batches and then each scope that they are rolled up into; or the places themselves."""
+    keys, ages = what.service.aggregation_keys, oldest(what.service, domain)
+    if "device" not in keys:
+        for scope in keys:
+            yield _own(workspace, what, scope, at, ages[scope])
+        return
+    around = nearest.read_places(workspace, _measured(what), at=at, oldest=ages)
+    places = [RollUp(what, scope) for scope in keys if scope != "device"]
+    for devices in snapshot.devices(
+        workspace, what.service.id, _measured(what), at=at, oldest=ages["device"], scratch=scratch
+    ):
+        judged = _judged(what, _evidence(workspace, what, devices, around, at))
+        yield own_rows(what, "device", devices.ids, at, judged)
+        for place in places:
+            place.add(devices.places[place.scope], judged)
+    yield from (place.rows(at) for place in places)
+
+
+def _measured(what: Plan) -> tuple[Indicator, ...]:
+    return tuple(one for one in what.indicators[: what.weighed] if isinstance(one, Indicator))
+
+
+def _evidence(
+    workspace: Path, what: Plan, devices: Known, around: Mapping[str, Known], at: datetime
+) -> list[Told]:
+    """Return what is known of devices of each indicator that is weighed, in the order of the plan."""
+    measured = _measured(what)
+    found = dict(zip(measured, nearest.evidence(devices, around, measured), strict=True))
+    if len(measured) == what.weighed:
+        return [found[one] for one in measured]
+    ids = pd.Series(devices.ids.to_pandas(), dtype="string")
+    asked = pd.DataFrame({"device_id": ids, "event_timestamp": pd.Timestamp(at)})
+    own = terminal.as_of(asked, workspace)
+    none = np.zeros(len(ids))
+    return [
+        found[one] if isinstance(one, Indicator) else Told(own[one.id].to_numpy(), none, none.astype("int8"))
+        for one in what.indicators[: what.weighed]
+    ]
+
+
+def _own(workspace: Path, what: Plan, scope: str, at: datetime, oldest: timedelta) -> pa.Table:
+    """Return SCORES of places that are judged by what they tell themselves."""
+    known = snapshot.places(workspace, scope, _measured(what), at=at, oldest=oldest)
+    unknown = np.full(len(known.ids), np.nan)
+    told = [
+        Told(known.values.get(one.id, unknown), known.samples.get(one.id, unknown), unknown)
+        for one in what.indicators[: what.weighed]
+    ]
+    return own_rows(what, scope, known.ids, at, _judged(what, told))
+
+
+def _judged(what: Plan, told: Sequence[Told]) -> Judged:
+    values, samples = [one.value for one in told], [one.samples for one in told]
+    return judge(what, scoring.utilities(what, values), scoring.doubt(what, values, samples))
+
+
+@contextmanager
+def _whole_file(path: Path, columns: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Give a writer of a Parquet file that is put in place when all is written, and not at all where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with pq.ParquetWriter(beside, columns, compression="zstd") as writer:
+            yield writer
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,275 @@
+"""Scores of services: worked by hand, and what must hold whatever is known of a device."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from evaluation import scoring
+from evaluation.domain import Domain, read_domain
+from evaluation.lost_points import lost_points
+from evaluation.process import ServiceModel
+from evaluation.scoring_plan import Plan, plan
+from features.configuration import find_config
+from features.indicators import TerminalFlag, TerminalMeasure
+
+NAN = math.nan
+
+
+@pytest.fixture(scope="module")
+def domain() -> Domain:
+    return read_domain()
+
+
+def indicator(name: str, **other: Any) -> Any:
+    """Return an indicator that is excellent at 100 % and unacceptable at 90 %."""
+    from features.indicators import Indicator
+
+    form = {
+        "id": name, "name": name, "domain": "radio", "unit": "%", "definition": "of a test", "curve": "linear",
+        "aggregate": {"kind": "ratio", "numerator": f"{name}_ok", "denominator": f"{name}_all", "scale": 100},
+        "direction": "higher_is_better", "excellent": 100, "unacceptable": 90, "typical": 99,
+        "healthy_range": [98, 100], "element": "eNB", "granularity": ["device", "cell"], "source": ["a test"],
+        "basis": "judgement", "anchor_basis": "judgement",
+    }  # fmt: skip
+    return Indicator.model_validate(form | other)
+
+
+REACH = indicator("reach")
+DELAY = indicator(
+    "delay", unit="ms", aggregate={"kind": "quantile", "sample": "delay_ms", "q": 0.95},
+    direction="lower_is_better", excellent=100, unacceptable=10_000, curve="log", typical=200, healthy_range=[100, 500],
+)  # fmt: skip
+PUSH = indicator("push")
+
+
+@pytest.fixture(scope="module")
+def two_kqis() -> Plan:
+    """A service of two processes, of two steps and one, and two KQIs of weights 0.75 and 0.25."""
+    content: dict[str, Any] = yaml.safe_load(find_config("services/smoke_sensor.yaml").read_text())
+    process, kqi = content["processes"][0], content["kqis"][0]
+
+    def step(seq: int, name: str, *ids: str) -> dict[str, Any]:
+        return process["steps"][0] | {"seq": seq, "name": name, "indicators": ids, "budget_ms": 1}
+
+    return plan(
+        ServiceModel.model_validate(
+            content
+            | {
+                "count": {"processes": 2, "kqis": 2},
+                "processes": [
+                    process
+                    | {
+                        "id": "first",
+                        "steps": [step(1, "reach", "reach"), step(2, "send", "delay", "reach")],
+                    },
+                    process | {"id": "second", "steps": [step(1, "push", "push")]},
+                ],
+                "kqis": [
+                    kqi
+                    | {"id": "swift", "processes": ["first"]}
+                    | {"expert_weights": [_weight("reach", 0.6), _weight("delay", 0.4)]},
+                    kqi | {"id": "told", "processes": ["second"], "expert_weights": [_weight("push", 1.0)]},
+                ],
+                "service_score": content["service_score"] | {"weights": {"swift": 0.75, "told": 0.25}},
+            }
+        ),
+        [PUSH, DELAY, REACH],
+    )
+
+
+def _weight(name: str, weight: float) -> dict[str, Any]:
+    return {"indicator": name, "weight": weight}
+
+
+def scored(what: Plan, *rows: list[float]) -> scoring.Scores:
+    return scoring.score(what, scoring.utilities(what, [np.array(row) for row in rows]))
+
+
+def test_a_service_worked_by_hand(two_kqis: Plan) -> None:
+    """reach 98 % has utility 80; delay 1 s is half way from 10 s to 0.1 s on a logarithm, 50; push 99 % has 90."""
+    found = scored(two_kqis, [98.0], [1000.0], [99.0])
+    assert found.kqi[:, 0] == pytest.approx([0.6 * 80 + 0.4 * 50, 90], abs=1e-9)
+    assert found.score[0] == pytest.approx(68**0.75 * 90**0.25, abs=1e-9)
+    assert (found.low[0], found.high[0], found.coverage[0]) == pytest.approx(
+        (found.score[0], found.score[0], 1)
+    )
+
+
+def test_lost_points_worked_by_hand(two_kqis: Plan) -> None:
+    told = scoring.utilities(two_kqis, [np.array([98.0]), np.array([1000.0]), np.array([99.0])])
+    lost = lost_points(two_kqis, told)
+    whole = 100 - 68**0.75 * 90**0.25
+    swift, push = -0.75 * math.log(0.68), -0.25 * math.log(0.9)
+    parts = np.array([swift * 12 / 32, swift * 20 / 32, push]) * whole / (swift + push)
+    assert lost.by_indicator()[:, 0] == pytest.approx(parts, abs=1e-9)
+    assert lost.by_kqi()[:, 0] == pytest.approx([parts[0] + parts[1], parts[2]], abs=1e-9)
+    steps = dict(zip([step.name for step in two_kqis.steps], lost.by_step()[:, 0], strict=True))
+    assert steps == pytest.approx(  # two steps name reach, and own half of what it cost each
+        {"first/1 reach": parts[0] / 2, "first/2 send": parts[0] / 2 + parts[1], "second/1 push": parts[2]},
+        abs=1e-9,
+    )
+
+
+def test_steps_and_processes_worked_by_hand(two_kqis: Plan) -> None:
+    told = scoring.utilities(
+        two_kqis, [np.array([98.0, NAN]), np.array([1000.0, NAN]), np.array([90.0, 99.0])]
+    )
+    steps = scoring.step_scores(two_kqis, told)
+    assert steps[:, 0] == pytest.approx([80, 65, 0])
+    assert scoring.process_scores(two_kqis, steps)[:, 0] == pytest.approx([math.sqrt(80 * 65), 0])
+    assert np.isnan(scoring.process_scores(two_kqis, steps)[0, 1])
+
+
+def test_what_is_unknown_counts_as_nothing_and_may_be_anything(two_kqis: Plan) -> None:
+    found = scored(two_kqis, [98.0], [NAN], [99.0])
+    assert found.score[0] == pytest.approx(48**0.75 * 90**0.25)
+    assert found.high[0] == pytest.approx(88**0.75 * 90**0.25)
+    assert found.estimate[0] == pytest.approx(80**0.75 * 90**0.25)
+    assert found.coverage[0] == pytest.approx(1 - 0.75 * 0.4)
+
+
+def test_a_kqi_of_which_less_than_half_is_known_leaves_no_score(two_kqis: Plan) -> None:
+    found = scored(two_kqis, [NAN, 98.0], [100.0, 100.0], [99.0, NAN])
+    assert np.isnan(found.score).all()
+    assert found.high[0] == pytest.approx(100**0.75 * 90**0.25)
+    assert found.low[1] == 0
+
+
+def test_a_broken_kqi_owns_all_that_is_lost(two_kqis: Plan) -> None:
+    told = scoring.utilities(two_kqis, [np.array([98.0]), np.array([1000.0]), np.array([50.0])])
+    assert scoring.score(two_kqis, told).score[0] == 0
+    assert lost_points(two_kqis, told).by_indicator()[:, 0] == pytest.approx([0, 0, 100])
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (0.0, 100),
+        (100.0, 100),
+        (50.0, 100),
+        (10_000.0, 0),
+        (1e9, 0),
+        (-1.0, NAN),
+        (math.inf, NAN),
+        (NAN, NAN),
+    ],
+)
+def test_a_logarithmic_utility_ends_at_its_anchors_and_knows_no_negative_delay(
+    value: float, wanted: float
+) -> None:
+    assert scoring.utility(DELAY, np.array([value])) == pytest.approx([wanted], nan_ok=True)
+
+
+def test_a_flag_is_well_or_not_and_a_measure_of_a_terminal_lies_between_its_anchors(domain: Domain) -> None:
+    flag = next(one for one in domain.terminal if isinstance(one, TerminalFlag))
+    well = float(flag.healthy_value)
+    assert scoring.utility(flag, np.array([well, 1 - well, NAN])) == pytest.approx([100, 0, NAN], nan_ok=True)
+    measure = next(one for one in domain.terminal if isinstance(one, TerminalMeasure))
+    ends = np.array([measure.excellent, measure.unacceptable, (measure.excellent + measure.unacceptable) / 2])
+    assert scoring.utility(measure, ends) == pytest.approx([100, 0, 50])
+
+
+def test_few_samples_widen_the_interval_and_many_narrow_it(two_kqis: Plan) -> None:
+    """Of 10 reaches all went well: Wilson's interval begins at 10 / (10 + 1.96^2), 72.2 %, below what is acceptable."""
+    values = [np.array([100.0, 100.0]), np.array([100.0, 100.0]), np.array([100.0, 100.0])]
+    samples = [np.array([10.0, 1e9]), np.array([10.0, 10.0]), np.array([1e9, 1e9])]
+    told = scoring.utilities(two_kqis, values)
+    off = scoring.doubt(two_kqis, values, samples)
+    assert off.below[0, 0] == pytest.approx(100) and not off.below[1].any()
+    found = scoring.score(two_kqis, told, off)
+    assert found.score == pytest.approx([100, 100])
+    assert found.low == pytest.approx([40**0.75 * 100**0.25, 100], abs=1e-3)
+
+
+SERVICES = ("smoke_sensor", "bike_sharing", "video")
+
+
+@st.composite
+def known(draw: st.DrawFn, rows: int = 7) -> tuple[str, np.ndarray]:
+    """Draw a service, and for each of its indicators how far the values are from unacceptable (0) to excellent (1)."""
+    service = draw(st.sampled_from(SERVICES))
+    cell = st.one_of(st.just(NAN), st.floats(-0.5, 1.5))
+    return service, draw(arrays("float64", (60, rows), elements=cell))
+
+
+def told_of(domain: Domain, service: str, shares: np.ndarray) -> tuple[Plan, np.ndarray]:
+    what = plan(domain.service(service), (*domain.indicators, *domain.terminal))
+    values = []
+    for one, share in zip(what.indicators, shares, strict=False):
+        assert not isinstance(one, TerminalFlag)
+        if getattr(one, "curve", "linear") == "log":
+            values.append(one.unacceptable * (one.excellent / one.unacceptable) ** share)
+        else:
+            values.append(one.unacceptable + (one.excellent - one.unacceptable) * share)
+    return what, scoring.utilities(what, values)
+
+
+@settings(max_examples=50, deadline=None)
+@given(known(), st.data())
+def test_what_holds_of_every_score(
+    domain: Domain, drawn: tuple[str, np.ndarray], data: st.DataObject
+) -> None:
+    what, told = told_of(domain, *drawn)
+    found = scoring.score(what, told)
+    for one in (found.floor, found.ceiling, found.low, found.high):
+        assert ((one >= 0) & (one <= 100)).all()
+    assert (found.low <= found.floor).all() and (found.floor <= found.ceiling).all()
+    assert (found.ceiling <= found.high).all()
+    lost = lost_points(what, told)
+    for parts in (lost.pairs, lost.by_indicator(), lost.by_kqi(), lost.by_step()):
+        assert (parts >= 0).all()
+        assert parts.sum(axis=0) + found.floor == pytest.approx(100, abs=1e-9)
+    row = data.draw(st.integers(0, len(told) - 1))
+    hidden = told.copy()
+    hidden[row] = NAN
+    less = scoring.score(what, hidden)
+    assert (less.floor <= found.floor + 1e-9).all()  # unknown never raises a score
+    assert not (np.isnan(found.score) & ~np.isnan(less.score)).any()
+    assert (less.high >= found.high - 1e-9).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(known(), st.integers(0, 59), st.floats(0, 1))
+def test_a_better_indicator_never_lowers_a_score(
+    domain: Domain, drawn: tuple[str, np.ndarray], row: int, by: float
+) -> None:
+    service, shares = drawn
+    what, told = told_of(domain, service, shares)
+    better = shares.copy()
+    better[row] += by
+    found, other = scoring.score(what, told), scoring.score(what, told_of(domain, service, better)[1])
+    for name in ("floor", "ceiling", "low", "high", "estimate"):
+        first, second = getattr(found, name), getattr(other, name)
+        assert (np.isnan(first) | (second >= first - 1e-9)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(known(rows=9), st.permutations(range(9)), st.integers(1, 9))
+def test_neither_the_order_of_rows_nor_the_size_of_a_batch_matters(
+    domain: Domain, drawn: tuple[str, np.ndarray], order: list[int], size: int
+) -> None:
+    what, told = told_of(domain, *drawn)
+    whole = scoring.score(what, told)
+    shuffled = scoring.score(what, told[:, order])
+    assert np.array_equal(shuffled.floor, whole.floor[order])
+    parts = [scoring.score(what, told[:, at : at + size]) for at in range(0, 9, size)]
+    assert np.array_equal(np.concatenate([part.floor for part in parts]), whole.floor)
+    assert np.array_equal(np.concatenate([part.high for part in parts]), whole.high)
+
+
+def test_a_service_that_names_a_strange_indicator_is_refused(two_kqis: Plan) -> None:
+    with pytest.raises(LookupError, match="smoke_sensor must name known indicators, but has delay"):
+        plan(two_kqis.service, [REACH, PUSH])
+
+
+def test_min_coverage_is_a_share() -> None:
+    content = yaml.safe_load(find_config("services/video.yaml").read_text())
+    content["service_score"]["min_coverage"] = 1.5
+    with pytest.raises(ValueError, match="min_coverage"):
+        ServiceModel.model_validate(content)
