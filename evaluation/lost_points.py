@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.scoring import BEST, score
+from evaluation.scoring import BEST, Scores
 from evaluation.scoring_plan import Plan
 
 
 @dataclass(frozen=True)
 class LostPoints:
-    """What each indicator that a KQI weighs cost, in points of the service score. pairs, known: (plan.pairs, n).
+    """What each indicator that a KQI weighs cost, in points of the service score. pairs: (plan.pairs, n).
 
-    known: False where the points are lost since the indicator is not known.
+    known: (plan.weighed, n), False where points are lost since the indicator is not known.
     """
 
     plan: Plan
@@ -40,33 +40,22 @@ class LostPoints:
 
     def _summed(self, owners: Sequence[tuple[int, ...]], count: int, known_only: bool) -> np.ndarray:
         total = np.zeros((count, self.pairs.shape[1]))
-        for rows, points, known in zip(owners, self.pairs, self.known, strict=True):
-            part = (points * known if known_only else points) / len(rows)
+        for pair, rows, points in zip(self.plan.pairs, owners, self.pairs, strict=True):
+            part = points * (self.known[pair.indicator] / len(rows)) if known_only else points / len(rows)
             for row in rows:
                 total[row] += part
         return total
 
 
-def lost_points(plan: Plan, told: np.ndarray) -> LostPoints:
-    """Return who owns the points that are missing to 100. told: utilities (f, n), NaN where unknown.
-
-    The score meant is the one that counts the unknown as 0, whether or not evidence is sufficient.
-    """
-    return LostPoints(plan, _parts(plan, told), _known(plan, told))
-
-
-def _parts(plan: Plan, told: np.ndarray) -> np.ndarray:
-    scale = _points_per_utility(plan, score(plan, told).kqi)
+def lost_points(plan: Plan, told: np.ndarray, scores: Scores) -> LostPoints:
+    """Return who owns the points that are missing to 100 in scores.floor. told: utilities (f, n), NaN where unknown."""
+    scale = _points_per_utility(plan, scores.kqi)
+    known = ~np.isnan(told[: plan.weighed])
+    short = np.where(known, BEST - told[: plan.weighed], BEST)
     parts = np.empty((len(plan.pairs), told.shape[1]))
     for row, pair in zip(parts, plan.pairs, strict=True):
-        np.subtract(BEST, np.nan_to_num(told[pair.indicator]), out=row)
-        row *= pair.weight * scale[pair.kqi]
-    return parts
-
-
-def _known(plan: Plan, told: np.ndarray) -> np.ndarray:
-    known: np.ndarray = ~np.isnan(told[[pair.indicator for pair in plan.pairs]])
-    return known
+        np.multiply(short[pair.indicator], pair.weight * scale[pair.kqi], out=row)
+    return LostPoints(plan, parts, known)
 
 
 def _points_per_utility(plan: Plan, kqi: np.ndarray) -> np.ndarray:
