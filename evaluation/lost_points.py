@@ -17,45 +17,53 @@ from evaluation.scoring_plan import Plan
 
 @dataclass(frozen=True)
 class LostPoints:
-    """What each indicator that a KQI weighs cost, in points of the service score. pairs: (plan.pairs, n).
-
-    known: (plan.weighed, n), False where points are lost since the indicator is not known.
-    """
+    """What each indicator that a KQI weighs cost, in points of the service score. pairs: (plan.pairs, n)."""
 
     plan: Plan
     pairs: np.ndarray
-    known: np.ndarray
 
-    def by_indicator(self, *, known_only: bool = False) -> np.ndarray:
+    def by_indicator(self) -> np.ndarray:
         """Return the points by indicator that is weighed (f, n)."""
-        return self._summed([(pair.indicator,) for pair in self.plan.pairs], self.plan.weighed, known_only)
+        return self._summed([(pair.indicator,) for pair in self.plan.pairs], self.plan.weighed)
 
-    def by_kqi(self, *, known_only: bool = False) -> np.ndarray:
+    def by_kqi(self) -> np.ndarray:
         """Return the points by KQI (k, n)."""
-        return self._summed([(pair.kqi,) for pair in self.plan.pairs], len(self.plan.kqi_weights), known_only)
+        return self._summed([(pair.kqi,) for pair in self.plan.pairs], len(self.plan.kqi_weights))
 
-    def by_step(self, *, known_only: bool = False) -> np.ndarray:
+    def by_step(self) -> np.ndarray:
         """Return the points by step (s, n): the steps that name an indicator own equal parts of what it cost."""
-        return self._summed([pair.steps for pair in self.plan.pairs], len(self.plan.steps), known_only)
+        return self._summed([pair.steps for pair in self.plan.pairs], len(self.plan.steps))
 
-    def _summed(self, owners: Sequence[tuple[int, ...]], count: int, known_only: bool) -> np.ndarray:
+    def _summed(self, owners: Sequence[tuple[int, ...]], count: int) -> np.ndarray:
         total = np.zeros((count, self.pairs.shape[1]))
-        for pair, rows, points in zip(self.plan.pairs, owners, self.pairs, strict=True):
-            part = points * (self.known[pair.indicator] / len(rows)) if known_only else points / len(rows)
+        for rows, points in zip(owners, self.pairs, strict=True):
+            part = points / len(rows)
             for row in rows:
                 total[row] += part
         return total
 
 
 def lost_points(plan: Plan, told: np.ndarray, scores: Scores) -> LostPoints:
-    """Return who owns the points that are missing to 100 in scores.floor. told: utilities (f, n), NaN where unknown."""
-    scale = _points_per_utility(plan, scores.kqi)
-    known = ~np.isnan(told[: plan.weighed])
-    short = np.where(known, BEST - told[: plan.weighed], BEST)
+    """Return who owns the points that scores.floor is short of 100, what is unknown among them.
+
+    told: utilities (f, n), NaN where unknown. scores: of the same.
+    """
+    return _shared(plan, np.nan_to_num(told[: plan.weighed]), scores.kqi)
+
+
+def known_losses(plan: Plan, told: np.ndarray, scores: Scores) -> LostPoints:
+    """Return who owns the points that scores.ceiling is short of 100: by what is known alone, the unknown owns none."""
+    most = np.minimum(scores.kqi + BEST * (1.0 - scores.kqi_coverage), BEST)
+    return _shared(plan, np.nan_to_num(told[: plan.weighed], nan=BEST), most)
+
+
+def _shared(plan: Plan, told: np.ndarray, kqi: np.ndarray) -> LostPoints:
+    scale = _points_per_utility(plan, kqi)
+    short = BEST - told
     parts = np.empty((len(plan.pairs), told.shape[1]))
     for row, pair in zip(parts, plan.pairs, strict=True):
         np.multiply(short[pair.indicator], pair.weight * scale[pair.kqi], out=row)
-    return LostPoints(plan, parts, known)
+    return LostPoints(plan, parts)
 
 
 def _points_per_utility(plan: Plan, kqi: np.ndarray) -> np.ndarray:

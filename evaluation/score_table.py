@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
-from evaluation.lost_points import LostPoints, lost_points
+from evaluation.lost_points import LostPoints, known_losses
 from evaluation.scoring import BEST, Doubt, Scores, score
 from evaluation.scoring_plan import Plan
 from features.table import Column, arrow_schema
@@ -67,7 +67,7 @@ class Judged:
 def judge(plan: Plan, told: np.ndarray, off: Doubt | None) -> Judged:
     """Return scores and lost points of utilities (f, n)."""
     scores = score(plan, told, off)
-    return Judged(scores, lost_points(plan, told, scores))
+    return Judged(scores, known_losses(plan, told, scores))
 
 
 def own_rows(plan: Plan, scope: str, ids: pa.Array, at: datetime, judged: Judged) -> pa.Table:
@@ -109,9 +109,9 @@ def worst(lost: LostPoints) -> dict[str, pa.Array]:
     """Return the names of what cost most points by what is known; null where nothing did."""
     plan = lost.plan
     return {
-        "worst_kqi": _most(lost.by_kqi(known_only=True), [kqi.id for kqi in plan.service.kqis]),
-        "worst_step": _most(lost.by_step(known_only=True), [step.name for step in plan.steps]),
-        "worst_indicator": _most(lost.by_indicator(known_only=True), plan.ids[: plan.weighed]),
+        "worst_kqi": _most(lost.by_kqi(), [kqi.id for kqi in plan.service.kqis]),
+        "worst_step": _most(lost.by_step(), [step.name for step in plan.steps]),
+        "worst_indicator": _most(lost.by_indicator(), plan.ids[: plan.weighed]),
     }
 
 
@@ -193,7 +193,7 @@ class RollUp:
             | {"score": np.where(enough, score, np.nan)}
             | {"low": (floor - below).clip(0.0), "high": np.minimum(ceiling + above, BEST)}
             | {"estimate": estimate, "coverage": coverage, "status": _status(enough)}
-            | worst(LostPoints(plan, pairs, np.ones((plan.weighed, len(ids)), dtype=bool)))
+            | worst(LostPoints(plan, pairs))
             | {"devices": devices.astype("int64"), "scored_devices": scored.astype("int64")}
             | tenths
             | {one.id: row for one, row in zip(plan.service.kqis, kqi, strict=True)},
@@ -221,8 +221,7 @@ def _counted(plan: Plan, judged: Judged) -> Iterator[np.ndarray]:
     enough = scores.kqi_coverage >= plan.service.service_score.min_coverage
     yield from np.where(enough, scores.kqi, 0.0)
     yield from enough.astype("float64")
-    for pair, points in zip(plan.pairs, judged.lost.pairs, strict=True):
-        yield points * judged.lost.known[pair.indicator]
+    yield from judged.lost.pairs
 
 
 def _quantile(bins: np.ndarray, share: float) -> np.ndarray:

@@ -59,7 +59,7 @@ def test_a_place_is_the_mean_of_its_scored_devices_and_names_what_cost_them_most
     assert found["devices"].tolist() == wanted.size().tolist()
     assert found["scored_devices"].tolist() == wanted["score"].count().tolist()
     assert found["p50"].to_numpy() == pytest.approx(wanted["score"].median().to_numpy(), abs=5)
-    lost = judged.lost.by_indicator(known_only=True)
+    lost = judged.lost.by_indicator()
     for cell in found.index:
         here = np.array([one == cell for one in cells.to_pylist()])
         most = smoke.ids[int(lost[:, here].sum(axis=1).argmax())]

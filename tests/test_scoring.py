@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from evaluation import scoring
 from evaluation.domain import Domain, read_domain
-from evaluation.lost_points import lost_points
+from evaluation.lost_points import known_losses, lost_points
 from evaluation.process import ServiceModel
 from evaluation.scoring_plan import Plan, plan
 from features.configuration import find_config
@@ -227,6 +227,9 @@ def test_what_holds_of_every_score(
     for parts in (lost.pairs, lost.by_indicator(), lost.by_kqi(), lost.by_step()):
         assert (parts >= 0).all()
         assert parts.sum(axis=0) + found.floor == pytest.approx(100, abs=1e-9)
+    by_known = known_losses(what, told, found).by_indicator()
+    assert by_known.sum(axis=0) + found.ceiling == pytest.approx(100, abs=1e-9)
+    assert not by_known[np.isnan(told[: what.weighed])].any()
     row = data.draw(st.integers(0, len(told) - 1))
     hidden = told.copy()
     hidden[row] = NAN
