@@ -42,7 +42,8 @@ def _of_selection(_: Any, folder: Path) -> Path:
         f"- {{indicator: load, direction: falling, {said}}}\n",
         encoding="utf-8",
     )
-    doors.of_table(folder / "rows.csv", doors.Request("delay"), experts=expert, out=folder / "selection")
+    place = doors.Place(folder, folder / "selection")
+    doors.of_table(folder / "rows.csv", doors.Request("delay"), place, experts=expert)
     return folder / "selection" / "report.html"
 
 
