@@ -27,6 +27,7 @@ def workspace(tmp_path: Path) -> Path:
     made, rng = tmp_path / "ws", np.random.default_rng(1)
     cases = [(f"b{n:02}", NOON + h * HOUR) for n in range(DEVICES) for h in range(HOURS)]
     delay = rng.uniform(1000, 9000, len(cases))
+    delay[0] = 0.0
     unlock = delay / 1000 + 1 + rng.normal(0, 0.3, len(cases))
     targets(made, *((*case, float(value)) for case, value in zip(cases, unlock, strict=True)))
     hangs(made, *((f"b{n:02}", f"c{n % 4}", NOON - 24 * HOUR) for n in range(DEVICES)))
