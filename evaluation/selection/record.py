@@ -66,11 +66,7 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
             "unit": meanings[study.target.name].unit if study.target.name in meanings else "-",
         },
         "rows": {"table": selection.rows_of_table, "used": len(study.X), "agreement": selection.agreement},
-        "models": {
-            "importance": selection.settings.model,
-            "score": "trees",
-            "agreement": selection.agreement_with_trees,
-        },
+        "models": _models(selection),
         "columns": {"table": len(study.names), "judged": len(selection.columns)},
         "selected": [study.names[column] for column in selection.selected],
         "minimal": [study.names[column] for column in selection.minimal],
@@ -94,6 +90,15 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
         "notes": [*study.notes, *_notes(selection)],
         "data_hash": data_hash(study),
         "libraries": {name: version(name) for name in _libraries(selection.settings.model)},
+    }
+
+
+def _models(selection: Selection) -> Json:
+    """Return which model measured and which judged, and how the one ranks the groups beside the other."""
+    return {
+        "importance": selection.settings.model,
+        "score": "trees",
+        "agreement": selection.agreement_with_trees,
     }
 
 
