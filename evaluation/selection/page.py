@@ -199,11 +199,11 @@ def _made(summary: Json) -> list[tuple[str, str]]:
 def _measured(summary: Json) -> str:
     """Return which model measured the importance, and how far it ranks the selected as trees do."""
     models = summary["models"]
-    how = "SHAP" if models["importance"] == "trees" else "SHAP as expected gradients"
-    told = f"{how} values of {MODELS[models['importance']]}"
+    how = "" if models["importance"] == "trees" else " (expected gradients)"
+    told = f"SHAP values{how} of {MODELS[models['importance']]}"
     if models["agreement"] is None:
         return told
-    return f"{told} (rank agreement on the selected with trees, of one subsample: {models['agreement']:.2f})"
+    return f"{told}; rank agreement on the selected with trees, of one subsample: {models['agreement']:.2f}"
 
 
 def _scored(summary: Json) -> str:
