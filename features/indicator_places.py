@@ -18,7 +18,7 @@ from features.duck import listed
 from features.indicator_plan import DAY_S, Plan, kind_of, number_ids, start_of
 
 _PART_ROWS = 6_000_000  # of COUNTERS at a time, where windows are short enough
-_SUMS = "tick, counter, bin, n, d"
+_SUMS = "tick, counter, sketch, n, d"
 _TOPOLOGY = {"cell": "cells", "tac": "tacs", "city": "cities"}  # tables of what lies above
 
 
@@ -156,7 +156,7 @@ def _open(connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part) -> _Fe
     rows = f"SELECT * FROM ({plan.rows_sql(files)}) WHERE {within}"
     own = f"SELECT * FROM ({rows}) WHERE scope IN ({listed(part.scopes)})"
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT kind, id, counter, bin, n, d,"
+        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT kind, id, counter, sketch, n, d,"
         f" (end_s + {tick - 1}) // {tick} * {tick} AS tick FROM ({own}) JOIN ids USING (scope, scope_id)"
     )
     told = connection.execute("SELECT kind, list(DISTINCT counter) FROM ticked GROUP BY kind").fetchall()
@@ -166,7 +166,7 @@ def _open(connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part) -> _Fe
     if "device" in _feeding(part.scopes):
         connection.execute(
             "CREATE OR REPLACE TEMP VIEW counted AS"
-            f" SELECT scope_id AS device, end_s, counter, bin, n, d FROM ({rows}) WHERE scope = 'device'"
+            f" SELECT scope_id AS device, end_s, counter, sketch, n, d FROM ({rows}) WHERE scope = 'device'"
         )
         connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS {indicator_sums.placed_sql(held, tick)}")
         ((codes,),) = connection.execute("SELECT list(DISTINCT counter) FROM placed").fetchall()
@@ -184,7 +184,7 @@ def _open_effective(
     further, length_s = indicator_sums.above(scope), plan.windows[scope].length_s
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW own AS"
-        f" SELECT id, tick, counter, bin, n, d FROM ticked WHERE kind = {kind_of(scope)}"
+        f" SELECT id, tick, counter, sketch, n, d FROM ticked WHERE kind = {kind_of(scope)}"
     )
     if own and below:
         outranked = indicator_sums.outranked_sql(scope, below, (scope, *further), length_s)

@@ -123,7 +123,7 @@ def _sweep(lake: Path) -> None:
         for file in (lake / folder).rglob("*.parquet"):
             if file not in named:
                 file.unlink()
-        for partition in (lake / folder).glob("date=*"):
+        for partition in sorted((lake / folder).rglob("date=*")):
             if not any(partition.iterdir()):
                 partition.rmdir()
 
