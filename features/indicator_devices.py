@@ -94,9 +94,8 @@ def _compute(
     )
     recent = indicator_sums.recent_sql(window, int(span[0].timestamp()))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE recent AS SELECT * RENAME (end_s AS tick) FROM ({recent})"
+        f"CREATE OR REPLACE TEMP VIEW effective AS SELECT * RENAME (end_s AS tick) FROM ({recent})"
     )
-    connection.execute("CREATE OR REPLACE TEMP VIEW effective AS SELECT * FROM recent")
     least = plan.settings.min_samples_at_device_scope
     sql = indicator_rows.cells_sql(plan, "device", counted, 1, ids="devices", at_least=least)
     return indicator_rows.write(connection, plan, "device", span=span, computed=sql, stored=part)
@@ -116,7 +115,8 @@ def _open_touched(connection: duckdb.DuckDBPyConnection, plan: Plan) -> datetime
         ]
         union = " UNION ".join(told) or "SELECT CAST(NULL AS VARCHAR) AS scope_id WHERE false"
         connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {union}")
-        return first
+        ((count,),) = connection.execute("SELECT count(*) FROM touched").fetchall()
+        return first if count else None
     end = f"(epoch_us(window_start) // 1000000 + window_s + {step - 1}) // {step} * {step}"
     read = "SELECT scope_id, {end} AS end_s FROM read_parquet([{files}], hive_partitioning = false)"
     added = [file for day in change.counted for file in plan.added.get(day, [])]
