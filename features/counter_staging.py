@@ -13,7 +13,9 @@ from features.counter_tables import COUNTERS, FOLDER, STORED, gathered_sql
 from features.duck import listed
 
 _COLUMNS = ", ".join(column.name for column in STORED)
-_ORDER = "window_start, scope, scope_id, counter, row"  # what is summed together lies together: a third faster
+_ORDER = (
+    "window_start, scope, scope_id, counter, row"  # what is summed together lies together: a third faster
+)
 
 
 def stage(

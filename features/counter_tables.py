@@ -53,7 +53,9 @@ STORED: tuple[Column, ...] = (
     Column("sketch", "int64[]", "-", "bins of a quantile, packed (features/sketch.py)", empty=True),
     Column("rows", "int64[]", "1", "place of each of these bins in the file", empty=True),
 )
-FOLDER = "counters/sketches"  # of the lake, by date; in counters/ itself lie files of before, a row for each bin
+FOLDER = (
+    "counters/sketches"  # of the lake, by date; in counters/ itself lie files of before, a row for each bin
+)
 QUARANTINE: tuple[Column, ...] = (
     Column("file", "string", "-", "the file, as it was given"),
     Column("source", "string", "-", "its content id"),
@@ -108,7 +110,9 @@ def unmarked_sql(files: Sequence[Path], marks: Sequence[Path]) -> str:
     if not marks:
         return stored_sql(files)
     named = f"read_parquet([{listed(marks)}], hive_partitioning = false)"
-    return f"SELECT * FROM ({stored_sql(files)}) AS told ANTI JOIN {named} AS marks USING (source, row, counter)"
+    return (
+        f"SELECT * FROM ({stored_sql(files)}) AS told ANTI JOIN {named} AS marks USING (source, row, counter)"
+    )
 
 
 def stored_sql(files: Sequence[Path]) -> str:
@@ -147,7 +151,11 @@ def gathered_sql(rows: str) -> str:
 def long_sql(stored: str) -> str:
     """Return the SQL of the rows as they were delivered (COUNTERS and `row`) of SQL of STORED."""
     bin_, count = sketch.unpacked_sql("one")
-    names = {"bin": bin_, "numerator": f"CASE WHEN one IS NULL THEN numerator ELSE {count} END", "row": "place"}
+    names = {
+        "bin": bin_,
+        "numerator": f"CASE WHEN one IS NULL THEN numerator ELSE {count} END",
+        "row": "place",
+    }
     columns = ", ".join(
         f"{names[name]} AS {name}" if name in names else name
         for name in (column.name for column in (*COUNTERS, ROW))

@@ -143,8 +143,8 @@ def lifted(rows: ir.Table, places: Sequence[str]) -> ir.Table:
 def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir.Table:
     """Return the sums of each device as of each step after `since_s` in which it counted something.
 
-    rows: device, tick (of DEVICE_STEP_S), counter, sketch, n, d. A row counts from its own window on, until `events` newer
-    ones of its counter have come, or until it is `length_s` old. Columns: scope_id, end_s, counter, sketch, n, d.
+    rows: device, tick (of DEVICE_STEP_S), counter, sketch, n, d. A row counts from its own window on, until `events`
+    newer ones of its counter have come, or until it is `length_s` old. Columns: scope_id, end_s, counter, sketch, n, d.
     """
     counts = ibis.ifelse(rows["sketch"].isnull(), rows["d"], rows["n"]).sum()
     events = (
@@ -204,53 +204,55 @@ def values(
         samples = d.round(_PLACES)
         least = one.min_samples if at_least is None else at_least
         enough = (samples >= least) & (samples > 0)
-        if isinstance(one.aggregate, Quantile):
-            value = sketch.value_of(bin_)
-        else:
-            value = _value(x, d, one.aggregate)
+        value = sketch.value_of(bin_) if isinstance(one.aggregate, Quantile) else _value(x, d, one.aggregate)
         cells[one.id] = ibis.ifelse(enough, value, ibis.null("float64"))
         cells[f"{one.id}__samples"] = samples
     return held.select(*_KEYS, **cells)
 
 
-_Sums = tuple[ir.FloatingValue, ir.FloatingValue, ir.IntegerValue]  # of an indicator: of n, samples, bin of a quantile
+_Sums = tuple[
+    ir.FloatingValue, ir.FloatingValue, ir.IntegerValue
+]  # of an indicator: of n, samples, bin of a quantile
 _Held = tuple[ir.Table, Callable[[Indicator], _Sums]]
 
 
 def _side_by_side(rows: ir.Table, indicators: Sequence[Indicator], codes: Mapping[str, int]) -> _Held:
     """Return a row per scope_id and end_s, and what it has of an indicator: each counter was summed on its own."""
-    ranks = _ranks(indicators)
     sums: dict[str, ir.Value] = {}
-    for counter in {one.counter: one for one in indicators}:
-        code = codes[counter]
+    for one in indicators:
+        code = codes[one.counter]
         told = rows["counter"] == code
         sums[f"x{code}"] = rows["n"].sum(where=told)
-        if counter in ranks:
-            sums[f"s{code}"] = rows["sketch"].collect(where=told & rows["sketch"].notnull()).flatten()
+        if isinstance(one.aggregate, Quantile):
+            sums[f"sketch{code}"] = _all_bins(rows, told)
         else:
             sums[f"d{code}"] = rows["d"].sum(where=told)
-    wanted = rows["counter"].isin(sorted(codes[counter] for counter in ranks.keys() | {one.counter for one in indicators}))
+    wanted = rows["counter"].isin(sorted({codes[one.counter] for one in indicators}))
     held = rows.filter(wanted).group_by(_KEYS).agg(**sums)
-    reached = {
-        f"q{codes[counter]}_{q}": sketch.bin_at(held[f"s{codes[counter]}"], q * (held[f"x{codes[counter]}"] - 1))
-        for counter, of_counter in ranks.items()
-        for q in of_counter
-    }
-    held = held.mutate(**reached)
+    held = held.mutate(
+        **{
+            f"bin_of_{one.id}": sketch.bin_at(
+                held[f"sketch{codes[one.counter]}"], one.aggregate.q * (held[f"x{codes[one.counter]}"] - 1)
+            )
+            for one in indicators
+            if isinstance(one.aggregate, Quantile)
+        }
+    )
 
     def of(one: Indicator) -> _Sums:
-        code = codes[one.counter]
-        x = held[f"x{code}"]
+        x = held[f"x{codes[one.counter]}"]
         if isinstance(one.aggregate, Quantile):
-            return x, x.fill_null(0.0), held[f"q{code}_{one.aggregate.q}"]
-        return x, held[f"d{code}"].fill_null(0.0), ibis.null("int64")
+            return x, x.fill_null(0.0), held[f"bin_of_{one.id}"]
+        return x, held[f"d{codes[one.counter]}"].fill_null(0.0), ibis.null("int64")
 
     return held, of
 
 
 def _in_lists(rows: ir.Table, indicators: Sequence[Indicator], codes: Mapping[str, int]) -> _Held:
     """Return a row per scope_id and end_s, and what it has of an indicator: taken out of lists by its number."""
-    ranks = {q: f"q{q}" for of_counter in _ranks(indicators).values() for q in of_counter}
+    ranks = {
+        one.aggregate.q: f"q{one.aggregate.q}" for one in indicators if isinstance(one.aggregate, Quantile)
+    }
     found = _collected(rows, sorted({codes[one.counter] for one in indicators}))
     reached = {name: sketch.bin_at(found["sketch"], q * (found["samples"] - 1)) for q, name in ranks.items()}
     long = found.mutate(
@@ -267,19 +269,15 @@ def _in_lists(rows: ir.Table, indicators: Sequence[Indicator], codes: Mapping[st
     return held, of
 
 
-def _ranks(indicators: Sequence[Indicator]) -> dict[str, list[float]]:
-    """Return which quantiles are asked of each counter."""
-    found: dict[str, list[float]] = {}
-    for one in indicators:
-        if isinstance(one.aggregate, Quantile):
-            found.setdefault(one.counter, []).append(one.aggregate.q)
-    return found
+def _all_bins(rows: ir.Table, where: ir.BooleanValue) -> ir.ArrayValue:
+    """Return the aggregate of the bins of all sketches of some rows."""
+    return rows["sketch"].collect(where=where & rows["sketch"].notnull()).flatten()
 
 
 def _collected(rows: ir.Table, codes: Sequence[int]) -> ir.Table:
     """Return scope_id, end_s, counter, x (the sum of n), samples and sketch (all bins of one, else nothing)."""
     counted = rows.filter(rows["counter"].isin(codes))
-    bins = counted["sketch"].collect(where=counted["sketch"].notnull()).flatten()
+    bins = _all_bins(counted, ibis.literal(True))
     found = counted.group_by([*_KEYS, "counter"]).agg(x=counted["n"].sum(), d=counted["d"].sum(), sketch=bins)
     return found.mutate(samples=found["d"].fill_null(found["x"])).drop("d")
 

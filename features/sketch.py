@@ -16,6 +16,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
+from duckdb.func import ARROW, SPECIAL
 
 RELATIVE_ACCURACY = 0.01  # of the value: 1 % of a delay in ms, of a power in dBm about 1 dB at -100 dBm
 LOWEST_BIN, HIGHEST_BIN = -140_000, 140_000  # what a float64 can fall into lies within
@@ -91,9 +92,7 @@ def bin_at(sketch: ir.ArrayValue, place: ir.FloatingValue) -> ir.IntegerValue:
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """Teach a connection what `bin_at` asks of it."""
     lists, place, bin_ = (duckdb.sqltype(name) for name in ("BIGINT[]", "DOUBLE", "BIGINT"))
-    connection.create_function(
-        "reached", _bins_at, [lists, place], bin_, type="arrow", null_handling="special"
-    )
+    connection.create_function("reached", _bins_at, [lists, place], bin_, type=ARROW, null_handling=SPECIAL)
 
 
 def _bins_at(told: pa.ChunkedArray, places: pa.ChunkedArray) -> pa.Array:

@@ -179,6 +179,8 @@ def test_lists_of_files_of_both_forms_are_one_relation(workspace: Path) -> None:
     assert len({file.parent.parent.name for file in files}) == 2
     with connect(threads=1) as connection:
         sql = counter_tables.stored_sql(files)
-        told = connection.execute(f"SELECT scope_id, count(*), sum(numerator) FROM ({sql}) GROUP BY ALL").fetchall()
+        told = connection.execute(
+            f"SELECT scope_id, count(*), sum(numerator) FROM ({sql}) GROUP BY ALL"
+        ).fetchall()
     assert sorted(told) == [("c1", 3, 45.0), ("c2", 1, 45.0)]
     assert list(visible(workspace).groupby("scope_id")["numerator"].sum()) == [45.0, 45.0]
