@@ -162,11 +162,12 @@ def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir
         lasting = lasting.mutate(last=last, replaced=lasting["number"].min().over(newer) - 1)
         last = ibis.least(lasting["last"], lasting["replaced"].fill_null(lasting["last"]))
     first = ibis.greatest(lasting["number"], lasting["first"])
-    lasting = lasting.mutate(in_window=ibis.range(first, last + 1).unnest())
+    lasting = lasting.select("device", "tick", "counter", within=ibis.range(first, last + 1))
+    held = lasting.join(rows, ["device", "tick", "counter"])  # before it is spread: the sums go with it
+    spread = held.select("device", *_SUMS, "within").mutate(in_window=ibis._.within.unnest())
     seen = ends.select("device", in_window="number", end_s="tick")
-    spread = lasting.select("device", "tick", "counter", "in_window").join(seen, ["device", "in_window"])
-    found = spread.select("device", "tick", "counter", "end_s").join(rows, ["device", "tick", "counter"])
-    return found.select(scope_id="device", end_s="end_s", **{name: found[name] for name in _SUMS})
+    found = spread.join(seen, ["device", "in_window"])
+    return found.select(*_SUMS, scope_id="device", end_s="end_s")
 
 
 def _numbered(counted: ir.Table, length_s: int, since_s: ir.IntegerScalar) -> ir.Table:
