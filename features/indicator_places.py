@@ -53,8 +53,8 @@ def build(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[tuple[s
         told = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)" if files else ""
         counted = _counted(connection, told)
         touched = [] if day in plan.change.whole else _counted(connection, plan.touched_sql(day))
-        for scopes, length_s in indicator_sums.groups(plan.windows):
-            for part in _parts(plan, day, scopes, counted=counted, touched=touched, length_s=length_s):
+        for group in indicator_sums.groups(plan.windows):
+            for part in _parts(plan, day, group, counted=counted, touched=touched):
                 yield from _compute(connection, plan, part)
 
 
@@ -109,13 +109,16 @@ def _counted(connection: duckdb.DuckDBPyConnection, rows_sql: str) -> list[_Coun
 def _parts(
     plan: Plan,
     day: date,
-    scopes: tuple[str, ...],
+    group: tuple[tuple[str, ...], int],
     *,
     counted: Sequence[_Counted],
     touched: Sequence[_Counted],
-    length_s: int,
 ) -> Iterator[_Part]:
-    """Yield the parts of a day that are computed one after another: few rows at a time need little memory."""
+    """Yield the parts of a day that are computed one after another: few rows at a time need little memory.
+
+    group: the scopes that are computed together, and the window of all of them.
+    """
+    scopes, length_s = group
     start, feeding = int(start_of(day).timestamp()), _feeding(scopes)
     fed = [one for one in counted if one.scope in feeding]
     of_scopes, longest_s = frozenset(one.scope for one in fed), max((one.length_s for one in fed), default=0)
