@@ -167,7 +167,7 @@ _READ = ["scope_id", "window_start", "window_s", "counter", "numerator", "denomi
 
 
 def _frame(stored: pa.Table) -> pd.DataFrame:
-    """Return rows of the lake with a row for each bin; Arrow takes lists apart, `explode` needs many times as long."""
+    """Return rows of the lake with a row for each bin; Arrow takes the lists apart, at once."""
     plain = stored.filter(pc.is_null(stored["sketch"])).drop_columns("sketch").to_pandas()
     told = stored.filter(pc.is_valid(stored["sketch"]))
     packed = pc.list_flatten(told["sketch"]).to_numpy()
