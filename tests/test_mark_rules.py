@@ -86,7 +86,7 @@ def test_a_broken_rule_is_told_with_file_id_and_rule(
     tmp_path: Path, edit: Callable[[Content], object], told: str
 ) -> None:
     path = changed(tmp_path, edit)
-    with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared below
+    with pytest.raises(ValueError) as raised:  # the text is compared below
         mark_rules.read(tmp_path)
     assert f"{path}: {told}" in str(raised.value)
 

@@ -149,14 +149,17 @@ def test_an_expert_overrides_a_rule_until_the_word_is_old() -> None:
     ("line", "told"),
     [
         ("d,silent,maybe,ada,2026-03-06T00:00:00Z", "holds must be yes or no, but row 0 has 'maybe'"),
-        ("d,silnt,yes,ada,2026-03-06T00:00:00Z", "mark must be one of user_marks.yaml, but row 0 has silnt; the nearest is silent"),
+        (
+            "d,silnt,yes,ada,2026-03-06T00:00:00Z",
+            "mark must be one of user_marks.yaml, but row 0 has silnt; the nearest is silent",
+        ),
         ("d,silent,yes,ada,yesterday", "expert marks.date must be timestamp"),
     ],
 )  # fmt: skip
 def test_a_wrong_word_of_an_expert_is_told_with_file_and_row(tmp_path: Path, line: str, told: str) -> None:
     path = tmp_path / "experts.csv"
     path.write_text(f"device_id,mark,holds,author,date\n{line}\n", encoding="utf-8")
-    with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared below
+    with pytest.raises(ValueError) as raised:  # the text is compared below
         expert_marks.read(path, TOLD)
     assert f"{path}: {told}" in str(raised.value)
 
