@@ -90,14 +90,16 @@ def model_probability(one: Mark, frame: pd.DataFrame, models: MarkModels | None)
     return np.asarray(sure.when_false + taught * (sure.when_true - sure.when_false))
 
 
-def both(by_rule: np.ndarray, by_model: np.ndarray) -> np.ndarray:
+def both(by_rule: np.ndarray, by_model: np.ndarray, *, weight: float = 1.0) -> np.ndarray:
     """Return the mean of the log-odds of two probabilities, as a probability; one alone where the other is NaN.
+
+    weight: what the model counts where the rule counts 1: its skill, as it tells labels again that it did not see.
 
     >>> both(np.array([0.9, 0.9]), np.array([0.1, np.nan])).round(3).tolist()
     [0.5, 0.9]
     """
     odds = [np.log(p / (1 - p)) for p in (np.clip(one, _TINY, 1 - _TINY) for one in (by_rule, by_model))]
-    mean = 1 / (1 + np.exp(-(odds[0] + odds[1]) / 2))
+    mean = 1 / (1 + np.exp(-(odds[0] + weight * odds[1]) / (1 + weight)))
     return np.where(np.isnan(by_rule), by_model, np.where(np.isnan(by_model), by_rule, mean))
 
 
@@ -120,7 +122,7 @@ def _answers(frame: pd.DataFrame, marking: Marking) -> tuple[pd.DataFrame, pd.Da
             if one.source != "rule"
             else np.full(len(frame), np.nan)
         )
-        told = both(by_rule, by_model)
+        told = both(by_rule, by_model, weight=marking.models.skill(one.id) if marking.models else 1.0)
         foreign = (~mark_rules.applies(one, frame)).fillna(False).to_numpy(dtype=bool)
         proba[one.id] = np.where(foreign, 0.0, told)
         alone = np.where(np.isnan(by_model) | foreign, "rule", "model")

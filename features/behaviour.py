@@ -75,6 +75,10 @@ BEHAVIOUR: tuple[Column, ...] = (
     *FROM_MEMBERSHIP,
     *FROM_FLOWS,
 )
+OF_THE_LAKE = (
+    "observed_days",
+    "flows_seen",
+)  # how long it was looked at: equal for all devices of a lake, and another one in the next
 READS = ("device_id", "start", "end", "initiated_by_device", "protocol", "peer_ip", "up_bytes", "down_bytes")
 STAYS = ("device_id", "service", "cell", "fleet", "province", "valid_from", "valid_to")
 _LEAST_GAPS = 3  # of a device, to call one usual

@@ -38,7 +38,7 @@ TOLD = UserMarks.model_validate(
 )  # fmt: skip
 EXPERIMENT = {
     "task": "user_marking", "name": "tiny", "seed": 3, "min_rows_per_class": 5,
-    "trees": {"rounds": 20, "min_data_in_leaf": 5}, "network": {"hidden": [8], "epochs": 30},
+    "trees": {"rounds": 20, "min_data_in_leaf": 5}, "network": {"hidden": [8], "epochs": 100, "learning_rate": 0.01},
 }  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def test_an_expert_overrules_the_rule_that_teaches(kind: str) -> None:
     ).astype({"mark": "string", "author": "string"})
     lesson = a_lesson(frame, said)
     assert lesson.labels["deep"][:4].tolist() == [0, 1, 0, 1]  # of the last the rule knows nothing
-    models = fit_models(recipe(kind, expert_copies=20), lesson)
+    models = fit_models(recipe(kind, expert_copies=20, min_skill=0), lesson)
     assert models.manifest.marks[0].expert == 40
     taught = models.taught("deep", frame)
     assert taught is not None
@@ -171,8 +171,15 @@ def test_a_run_of_marks_is_found_by_its_own_kind_and_hides_no_model_of_devices(t
 
 
 def test_no_mark_with_labels_enough_is_refused() -> None:
-    with pytest.raises(ValueError, match="no mark has labels enough"):
+    with pytest.raises(ValueError, match="no mark can be learnt"):
         fit_models(recipe("trees", min_rows_per_class=500), a_lesson(a_fleet()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_cannot_tell_its_labels_again_is_not_kept(kind: str) -> None:
+    frame = a_fleet().assign(ul_repetition_mean=1.0)  # nothing but the rule's own feature tells the mark
+    with pytest.raises(ValueError, match=r"deep.*of labels that it did not see it tells"):
+        fit_models(recipe(kind), a_lesson(frame))
 
 
 def test_the_manifest_tells_who_taught() -> None:

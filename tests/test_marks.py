@@ -167,6 +167,9 @@ def test_a_wrong_word_of_an_expert_is_told_with_file_and_row(tmp_path: Path, lin
 def test_both_is_the_mean_of_the_log_odds_or_the_one_that_speaks() -> None:
     rule, model = np.array([0.9, 0.9, np.nan, np.nan]), np.array([0.5, np.nan, 0.2, np.nan])
     assert marks.both(rule, model)[0] == pytest.approx(0.75)  # odds 9 and 1: their root is 3
+    assert marks.both(rule, model, weight=0.0)[0] == pytest.approx(
+        0.9
+    )  # a model without skill counts nothing
     assert marks.both(rule, model)[1:].tolist() == pytest.approx([0.9, 0.2, np.nan], nan_ok=True)
 
 

@@ -28,6 +28,9 @@ class MarkExperiment(BaseModel, frozen=True, extra="forbid"):
     expert_labels: Path | None = Field(None, description="CSV: device_id, mark, holds, author, date")
     expert_copies: int = Field(5, ge=1, description="a label of an expert weighs as so many of a rule")
     folds: int = Field(3, ge=2, description="of devices, to tell how well the labels can be told again")
+    min_skill: float = Field(
+        0.5, ge=0, le=1, description="a model that tells labels again less well (Youden's index) is not kept"
+    )
     model: Literal["trees", "network"] = "trees"
     trees: TreeSettings = TreeSettings()
     network: NetworkSettings = NetworkSettings()

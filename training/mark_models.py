@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 from tqdm import tqdm
 
+from features.behaviour import OF_THE_LAKE
 from training import provenance
 from training.artifact import InputFeature, matrix, sha256
 from training.mark_experiment import MarkExperiment
@@ -49,6 +50,11 @@ class MarkWeights(BaseModel, frozen=True, extra="forbid"):
     again_no: float
     row: tuple[float | None, ...] = Field(description="one row, null where missing, and the answer to it")
     answer: float
+
+    @property
+    def skill(self) -> float:
+        """How well it tells labels again that it did not see: 1 always, 0 as by chance (Youden's index)."""
+        return max(self.again_yes + self.again_no - 1.0, 0.0)
 
 
 class MarkManifest(BaseModel, frozen=True, extra="forbid"):
@@ -100,6 +106,10 @@ class MarkModels:
             return np.zeros(len(frame), dtype=bool)
         return np.asarray(frame["service"].notna() & ~frame["service"].isin(taught), dtype=bool)
 
+    def skill(self, mark: str) -> float:
+        """Return how well the model of a mark tells labels again, 0 to 1; 0 where there is none."""
+        return self._of[mark].skill if mark in self._of else 0.0
+
     def moved(self, mark: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Return by how much each feature moves the log-odds of a mark, one row a device, one column a feature.
 
@@ -150,11 +160,17 @@ def fit(recipe: MarkExperiment, lesson: Lesson) -> MarkModels:
         if why := _unlearnable(recipe, lesson.labels[mark]):
             without[mark] = why
             continue
-        names = _features(recipe, lesson, mark)
-        weights[mark], told = _fit_one(recipe, lesson, mark, names)
+        fitted, told = _fit_one(recipe, lesson, mark, _features(recipe, lesson, mark))
+        if told.skill < recipe.min_skill:
+            without[mark] = (
+                f"of labels that it did not see it tells {told.again_yes:.2f} of yes and {told.again_no:.2f} of no"
+                f" again, {1 + recipe.min_skill:.2f} in sum are needed"
+            )
+            continue
+        weights[mark] = fitted
         learnt.append(told)
     if not learnt:
-        raise ValueError(f"no mark has labels enough to learn from: {without}")
+        raise ValueError(f"no mark can be learnt: {without}")
     used = sorted({name for one in learnt for name in one.features} | _read(lesson))
     manifest = MarkManifest(
         model_version="", kind=recipe.model, marks=tuple(learnt), without=without,
@@ -231,13 +247,16 @@ def _unlearnable(recipe: MarkExperiment, labels: "pd.Series[float]") -> str | No
 
 
 def _features(recipe: MarkExperiment, lesson: Lesson, mark: str) -> tuple[str, ...]:
-    """Return what the model of a mark reads: what any device told, but for what its rule reads where that is hidden."""
-    numbers = list(lesson.frame.select_dtypes("float64").columns)
+    """Return what the model of a mark reads: what differs between devices.
+
+    Left out is what its rule reads where that is hidden, and what tells of the lake rather than of the device.
+    """
+    numbers = [name for name in lesson.frame.select_dtypes("float64").columns if name not in OF_THE_LAKE]
     wanted = numbers if recipe.features is None else list(recipe.features)
     if unknown := [name for name in wanted if name not in numbers]:
         raise ValueError(f"features must be known of devices, but {unknown} are not")
     hidden = set(lesson.hidden.get(mark, ())) if recipe.hide_rule_features else set()
-    return tuple(name for name in wanted if name not in hidden and lesson.frame[name].notna().any())
+    return tuple(name for name in wanted if name not in hidden and lesson.frame[name].nunique() > 1)
 
 
 def _fit_one(
