@@ -102,7 +102,7 @@ def wilson(hits: int, of: int) -> tuple[float, float, float]:
     share, spread = hits / of, Z**2 / of
     middle = (share + spread / 2) / (1 + spread)
     half = Z / (1 + spread) * np.sqrt(share * (1 - share) / of + spread / (4 * of))
-    return share, middle - half, middle + half
+    return share, max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def prepare(directory: Path, seed: int, *, devices: int, days: int) -> Path:
