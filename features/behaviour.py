@@ -63,7 +63,7 @@ FROM_TERMINAL: tuple[Column, ...] = (
         "battery_days_left",
         "float64",
         "day",
-        "until a charge of 10 % at the present drain",
+        "until a charge of 10 % at the drain of two weeks",
         low=0,
         empty=True,
     ),

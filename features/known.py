@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import behaviour, indicator_sums, indicator_tables, lake, terminal
-from features.duck import connect, files_stay
+from features.duck import connect, files_stay, listed
 from features.indicators import all_indicators, read_terminal
 from features.point_in_time import as_of
 from features.table import Column, arrow_schema
@@ -18,6 +19,8 @@ from features.windowing import FEATURES
 WINDOW = "window_"  # begins the name of a feature of a window
 TELLS_FOR = timedelta(days=3)  # a terminal record is made each day; two may get lost
 INDICATES_FOR = timedelta(days=14)  # the window of a device's indicators looks back 7 days
+DRAINS_OVER = timedelta(days=14)  # flow_signatures.md: the slope of a battery over 14 days
+_LEVEL, _DRAIN = "term_battery_level", "term_battery_drain"
 _NUMBERS = ("int64", "float64", "bool")
 
 
@@ -85,10 +88,20 @@ def _of_window(column: Column) -> Column:
 
 def _told_of(workspace: Path, at: pd.Timestamp) -> set[str]:
     """Return the devices that terminal records of the last days speak of."""
+    return set(_records(workspace, at, TELLS_FOR, "device_id")["device_id"])
+
+
+def _records(workspace: Path, at: pd.Timestamp, back: timedelta, wanted: str) -> pd.DataFrame:
+    """Return what is wanted (SQL, by what is no aggregate) of the terminal records of some time up to a moment."""
     files = lake.delivered(workspace, terminal.KIND, terminal.KIND)
-    near = [file for file in files if f"date={at - TELLS_FOR:%F}" <= file.parent.name <= f"date={at:%F}"]
-    tables = (pq.read_table(file, columns=["device_id"], partitioning=None) for file in near)
-    return {str(one) for table in tables for one in table["device_id"].unique().to_pylist()}
+    if not files:
+        return pd.DataFrame({"device_id": [], "drain": []})
+    span = {"since": (at - back).to_pydatetime(), "at": at.to_pydatetime()}
+    told = f"read_parquet([{listed(files)}], hive_partitioning = false)"
+    with files_stay(), connect(threads=2) as connection:
+        return connection.execute(
+            f'SELECT {wanted} FROM {told} WHERE "at" > $since AND "at" <= $at GROUP BY ALL', span
+        ).df()
 
 
 def _terminal(asked: pd.DataFrame, workspace: Path) -> pd.DataFrame:
@@ -100,13 +113,20 @@ def _terminal(asked: pd.DataFrame, workspace: Path) -> pd.DataFrame:
             for name in names
         }
     )
-    drain = {"term_battery_level", "term_battery_drain"}
-    left = (
-        behaviour.battery_days_left(*(values[name].to_numpy() for name in sorted(drain, reverse=True)))
-        if drain <= set(names)
-        else float("nan")
-    )
+    level = values[_LEVEL] if _LEVEL in names else pd.Series(float("nan"), asked.index)
+    left = behaviour.battery_days_left(level.to_numpy(), _mean_drain(asked, workspace))
     return values.assign(battery_days_left=left)
+
+
+def _mean_drain(asked: pd.DataFrame, workspace: Path) -> np.ndarray:
+    """Return the mean drain that each device told of the last two weeks, %/day: that of one day is luck."""
+    if asked.empty:
+        return np.empty(0)
+    at = asked["event_timestamp"].iloc[0]
+    mean = f"device_id, avg(value) FILTER (WHERE indicator = '{_DRAIN}') AS drain"
+    told = _records(workspace, at, DRAINS_OVER, mean)
+    drain = told.set_index("device_id")["drain"]
+    return np.asarray(drain.reindex(asked["device_id"].astype(object)), dtype=np.float64)
 
 
 def _indicators(asked: pd.DataFrame, workspace: Path) -> pd.DataFrame:
