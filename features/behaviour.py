@@ -22,7 +22,7 @@ from features.table import Column, arrow_schema
 if TYPE_CHECKING:
     import duckdb
 
-LOOK_BACK = timedelta(days=7)  # flow_signatures.md: marks of place and movement speak of a week
+LOOK_BACK = timedelta(days=7)  # judgement: marks of place and movement speak of a week
 SERVED_BY: tuple[Column, ...] = (
     Column("service", "string", "-", "its service, by membership", empty=True),
     Column("fleet", "string", "-", "its fleet, by membership", empty=True),

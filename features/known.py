@@ -19,7 +19,7 @@ from features.windowing import FEATURES
 WINDOW = "window_"  # begins the name of a feature of a window
 TELLS_FOR = timedelta(days=3)  # a terminal record is made each day; two may get lost
 INDICATES_FOR = timedelta(days=14)  # the window of a device's indicators looks back 7 days
-DRAINS_OVER = timedelta(days=14)  # flow_signatures.md: the slope of a battery over 14 days
+DRAINS_OVER = timedelta(days=14)  # judgement: long enough for a mean, short enough for a defect to show
 _LEVEL, _DRAIN = "term_battery_level", "term_battery_drain"
 _NUMBERS = ("int64", "float64", "bool")
 
