@@ -11,62 +11,59 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.scoring import BEST, score
+from evaluation.scoring import BEST, Scores
 from evaluation.scoring_plan import Plan
 
 
 @dataclass(frozen=True)
 class LostPoints:
-    """What each indicator that a KQI weighs cost, in points of the service score. pairs, known: (plan.pairs, n).
-
-    known: False where the points are lost since the indicator is not known.
-    """
+    """What each indicator that a KQI weighs cost, in points of the service score. pairs: (plan.pairs, n)."""
 
     plan: Plan
     pairs: np.ndarray
-    known: np.ndarray
 
-    def by_indicator(self, *, known_only: bool = False) -> np.ndarray:
+    def by_indicator(self) -> np.ndarray:
         """Return the points by indicator that is weighed (f, n)."""
-        return self._summed([(pair.indicator,) for pair in self.plan.pairs], self.plan.weighed, known_only)
+        return self._summed([(pair.indicator,) for pair in self.plan.pairs], self.plan.weighed)
 
-    def by_kqi(self, *, known_only: bool = False) -> np.ndarray:
+    def by_kqi(self) -> np.ndarray:
         """Return the points by KQI (k, n)."""
-        return self._summed([(pair.kqi,) for pair in self.plan.pairs], len(self.plan.kqi_weights), known_only)
+        return self._summed([(pair.kqi,) for pair in self.plan.pairs], len(self.plan.kqi_weights))
 
-    def by_step(self, *, known_only: bool = False) -> np.ndarray:
+    def by_step(self) -> np.ndarray:
         """Return the points by step (s, n): the steps that name an indicator own equal parts of what it cost."""
-        return self._summed([pair.steps for pair in self.plan.pairs], len(self.plan.steps), known_only)
+        return self._summed([pair.steps for pair in self.plan.pairs], len(self.plan.steps))
 
-    def _summed(self, owners: Sequence[tuple[int, ...]], count: int, known_only: bool) -> np.ndarray:
+    def _summed(self, owners: Sequence[tuple[int, ...]], count: int) -> np.ndarray:
         total = np.zeros((count, self.pairs.shape[1]))
-        for rows, points, known in zip(owners, self.pairs, self.known, strict=True):
-            part = (points * known if known_only else points) / len(rows)
+        for rows, points in zip(owners, self.pairs, strict=True):
+            part = points / len(rows)
             for row in rows:
                 total[row] += part
         return total
 
 
-def lost_points(plan: Plan, told: np.ndarray) -> LostPoints:
-    """Return who owns the points that are missing to 100. told: utilities (f, n), NaN where unknown.
+def lost_points(plan: Plan, told: np.ndarray, scores: Scores) -> LostPoints:
+    """Return who owns the points that scores.floor is short of 100, what is unknown among them.
 
-    The score meant is the one that counts the unknown as 0, whether or not evidence is sufficient.
+    told: utilities (f, n), NaN where unknown. scores: of the same.
     """
-    return LostPoints(plan, _parts(plan, told), _known(plan, told))
+    return _shared(plan, np.nan_to_num(told[: plan.weighed]), scores.kqi)
 
 
-def _parts(plan: Plan, told: np.ndarray) -> np.ndarray:
-    scale = _points_per_utility(plan, score(plan, told).kqi)
+def known_losses(plan: Plan, told: np.ndarray, scores: Scores) -> LostPoints:
+    """Return who owns the points that scores.ceiling is short of 100: by what is known alone, the unknown owns none."""
+    most = np.minimum(scores.kqi + BEST * (1.0 - scores.kqi_coverage), BEST)
+    return _shared(plan, np.nan_to_num(told[: plan.weighed], nan=BEST), most)
+
+
+def _shared(plan: Plan, told: np.ndarray, kqi: np.ndarray) -> LostPoints:
+    scale = _points_per_utility(plan, kqi)
+    short = BEST - told
     parts = np.empty((len(plan.pairs), told.shape[1]))
     for row, pair in zip(parts, plan.pairs, strict=True):
-        np.subtract(BEST, np.nan_to_num(told[pair.indicator]), out=row)
-        row *= pair.weight * scale[pair.kqi]
-    return parts
-
-
-def _known(plan: Plan, told: np.ndarray) -> np.ndarray:
-    known: np.ndarray = ~np.isnan(told[[pair.indicator for pair in plan.pairs]])
-    return known
+        np.multiply(short[pair.indicator], pair.weight * scale[pair.kqi], out=row)
+    return LostPoints(plan, parts)
 
 
 def _points_per_utility(plan: Plan, kqi: np.ndarray) -> np.ndarray:

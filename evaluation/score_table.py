@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
-from evaluation.lost_points import LostPoints, lost_points
+from evaluation.lost_points import LostPoints, known_losses
 from evaluation.scoring import BEST, Doubt, Scores, score
 from evaluation.scoring_plan import Plan
 from features.table import Column, arrow_schema
@@ -66,7 +66,8 @@ class Judged:
 
 def judge(plan: Plan, told: np.ndarray, off: Doubt | None) -> Judged:
     """Return scores and lost points of utilities (f, n)."""
-    return Judged(score(plan, told, off), lost_points(plan, told))
+    scores = score(plan, told, off)
+    return Judged(scores, known_losses(plan, told, scores))
 
 
 def own_rows(plan: Plan, scope: str, ids: pa.Array, at: datetime, judged: Judged) -> pa.Table:
@@ -76,7 +77,7 @@ def own_rows(plan: Plan, scope: str, ids: pa.Array, at: datetime, judged: Judged
     none = np.full(count, np.nan)
     enough = scores.kqi_coverage >= plan.service.service_score.min_coverage
     return _table(
-        plan,
+        schema(plan),
         _named(plan, scope, ids, at)
         | {name: getattr(scores, name) for name in ("score", "low", "high", "estimate", "coverage")}
         | {"status": _status(scored)}
@@ -90,13 +91,27 @@ def own_rows(plan: Plan, scope: str, ids: pa.Array, at: datetime, judged: Judged
     )
 
 
+ALONE = ("service", "scope", "scope_id", "window_end", "score", "coverage", "status")
+
+
+def only_scores(plan: Plan, ids: pa.Array, at: datetime, scores: Scores) -> pa.Table:
+    """Return the columns ALONE of SCORES of devices."""
+    status = _status(~np.isnan(scores.score))
+    told = _named(plan, "device", ids, at) | {
+        "score": scores.score,
+        "coverage": scores.coverage,
+        "status": status,
+    }
+    return _table(pa.schema([schema(plan).field(name) for name in ALONE]), told)
+
+
 def worst(lost: LostPoints) -> dict[str, pa.Array]:
     """Return the names of what cost most points by what is known; null where nothing did."""
     plan = lost.plan
     return {
-        "worst_kqi": _most(lost.by_kqi(known_only=True), [kqi.id for kqi in plan.service.kqis]),
-        "worst_step": _most(lost.by_step(known_only=True), [step.name for step in plan.steps]),
-        "worst_indicator": _most(lost.by_indicator(known_only=True), plan.ids[: plan.weighed]),
+        "worst_kqi": _most(lost.by_kqi(), [kqi.id for kqi in plan.service.kqis]),
+        "worst_step": _most(lost.by_step(), [step.name for step in plan.steps]),
+        "worst_indicator": _most(lost.by_indicator(), plan.ids[: plan.weighed]),
     }
 
 
@@ -123,8 +138,7 @@ def _named(plan: Plan, scope: str, ids: pa.Array, at: datetime) -> dict[str, pa.
     }
 
 
-def _table(plan: Plan, told: Mapping[str, pa.Array | np.ndarray]) -> pa.Table:
-    wanted = schema(plan)
+def _table(wanted: pa.Schema, told: Mapping[str, pa.Array | np.ndarray]) -> pa.Table:
     cells = []
     for field in wanted:
         values = told[field.name]
@@ -174,12 +188,12 @@ class RollUp:
         pairs = sums[after + 2 * kqis :]
         tenths = {f"p{share}": _quantile(sums[_BINS_AT:after], share / 100) for share in (10, 50, 90)}
         return _table(
-            plan,
+            schema(plan),
             _named(plan, self.scope, pa.array(ids, pa.string()), at)
             | {"score": np.where(enough, score, np.nan)}
             | {"low": (floor - below).clip(0.0), "high": np.minimum(ceiling + above, BEST)}
             | {"estimate": estimate, "coverage": coverage, "status": _status(enough)}
-            | worst(LostPoints(plan, pairs, np.ones(pairs.shape, dtype=bool)))
+            | worst(LostPoints(plan, pairs))
             | {"devices": devices.astype("int64"), "scored_devices": scored.astype("int64")}
             | tenths
             | {one.id: row for one, row in zip(plan.service.kqis, kqi, strict=True)},
@@ -207,8 +221,7 @@ def _counted(plan: Plan, judged: Judged) -> Iterator[np.ndarray]:
     enough = scores.kqi_coverage >= plan.service.service_score.min_coverage
     yield from np.where(enough, scores.kqi, 0.0)
     yield from enough.astype("float64")
-    for points, known in zip(judged.lost.pairs, judged.lost.known, strict=True):
-        yield points * known
+    yield from judged.lost.pairs
 
 
 def _quantile(bins: np.ndarray, share: float) -> np.ndarray:

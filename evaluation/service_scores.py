@@ -1,9 +1,7 @@
 """Every device and place of a service, scored at one moment from the indicators of a workspace, into one file."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +10,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evaluation import scoring
 from evaluation.domain import Domain
@@ -23,6 +20,7 @@ from features import nearest, snapshot, terminal
 from features.indicators import Indicator
 from features.nearest import Told
 from features.snapshot import Known
+from features.whole_file import parquet_writer
 
 log = logging.getLogger(__name__)
 HEARTBEATS = 1.5  # a device that missed one is still judged by the last: no gap of continuity before (domain)
@@ -60,7 +58,7 @@ def write(workspace: Path, domain: Domain, service: ServiceModel, *, at: datetim
     """Score every device and place of a service at a moment into a Parquet file under SCORES, whole or not at all."""
     done = ScoreSummary(service.id, at, {}, {})
     what = plan(service, (*domain.indicators, *domain.terminal))
-    with TemporaryDirectory() as scratch, _whole_file(out, schema(what)) as writer:
+    with TemporaryDirectory() as scratch, parquet_writer(out, schema(what)) as writer:
         for table in tables(workspace, domain, what, at=at, scratch=Path(scratch)):
             writer.write_table(table)
             if len(table):
@@ -128,16 +126,3 @@ def _own(workspace: Path, what: Plan, scope: str, at: datetime, oldest: timedelt
 def _judged(what: Plan, told: Sequence[Told]) -> Judged:
     values, samples = [one.value for one in told], [one.samples for one in told]
     return judge(what, scoring.utilities(what, values), scoring.doubt(what, values, samples))
-
-
-@contextmanager
-def _whole_file(path: Path, columns: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Give a writer of a Parquet file that is put in place when all is written, and not at all where that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with pq.ParquetWriter(beside, columns, compression="zstd") as writer:
-            yield writer
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

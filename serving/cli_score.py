@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from evaluation.domain import Domain
 
 Workspace = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE", help="Directory of one tenant.")
@@ -20,6 +23,13 @@ def score_service(
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet to write: one row a device and place.")],
     workspace: Workspace = WORKSPACE,
     at: At = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table", help="Instead of the workspace: a Parquet of device_id and indicators by id."
+        ),
+    ] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Of --table: scores alone, faster.")] = False,
 ) -> None:
     """Score every device of a service and every place that it hangs on, from the indicators of the workspace."""
     from evaluation import service_scores
@@ -28,6 +38,11 @@ def score_service(
 
     moment = at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
     domain = read_domain(workspace)
+    if table is not None:
+        _score_table(domain, service, table, moment=moment, out=out, alone=alone)
+        return
+    if alone:
+        raise ValueError("--alone goes with --table; leave it out")
     done = service_scores.write(
         workspace,
         domain,
@@ -36,4 +51,17 @@ def score_service(
         out=out,
     )
     typer.echo(done.text() + (" (simulated)" if lake.is_simulated(workspace) else ""))
+    typer.echo(out)
+
+
+def _score_table(
+    domain: "Domain", service: str, table: Path, *, moment: datetime | None, out: Path, alone: bool
+) -> None:
+    from evaluation import scoring_plan, table_scores
+
+    if moment is None:
+        raise ValueError("--table needs --at, the moment that its values are of")
+    what = scoring_plan.plan(domain.service(service), (*domain.indicators, *domain.terminal))
+    rows = table_scores.score_table(table, what, at=moment, out=out, alone=alone)
+    typer.echo(f"{service} at {moment:%FT%TZ}: {rows:,} devices")
     typer.echo(out)

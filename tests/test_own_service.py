@@ -6,6 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from test_counters import SKETCH, row, write
 from test_readme import commands, run
@@ -19,7 +20,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "own-service.md").read_text(encodin
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SERVICE, INDICATOR = [text for kind, text in BLOCKS if kind == "yaml"]
 MEMBERS, COUNTERS = [text for kind, text in BLOCKS if kind == "csv"]
-SHOWN = BLOCKS[-1][1]
+SHOWN, SCORED = (text for kind, text in BLOCKS if kind == "" and not text.startswith("iotlens"))
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_an_indicator_and_a_service_of_ones_own_have_values_by_the_commands_of_t
     told = {line: run(line, folder) for line in lines}
     assert [" ".join(shlex.split(line)[1:3]) for line in lines] == [
         *("indicators list", "indicators show", "counters membership", "counters ingest"),
-        *("indicators build", "indicators values", "indicators values"),
+        *("indicators build", "indicators values", "indicators values", "score --service"),
     ]
     assert "wm_leak_alarm_ratio" in told[lines[0]]
     assert "100 * sum(wm_leaks) / sum(wm_readings)" in told[lines[1]]
@@ -47,6 +48,10 @@ def test_an_indicator_and_a_service_of_ones_own_have_values_by_the_commands_of_t
     meter = {line.split()[0]: line.split()[1] for line in told[lines[5]].splitlines()[1:]}
     assert meter == {"sib_read_success_rate": "95", "wm_leak_alarm_ratio": "25"}
     assert told[lines[6]] == SHOWN
+    assert told[lines[7]] == SCORED
+    scores = pd.read_parquet(folder / "scores.parquet").set_index("scope_id")["score"]
+    assert scores["meter-1"] == pytest.approx(0.6 * 100 * (95 - 80) / (99 - 80), abs=1e-9)
+    assert scores["cell-7"] == pytest.approx(scores["meter-1"] / 2, abs=1e-9)  # meter-2 read half, utility 0
 
 
 def test_values_that_are_not_there_are_told_with_those_that_are(folder: Path) -> None:

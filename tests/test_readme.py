@@ -147,3 +147,5 @@ def test_a_province_and_a_picture_of_its_fault(tmp_path: Path) -> None:
     ]
     assert "backhaul_rtt_p95" in told["indicators values"]
     assert "<h1>OneNET access node failure at node-001" in (tmp_path / "day.html").read_text()
+    (score,) = section("How well a service works")
+    assert "scored device 140 of 140, cell 3 of 3" in run(score, tmp_path)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from evaluation import scoring
 from evaluation.domain import Domain, read_domain
-from evaluation.lost_points import lost_points
+from evaluation.lost_points import known_losses, lost_points
 from evaluation.process import ServiceModel
 from evaluation.scoring_plan import Plan, plan
 from features.configuration import find_config
@@ -103,7 +103,7 @@ def test_a_service_worked_by_hand(two_kqis: Plan) -> None:
 
 def test_lost_points_worked_by_hand(two_kqis: Plan) -> None:
     told = scoring.utilities(two_kqis, [np.array([98.0]), np.array([1000.0]), np.array([99.0])])
-    lost = lost_points(two_kqis, told)
+    lost = lost_points(two_kqis, told, scoring.score(two_kqis, told))
     whole = 100 - 68**0.75 * 90**0.25
     swift, push = -0.75 * math.log(0.68), -0.25 * math.log(0.9)
     parts = np.array([swift * 12 / 32, swift * 20 / 32, push]) * whole / (swift + push)
@@ -144,7 +144,9 @@ def test_a_kqi_of_which_less_than_half_is_known_leaves_no_score(two_kqis: Plan) 
 def test_a_broken_kqi_owns_all_that_is_lost(two_kqis: Plan) -> None:
     told = scoring.utilities(two_kqis, [np.array([98.0]), np.array([1000.0]), np.array([50.0])])
     assert scoring.score(two_kqis, told).score[0] == 0
-    assert lost_points(two_kqis, told).by_indicator()[:, 0] == pytest.approx([0, 0, 100])
+    assert lost_points(two_kqis, told, scoring.score(two_kqis, told)).by_indicator()[:, 0] == pytest.approx(
+        [0, 0, 100]
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,10 +223,13 @@ def test_what_holds_of_every_score(
         assert ((one >= 0) & (one <= 100)).all()
     assert (found.low <= found.floor).all() and (found.floor <= found.ceiling).all()
     assert (found.ceiling <= found.high).all()
-    lost = lost_points(what, told)
+    lost = lost_points(what, told, found)
     for parts in (lost.pairs, lost.by_indicator(), lost.by_kqi(), lost.by_step()):
         assert (parts >= 0).all()
         assert parts.sum(axis=0) + found.floor == pytest.approx(100, abs=1e-9)
+    by_known = known_losses(what, told, found).by_indicator()
+    assert by_known.sum(axis=0) + found.ceiling == pytest.approx(100, abs=1e-9)
+    assert not by_known[np.isnan(told[: what.weighed])].any()
     row = data.draw(st.integers(0, len(told) - 1))
     hidden = told.copy()
     hidden[row] = NAN

@@ -1,0 +1,200 @@
+"""Scores as tables: rolled up as pandas would, of what a workspace knows, and of a table that a client brings."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_counters import row, write
+from test_membership import HEAD, member
+
+from evaluation import scoring, service_scores
+from evaluation.domain import Domain, read_domain
+from evaluation.score_table import INSUFFICIENT, SCORED, RollUp, columns, judge, own_rows
+from evaluation.scoring_plan import Plan, plan
+from evaluation.table_scores import score_table
+from features import counters, indicator_windows, membership
+from features.table import check_table
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def domain() -> Domain:
+    return read_domain()
+
+
+@pytest.fixture(scope="module")
+def smoke(domain: Domain) -> Plan:
+    return plan(domain.service("smoke_sensor"), (*domain.indicators, *domain.terminal))
+
+
+def drawn(what: Plan, count: int) -> np.ndarray:
+    """Return utilities (f, n), a fifth unknown."""
+    rng = np.random.default_rng(5)
+    told = rng.uniform(0, 100, (what.weighed, count))
+    told[rng.random(told.shape) < 0.2] = math.nan
+    return told
+
+
+def test_a_place_is_the_mean_of_its_scored_devices_and_names_what_cost_them_most(smoke: Plan) -> None:
+    told = drawn(smoke, 40)
+    cells = pa.array([None if n % 9 == 0 else f"cell-{n % 3}" for n in range(40)], pa.string())
+    rolled = RollUp(smoke, "cell")
+    for part in (slice(0, 13), slice(13, 40)):  # batches
+        rolled.add(cells[part.start : part.stop], judge(smoke, told[:, part], None))
+    found = rolled.rows(AT).to_pandas().set_index("scope_id")
+    judged = judge(smoke, told, None)
+    devices = own_rows(smoke, "device", pa.array([f"d{n}" for n in range(40)]), AT, judged).to_pandas()
+    kqis = [kqi.id for kqi in smoke.service.kqis]
+    wanted = devices.assign(cell=cells.to_pandas()).groupby("cell")
+    assert list(found.index) == ["cell-0", "cell-1", "cell-2"]
+    for name in ("score", "estimate", "low", "high", "coverage", *kqis):
+        assert found[name].to_numpy() == pytest.approx(wanted[name].mean().to_numpy(), nan_ok=True), name
+    assert found["devices"].tolist() == wanted.size().tolist()
+    assert found["scored_devices"].tolist() == wanted["score"].count().tolist()
+    assert found["p50"].to_numpy() == pytest.approx(wanted["score"].median().to_numpy(), abs=5)
+    lost = judged.lost.by_indicator()
+    for cell in found.index:
+        here = np.array([one == cell for one in cells.to_pylist()])
+        most = smoke.ids[int(lost[:, here].sum(axis=1).argmax())]
+        assert found["worst_indicator"][cell] == most
+
+
+def test_scores_keep_their_contract(smoke: Plan) -> None:
+    judged = judge(smoke, drawn(smoke, 5), None)
+    rows = own_rows(smoke, "device", pa.array(list("abcde")), AT, judged)
+    rolled = RollUp(smoke, "tac")
+    rolled.add(pa.array(["t"] * 5), judged)
+    for table in (rows, rolled.rows(AT)):
+        check_table(table.to_pandas(), columns(smoke), table="scores")
+
+
+def test_a_device_without_fault_has_no_worst_step(smoke: Plan) -> None:
+    perfect = own_rows(
+        smoke, "device", pa.array(["d"]), AT, judge(smoke, np.full((smoke.weighed, 1), 100.0), None)
+    )
+    assert perfect.select(["score", "worst_kqi", "worst_step", "worst_indicator"]).to_pylist() == [
+        {"score": 100.0, "worst_kqi": None, "worst_step": None, "worst_indicator": None}
+    ]
+
+
+RRC = "rrc_setup_success_rate"
+
+
+def counted(scope: str, scope_id: str, *, start: datetime, ok: int, of: int = 100) -> dict[str, str]:
+    return row(
+        scope=scope, scope_id=scope_id, window_start=f"{start:%FT%TZ}", numerator=str(ok), denominator=str(of),
+        received=f"{AT:%FT%TZ}",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Two sensors in cell c1, one in c2; s1 and the cells tell how RRC connections went, s1 an hour ago."""
+    sensors = [
+        member(one, cell, "2026-02-01T00:00:00Z").replace("bike_sharing", "smoke_sensor")
+        for one, cell in (("s1", "c1"), ("s2", "c1"), ("s3", "c2"))
+    ]
+    sensors[2] = sensors[2].replace(",t1,", ",t2,").replace(",f1,", ",f2,")
+    (tmp_path / "m.csv").write_text("\n".join([HEAD, *sensors]) + "\n")
+    membership.load([str(tmp_path / "m.csv")], tmp_path / "ws")
+    hour = AT - timedelta(hours=1)
+    told = [
+        counted("device", "s1", start=hour, ok=19, of=20),
+        counted("cell", "c1", start=AT - timedelta(minutes=15), ok=990, of=1000),
+        counted("cell", "c2", start=AT - timedelta(hours=40), ok=900, of=1000),
+    ]
+    counters.ingest([write(tmp_path / "c.csv", *told)], tmp_path / "ws")
+    indicator_windows.build(tmp_path / "ws")
+    return tmp_path / "ws"
+
+
+def test_a_device_is_judged_by_its_own_value_else_by_its_cell_and_never_by_what_is_too_old(
+    workspace: Path, domain: Domain, tmp_path: Path
+) -> None:
+    """c1 has 99 %, its device s1 95 %; what c2 told is 40 hours old, and a sensor's evidence lasts 36."""
+    out = tmp_path / "scores.parquet"
+    done = service_scores.write(workspace, domain, domain.service("smoke_sensor"), at=AT, out=out)
+    found = pd.read_parquet(out)
+    assert found["scope"].value_counts()["device"] == 3 and done.rows["device"] == 3
+    assert list(found[found["scope"] == "cell"]["scope_id"]) == ["c1", "c2"]
+    known = found[found["scope"] == "device"].set_index("scope_id")
+    assert (known["status"] == INSUFFICIENT).all() and known["score"].isna().all()
+    assert known["coverage"].round(6).tolist() == [0.45 * 0.12, 0.45 * 0.12, 0]
+    assert known["worst_indicator"].fillna("none").tolist() == [RRC, RRC, "none"]
+    (weighed,) = (one for one in domain.standard.indicators if one.id == RRC)
+    for device, value in (("s1", 95.0), ("s2", 99.0)):
+        utility = float(scoring.utility(weighed, np.array([value]))[0])
+        share = (
+            88 + 0.12 * utility
+        ) / 100  # of ss_alarm_delivery_reliability, which weighs it 0.12, if all else is well
+        expected = 100 * share**0.45
+        assert known["high"][device] >= expected - 1e-9
+        assert known["high"][device] == pytest.approx(expected, abs=3)  # and a little, for errors of counting
+
+
+def test_a_score_of_the_past_does_not_know_what_came_later(
+    workspace: Path, domain: Domain, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.parquet"
+    earlier = AT - timedelta(hours=30)
+    service_scores.write(workspace, domain, domain.service("smoke_sensor"), at=earlier, out=out)
+    found = pd.read_parquet(out).set_index(["scope", "scope_id"])["coverage"]
+    assert found["device"].round(6).to_dict() == {"s1": 0, "s2": 0, "s3": round(0.45 * 0.12, 6)}
+
+
+def test_an_earlier_file_stays_where_scoring_fails(workspace: Path, domain: Domain, tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    out.write_text("earlier")
+    (workspace / "lake" / "indicators" / "scope=device" / f"date={AT:%F}" / "broken.parquet").write_text(
+        "none"
+    )
+    with pytest.raises(duckdb.Error):
+        service_scores.write(workspace, domain, domain.service("smoke_sensor"), at=AT, out=out)
+    assert out.read_text() == "earlier" and {one.name for one in tmp_path.glob("*.parquet*")} == {out.name}
+
+
+def client(path: Path, **cells: list[float | None]) -> Path:
+    count = len(next(iter(cells.values())))
+    pq.write_table(pa.table({"device_id": [f"d{n}" for n in range(count)], **cells}), path)
+    return path
+
+
+def test_a_table_of_a_client_is_scored_as_its_values_say(smoke: Plan, tmp_path: Path) -> None:
+    typical = {one.id: [float(one.typical), None] for one in smoke.indicators}
+    path = client(tmp_path / "t.parquet", **typical)
+    assert score_table(path, smoke, at=AT, out=tmp_path / "o.parquet") == 2
+    assert score_table(path, smoke, at=AT, out=tmp_path / "a.parquet", alone=True) == 2
+    found, alone = pd.read_parquet(tmp_path / "o.parquet"), pd.read_parquet(tmp_path / "a.parquet")
+    told = scoring.utilities(smoke, [np.array([one.typical]) for one in smoke.indicators])
+    assert found["score"][0] == pytest.approx(scoring.score(smoke, told).score[0], abs=1e-9)
+    assert found["status"].tolist() == [SCORED, INSUFFICIENT]
+    pd.testing.assert_frame_equal(alone, found[list(alone.columns)])
+
+
+@pytest.mark.parametrize(
+    ("cells", "rule"),
+    [
+        ({RRC: [99.0, 101.0]}, rf"t.parquet: {RRC} must be in \[0, 100\], but row 1 has 101"),
+        ({RRC: [99.0, math.inf]}, "row 1 has inf"),
+        ({"rrc_setup_delay_p95": [-1.0]}, "rrc_setup_delay_p95 must be in .*, but row 0 has -1"),
+        ({RRC: ["99"]}, f"{RRC} must be numbers, but is string"),
+        (
+            {"strange": [1.0]},
+            "must have device_id and indicators by id, but lacks every indicator of smoke_sensor",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused_and_leaves_no_file(
+    smoke: Plan, tmp_path: Path, cells: dict[str, list[float | None]], rule: str
+) -> None:
+    path = client(tmp_path / "t.parquet", **cells)
+    with pytest.raises(ValueError, match=rule):
+        score_table(path, smoke, at=AT, out=tmp_path / "o.parquet")
+    assert [one.name for one in tmp_path.iterdir()] == ["t.parquet"]
