@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluation import scoring
 from evaluation.domain import Domain, read_domain
+from evaluation.lost_points import LostPoints, lost_points
 from evaluation.score_table import Judged, judge, worst
 from evaluation.scoring_plan import Measured, Plan, plan
 from evaluation.service_of_label import read_service_of_label
@@ -72,19 +73,31 @@ class Assessed:
         return scoring.process_scores(self.plan, self.steps)
 
     @cached_property
+    def lost(self) -> LostPoints:
+        """Who owns the points that are missing to 100, what is unknown among them."""
+        return lost_points(self.plan, self.utilities, self.judged.scores)
+
+    @cached_property
+    def lost_to_unknown(self) -> np.ndarray:
+        """Points that are missing since indicators are not known (n,)."""
+        unknown = np.isnan(self.utilities[[pair.indicator for pair in self.plan.pairs]])
+        total: np.ndarray = (self.lost.pairs * unknown).sum(axis=0)
+        return total
+
+    @cached_property
     def lost_by_kqi(self) -> np.ndarray:
         """Points that each KQI cost (k, n)."""
-        return self.judged.lost.by_kqi()
+        return self.lost.by_kqi()
 
     @cached_property
     def lost_by_step(self) -> np.ndarray:
         """Points that each step owns (s, n)."""
-        return self.judged.lost.by_step()
+        return self.lost.by_step()
 
     @cached_property
     def lost_by_indicator(self) -> np.ndarray:
         """Points that each indicator cost (f, n); those that no KQI weighs cost none."""
-        weighed = self.judged.lost.by_indicator()
+        weighed = self.lost.by_indicator()
         none = np.zeros((len(self.plan.ids) - len(weighed), weighed.shape[1]))
         return np.concatenate([weighed, none])
 

@@ -85,14 +85,14 @@ def briefs(assessed: Assessed, origin: Origin, start: int) -> list[BriefScore]:
 def whole(assessed: Assessed, origin: Origin, column: int) -> ScoreAnswer:
     """Return the score of the one row of a question, with all that it is made of."""
     (core,) = _cores(assessed, origin, column)
-    by_unknown = assessed.judged.lost.pairs[:, column] @ ~assessed.judged.lost.known[:, column]
     return ScoreAnswer(
         **core,
         service_by=origin.by,
         kqis=list(_kqis(assessed, column)),
         processes=list(_processes(assessed, column)),
         lost=Lost(
-            total=float(assessed.judged.lost.pairs[:, column].sum()), by_unknown=max(0.0, float(by_unknown))
+            total=float(assessed.lost.pairs[:, column].sum()),
+            by_unknown=float(assessed.lost_to_unknown[column]),
         ),
         indicators=[_used(assessed, origin, row, column) for row in range(len(assessed.plan.indicators))],
         unused=list(origin.unused),
@@ -112,7 +112,7 @@ def explanation(assessed: Assessed, column: int, *, top: int) -> ScoreExplanatio
     """Return which steps cost one row its points, and by which indicators."""
     steps = sorted(_lost_steps(assessed, column), key=lambda one: (-one.lost, one.step))
     return ScoreExplanation(
-        lost=float(assessed.judged.lost.pairs[:, column].sum()),
+        lost=float(assessed.lost.pairs[:, column].sum()),
         steps=steps[:top],
         rest=sum(one.lost for one in steps[top:]),
     )
@@ -207,7 +207,7 @@ def _instant(moment: np.datetime64 | None) -> datetime | None:
 
 
 def _lost_steps(assessed: Assessed, column: int) -> Iterator[LostStep]:
-    plan, lost = assessed.plan, assessed.judged.lost
+    plan, lost = assessed.plan, assessed.lost
     parts: dict[int, dict[int, float]] = {}
     for pair, points in zip(plan.pairs, lost.pairs[:, column], strict=True):
         for step in pair.steps:

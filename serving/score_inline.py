@@ -56,8 +56,8 @@ def evidence(plan: Plan, rows: Sequence[Mapping[str, Given]], *, least: int) -> 
         if not any(given):
             told[name] = Told(unknown, unknown, nobody)
             continue
-        values = [math.nan if too_few(one, least) else _number(one, "value") for one in given]
-        samples = [_number(one, "samples") for one in given]
+        values = [_value(one, least) for one in given]
+        samples = [math.nan if one is None or one.samples is None else one.samples for one in given]
         told[name] = Told(np.array(values, "float64"), np.array(samples, "float64"), nobody)
     nameless = Known(pa.nulls(count, pa.string()), {}, {}, {}, {})
     return Evidence(nameless, [told[name] for name in plan.ids])
@@ -68,9 +68,10 @@ def too_few(given: Given | None, least: int) -> bool:
     return given is not None and given.samples is not None and given.samples < least
 
 
-def _number(given: Given | None, name: str) -> float:
-    value = None if given is None else getattr(given, name)
-    return math.nan if value is None else float(value)
+def _value(given: Given | None, least: int) -> float:
+    if given is None or given.value is None or too_few(given, least):
+        return math.nan
+    return given.value
 
 
 def unused(plan: Plan, row: Mapping[str, Given]) -> list[str]:

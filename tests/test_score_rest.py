@@ -483,11 +483,9 @@ def test_a_service_of_ones_own_is_scored_from_its_file_alone(tmp_path: Path) -> 
     indicator_windows.build(tmp_path)
     with started(tmp_path, None) as client:
         told = score(client, device_id="meter-1")
-        assert (told["service"], told["status"], told["coverage"]) == (
-            "water_meter",
-            "insufficient evidence",
-            0,
-        )
+        assert (told["service"], told["status"]) == ("water_meter", "scored")
+        notify = next(one for one in told["indicators"] if one["indicator"] == "notify_success_rate")
+        assert (notify["scope"], told["coverage"]) == ("device", 0.6)  # the radio is not counted
         values = {"nrsrp_median": -103.5, "notify_success_rate": 99.8, "wm_leak_alarm_ratio": 25}
         told = score(client, service="water_meter", indicators=values)
         assert told["score"] == pytest.approx(0.4 * 50 + 0.6 * 100, abs=1e-9)
