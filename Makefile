@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PYTORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+# axe-core 4.12.1, that finds what hinders readers of a page; its Playwright is not used, so not installed.
+AXE := axe-playwright-python==0.1.8
 DEMO ?= demo
 WORKSPACE ?= $(DEMO)/workspace
 
@@ -38,6 +40,7 @@ test-services: setup ## Install the real servers and run the tests that need the
 	{ command -v redis-server && command -v chromium; } >/dev/null || { $(SUDO) apt-get update -qq && \
 	  $(SUDO) apt-get install -y -qq --no-install-recommends redis-server chromium; }
 	$(BIN)/pip install -q -c constraints.txt -e '.[redis]'
+	$(BIN)/pip install -q --no-deps '$(AXE)'
 	$(BIN)/pytest -q -m services
 
 slow: setup ## Run the tests that need minutes or the real captures.

@@ -3,7 +3,8 @@
 What an able engineer would write in an afternoon with dpkt and scikit-learn, no more: sizes, directions, gaps, ports
 and protocols of the frames that the device sent or received, 500 trees, defaults otherwise. It reads frames, so it sees
 ARP, EAPOL and LLC, which no flow record holds. `--out` keeps its features for the report of a run, which fits the same
-forest on that run's own splits.
+forest on that run's own splits. What it prints itself is of other folds and other draws of the
+trees: a point or two apart.
 
     python benchmarks/iot_sentinel_rival.py --data DATA/iot_sentinel --out rival.parquet
 """

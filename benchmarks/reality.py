@@ -2,8 +2,8 @@
 
 What the data folder does not hold is left out, and said. With --out it writes reality.md and reality_*.svg there.
 
-    iotlens simulate province --devices 20000 --days 4 --seed 1 --out PROVINCE
-    python benchmarks/reality.py --province PROVINCE [--data DATA] [--out docs]
+    iotlens simulate province --devices 20000 --days 4 --seed 3 --out PROVINCE
+    python benchmarks/reality.py --province PROVINCE --seed 3 [--data DATA] [--out docs]
 """
 
 import argparse
@@ -38,8 +38,7 @@ def main() -> None:
         print(text)
         parts.append(text)
     if chosen.out and pictures:
-        command = "python benchmarks/reality.py --province PROVINCE --out docs"
-        page = reality_page.page(parts, command=command, province=told(chosen.province))
+        page = reality_page.page(parts, commands=commands(chosen), province=told(chosen.province))
         reality_page.write(chosen.out, pictures, page)
 
 
@@ -48,6 +47,7 @@ def arguments() -> argparse.Namespace:
     default = Path(os.environ.get("IOTLENS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--province", type=Path, required=True, help="a simulated province")
+    found.add_argument("--seed", type=int, help="that it was simulated with, for the page to tell")
     found.add_argument("--data", type=Path, default=default, help="holds nbiot_robinson and coap_ironstone")
     found.add_argument("--out", type=Path, help="where to write reality.md and the pictures")
     return found.parse_args()
@@ -86,12 +86,32 @@ def coap(folder: Path, province: Path) -> tuple[str, dict[str, str]]:
     return "\n".join(text), {"coap": reality_page.coap_picture(real, simulated)}
 
 
-def told(province: Path) -> str:
-    """Return what the province holds."""
+def commands(chosen: argparse.Namespace) -> list[str]:
+    """Return the commands that make the page; a province keeps its size, its seed must be told."""
+    shown = f"python benchmarks/reality.py --province PROVINCE{of_seed(chosen)} --out docs"
+    if chosen.seed is None:
+        return [shown]
+    devices, days, _ = held(chosen.province)
+    size = f"--devices {devices} --days {days}"
+    return [f"iotlens simulate province {size}{of_seed(chosen)} --out PROVINCE", shown]
+
+
+def of_seed(chosen: argparse.Namespace) -> str:
+    return "" if chosen.seed is None else f" --seed {chosen.seed}"
+
+
+def held(province: Path) -> tuple[int, int, int]:
+    """Return how many devices, days and faults a province holds."""
     devices = pd.read_parquet(province / "device_truth.parquet", columns=["device_id"])
     days = ds.dataset(province / "events").to_table(columns=["at"]).to_pandas()["at"].dt.floor("D").nunique()
     faults = len(pd.read_parquet(province / "truth.parquet", columns=["fault_id"]))
-    return f"{devices['device_id'].nunique():,} devices, {days} days, {faults:,} faults of the catalogue (simulated)"
+    return devices["device_id"].nunique(), days, faults
+
+
+def told(province: Path) -> str:
+    """Return what the province holds, in words."""
+    devices, days, faults = held(province)
+    return f"{devices:,} devices, {days} days, {faults:,} faults of the catalogue (simulated)"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from scipy.stats import ks_2samp
 from evaluation import nbiot
 from evaluation.simulation.province import queues, radio, topology
 from evaluation.simulation.province.settings import ProvinceSettings
+from evaluation.svg import OURS, RULE, WRONG
 from features.configuration import find_config, read_config
 
 SEED = 1
@@ -80,16 +81,27 @@ def draw(rows: pd.DataFrame, out: Path) -> None:
     """Draw the cumulative distributions of one datagram and its answer, one panel a level."""
     mpl.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(10, 4.2), sharey=True, sharex=True, layout="constrained")
+    figure.suptitle(
+        "One NB-IoT exchange: simulated beside real modems (nbiot_robinson; tests echo and release)",
+        x=0.01, ha="left", size=11, weight="bold",
+    )  # fmt: skip
     for level, panel in enumerate(axes):
         here = rows[rows["real_level"] == level]
-        for name, told in (("ms", "simulated"), ("real_ms", "real")):
-            values = np.sort(here[name].to_numpy())
-            panel.step(values / 1000.0, np.arange(1, len(values) + 1) / max(len(values), 1), label=told)
-        panel.set(title=f"coverage level {level}", xlabel="s", xscale="log")
-    axes[0].set_ylabel("share of exchanges")
-    axes[0].legend()
+        for name, told, look in (("ms", "simulated", (OURS, "-")), ("real_ms", "real modems", (WRONG, "--"))):
+            seconds = np.sort(here[name].to_numpy()) / 1000.0
+            share = np.arange(1, len(seconds) + 1) / max(len(seconds), 1)
+            panel.step(seconds, share, where="post", color=look[0], linestyle=look[1], label=told)
+        panel.set_title(f"coverage level {level} ({len(here):,} exchanges)", size=10, loc="left")
+        panel.set(xscale="log", xlim=(0.2, 30), ylim=(0, 1.02), xlabel="time of an exchange, s (log scale)")
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.grid(color=RULE, linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("exchanges that took no longer")
+    axes[0].legend(frameon=False, loc="upper left")
     figure.savefig(out, dpi=110)
 
 

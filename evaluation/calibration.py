@@ -10,17 +10,20 @@ from evaluation.metrics import proportion
 BINS = 10  # equal widths on [0, 1], as in the source of the error below
 
 
-def reliability(probability: np.ndarray, right: np.ndarray, *, clusters: np.ndarray) -> pd.DataFrame:
+def reliability(
+    probability: np.ndarray, right: np.ndarray, *, clusters: np.ndarray, alike: float | None = None
+) -> pd.DataFrame:
     """Return a row per bin of the winning probability that holds answers: what was promised, what was kept.
 
-    probability: (n,) of the named class, in [0, 1]. right: (n,) bool. clusters: (n,) a name per row.
+    probability: (n,) of the named class, in [0, 1]. right: (n,) bool. clusters: (n,) a name per row. alike: as of
+    `metrics.proportion`, for bins in which every answer is right, or none.
     Columns bin_low, bin_high, rows, promised (mean probability), value, low, high (share right, interval).
     """
     bins = np.minimum((probability * BINS).astype("int64"), BINS - 1)
     rows = []
     for place in np.unique(bins):
         inside = bins == place
-        kept = asdict(proportion(right[inside], clusters[inside]))
+        kept = asdict(proportion(right[inside], clusters[inside], alike=alike))
         promised = {"rows": int(inside.sum()), "promised": float(probability[inside].mean())}
         rows.append({"bin_low": place / BINS, "bin_high": (place + 1) / BINS, **promised, **kept})
     return pd.DataFrame(rows)

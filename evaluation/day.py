@@ -1,35 +1,30 @@
 """A picture of some days of one place: a KQI, the indicators below it, and the faults that were there."""
 
-import html
+import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
-from evaluation.svg import INK, MUTED, OURS, WIDTH_PT, WRONG, Type, axes_at, drawing, note, text_width, to_svg
+from evaluation import pages
+from evaluation.svg import INK, OURS, WIDTH_PT, WRONG, Type, axes_at, drawing, text_width, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL_PT, GAP_PT, TOP_PT, BOTTOM_PT, LEFT_PT, RIGHT_PT = 84.0, 34.0, 14.0, 22.0, 40.0, 14.0
+PANEL_PT, GAP_PT, TOP_PT, BOTTOM_PT, LEFT_PT, RIGHT_PT = 84.0, 22.0, 14.0, 22.0, 40.0, 14.0
+NARROW_PT = 270.0  # of the picture for a telephone: 360 CSS pixels, so that 9 pt are 12 px there too
 _LABEL_PT, _LABEL_SIZE_PT, _APART_PT = 11.0, 8.0, 8.0  # of the names of faults: line, letters, gap
+_TITLE_PT, _TITLE_SIZE_PT = 12.0, 9.0  # of the names of panels: line, letters
+_PT_PER_TICK = 54.0
 _MOMENT = pd.Timedelta("1us")  # a window that ends at midnight is of the day before
 _FAULT = "#fdeee6"  # a paler WRONG
 _HEALTHY = "#cfe1f1"  # a paler OURS
-_STYLE = f"""
-body {{ font: 16px/1.5 system-ui, sans-serif; color: {INK}; margin: 0 auto; max-width: 960px; padding: 1.5rem 1rem; }}
-h1 {{ font-size: 1.5rem; line-height: 1.2; margin: 0 0 .75rem; }}
-p {{ margin: 0 0 .75rem; max-width: 46em; }}
-.wide {{ overflow-x: auto; }} svg {{ display: block; width: 100%; min-width: 860px; }}
-ul {{ list-style: none; margin: .75rem 0 0; padding: 0; color: {MUTED}; font-size: .875rem; }}
-i {{ display: inline-block; width: 1.25rem; height: .75rem; margin-right: .5rem; }}
-i.line {{ height: 0; border-top: 2px solid {OURS}; vertical-align: middle; }}
-.narrow {{ display: none; color: {MUTED}; font-size: .875rem; }}
-@media (max-width: 880px) {{ .narrow {{ display: block; }} }}
-.fault {{ background: {_FAULT}; border-left: 1px solid {WRONG}; }} .healthy {{ background: {_HEALTHY}; }}
-"""
 _LEGEND = (
     ("line", "a value, at the end of its window; no point and no line where there was no evidence"),
     ("fault", "while a fault was there"),
@@ -58,45 +53,37 @@ class Fault:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page tells. heading: what happened where. told: sentences on what is seen. svg: of `picture`.
-
-    look_at: where a window too narrow for the picture stands first, as a share of its width: `place_of` the fault.
-    """
+    """What a page tells. heading: what happened where. told: sentences on what is seen. panels: the KQI first."""
 
     heading: str
     told: tuple[str, ...]
-    svg: str
-    look_at: float = 0.0
+    panels: tuple[Panel, ...]
+    faults: tuple[Fault, ...] = ()
 
 
-def picture(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, simulated: bool) -> str:
-    """Return the days as one SVG, the KQI first; a page may hold it as it is. Raises ValueError without a value.
+def picture(page: Page, *, simulated: bool, width_pt: float = WIDTH_PT) -> str:
+    """Return the days as one SVG, which a page may hold as it is. Raises ValueError without a value.
 
-    heading: of the page around it, told to who cannot see the picture.
+    width_pt: names take as many lines as they need in it, so that all of them are in view.
     """
-    span = _span(panels)
-    names = _stacked(faults, span)
-    head = TOP_PT + _LABEL_PT * max((line for _, line in names), default=0)
-    height = head + BOTTOM_PT + len(panels) * (PANEL_PT + GAP_PT)
-    with drawing(height) as figure:
-        for place, panel in enumerate(panels):
-            top = head + GAP_PT / 2 + place * (PANEL_PT + GAP_PT)
-            bottom = height - top - PANEL_PT
-            axes = axes_at(figure, left=LEFT_PT, top=top, right=RIGHT_PT, bottom=bottom)
-            _draw(axes, panel, faults, span)
-            axes.tick_params(labelbottom=place == len(panels) - 1)
-            if place == 0:
-                _name(axes, faults, names)
+    span, inner = _span(page.panels), width_pt - LEFT_PT - RIGHT_PT
+    names = _stacked(page.faults, span, inner)
+    titles = [_lines(_titled(panel), width_pt, _TITLE_SIZE_PT, bold=True) for panel in page.panels]
+    top = TOP_PT + _LABEL_PT * max((name.line + len(name.words) for name in names), default=0)
+    height = top + BOTTOM_PT + sum(len(title) * _TITLE_PT + PANEL_PT + GAP_PT for title in titles)
+    with drawing(height, width_pt=width_pt) as figure:
+        for panel, title in zip(page.panels, titles, strict=True):
+            top += len(title) * _TITLE_PT
+            axes = axes_at(figure, left=LEFT_PT, top=top, right=RIGHT_PT, bottom=height - top - PANEL_PT)
+            _draw(axes, panel, page.faults, span)
+            _write_title(axes, title, narrow=width_pt < WIDTH_PT)
+            axes.tick_params(labelbottom=panel is page.panels[-1])
+            if panel is page.panels[0]:
+                _name(axes, names, above=len(title) * _TITLE_PT)
+            top += PANEL_PT + GAP_PT
         days = dict.fromkeys(f"{time:%-d %B %Y}" for time in (span[0], span[1] - _MOMENT))
         axes.set_xlabel(f"{' to '.join(days)}, UTC", loc="right")
-        return to_svg(figure, name="day", label=spoken(heading, panels, faults, simulated=simulated))
-
-
-def place_of(moment: pd.Timestamp, panels: Sequence[Panel]) -> float:
-    """Return where a moment stands in the picture, as a share of its width."""
-    first, last = _span(panels)
-    share = min(max((moment - first) / max(last - first, _MOMENT), 0.0), 1.0)
-    return (LEFT_PT + share * (WIDTH_PT - LEFT_PT - RIGHT_PT)) / WIDTH_PT
+        return to_svg(figure, name=f"day{width_pt:.0f}", label=spoken(page, simulated=simulated))
 
 
 def _span(panels: Sequence[Panel]) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -106,49 +93,73 @@ def _span(panels: Sequence[Panel]) -> tuple[pd.Timestamp, pd.Timestamp]:
     return times.min(), times.max()
 
 
-def _stacked(faults: Sequence[Fault], span: tuple[pd.Timestamp, pd.Timestamp]) -> list[tuple[float, int]]:
-    """Return where the name of each fault begins, in points from the axes, and on which line, 0 the lowest.
+@dataclass(frozen=True)
+class _Name:
+    """Where the name of a fault stands: left in points from the axes, the line of its last words, 0 the lowest."""
 
-    No name overprints another or leaves the picture.
-    """
-    width, free, places = WIDTH_PT - LEFT_PT - RIGHT_PT, list[float](), list[tuple[float, int]]()
+    words: tuple[str, ...]
+    left: float
+    line: int
+
+
+def _stacked(
+    faults: Sequence[Fault], span: tuple[pd.Timestamp, pd.Timestamp], width_pt: float
+) -> list[_Name]:
+    """Return where the name of each fault stands: none overprints another or leaves the picture."""
+    ends, names = defaultdict[int, float](lambda: -_APART_PT), list[_Name]()
     for fault in sorted(faults, key=lambda one: one.onset):
         share = (max(fault.onset, span[0]) - span[0]) / max(span[1] - span[0], _MOMENT)
-        long = text_width(fault.name, _LABEL_SIZE_PT)
-        left = max(min(share * width, width - long), 0.0)
-        line = next((number for number, end in enumerate(free) if end + _APART_PT <= left), len(free))
-        free[line : line + 1] = [left + long]
-        places.append((left, line))
-    return places
+        words = _lines(fault.name, width_pt, _LABEL_SIZE_PT)
+        long = max(text_width(line, _LABEL_SIZE_PT) for line in words)
+        left = max(min(share * width_pt, width_pt - long), 0.0)
+        free = (
+            line
+            for line in itertools.count()
+            if all(ends[line + step] + _APART_PT <= left for step in range(len(words)))
+        )
+        names.append(_Name(words, left, line := next(free)))
+        ends.update((line + step, left + long) for step in range(len(words)))
+    return names
 
 
-def spoken(heading: str, panels: Sequence[Panel], faults: Sequence[Fault], *, simulated: bool) -> str:
+def _lines(text: str, width_pt: float, size_pt: float, *, bold: bool = False) -> tuple[str, ...]:
+    """Return the words of a text in as few lines as that width allows; a word is never cut."""
+    scale, lines = (1.15 if bold else 1.0), [""]  # bold letters are wider by about so much
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and scale * text_width(longer, size_pt) > width_pt:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return tuple(lines)
+
+
+def _titled(panel: Panel) -> str:
+    return f"{panel.title}, {panel.unit.replace('_', ' ')}"
+
+
+def spoken(page: Page, *, simulated: bool) -> str:
     """Return what the picture shows, for a reader who cannot see it."""
     curves = [
         f"{panel.title}: {panel.values.min():.4g} to {panel.values.max():.4g} {panel.unit}"
-        for panel in panels
+        for panel in page.panels
     ]
-    spans = [f"{fault.name} from {fault.onset:%F %H:%M} to {fault.end:%F %H:%M} UTC" for fault in faults]
-    told = f"{heading}{', simulated' if simulated else ''}. {'; '.join(curves)}."
+    spans = [f"{fault.name} from {fault.onset:%F %H:%M} to {fault.end:%F %H:%M} UTC" for fault in page.faults]
+    told = f"{page.heading}{', simulated' if simulated else ''}. {'; '.join(curves)}."
     return f"{told} Faults: {'; '.join(spans) or 'none'}."
 
 
 def write_page(page: Page, out: Path, *, simulated: bool) -> None:
-    """Write a page of its own around a picture, to be read on a phone too; nothing is loaded from elsewhere."""
-    heading = html.escape(f"{page.heading} (simulated)" if simulated else page.heading)
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{heading}</title>'
+    """Write a page of its own, with one picture for a desk and one for a telephone; nothing is loaded or run."""
+    drawn = {
+        name: Markup(picture(page, simulated=simulated, width_pt=width))
+        for name, width in (("wide", WIDTH_PT), ("narrow", NARROW_PT))
+    }
+    colors = {"value": OURS, "edge": WRONG, "fault": _FAULT, "healthy": _HEALTHY}
+    text = pages.template("day.html", {}).render(
+        heading=page.heading, told=page.told, simulated=simulated, legend=_LEGEND, colors=colors, **drawn
     )
-    told = "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in page.told)
-    legend = "\n".join(f'<li><i class="{name}"></i>{words}</li>' for name, words in _LEGEND)
-    out.write_text(
-        f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
-        f'<h1>{heading}</h1>\n{told}\n<p class="narrow">The picture is wider than this window: push it sideways.</p>\n'
-        f'<div class="wide" tabindex="0">{page.svg}</div>\n<ul>{legend}</ul>\n'
-        f"<script>const wide = document.querySelector('.wide');"
-        f" wide.scrollLeft = {page.look_at:.3f} * wide.scrollWidth - wide.clientWidth / 2;</script></body></html>\n",
-        encoding="utf-8",
-    )
+    out.write_text(text + "\n", encoding="utf-8")
 
 
 def _draw(
@@ -172,14 +183,12 @@ def _draw(
     axes.plot(times, drawn.to_list(), color=OURS, linewidth=1.4, marker="o", markersize=2, zorder=2)
     axes.set_xlim(_day(span[0]), _day(span[1]))
     axes.margins(y=0.2)
-    locator = AutoDateLocator(tz="UTC", maxticks=9)  # type: ignore[no-untyped-call]
+    ticks = int(np.clip(axes.get_window_extent().width / axes.figure.dpi * 72 / _PT_PER_TICK, 3, 9))
+    locator = AutoDateLocator(tz="UTC", minticks=2, maxticks=ticks)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz="UTC", show_offset=False)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     axes.grid(axis="x")
-    top = axes.get_ylim()[1]
-    note(axes, panel.title, at=(0, top), by=(0, 9), type_=Type(INK, 9, "bold"))
-    note(axes, panel.unit, at=(1, top), by=(0, 9), type_=Type(MUTED, 8, edge="right"))
 
 
 def broken_at_gaps(values: "pd.Series[float]") -> "pd.Series[float]":
@@ -194,6 +203,8 @@ def broken_at_gaps(values: "pd.Series[float]") -> "pd.Series[float]":
         return ordered
     step = steps.to_series().median()
     missing = ordered.index[:-1][steps > 1.5 * step] + step
+    if missing.empty:
+        return ordered
     return pd.concat([ordered, pd.Series(float("nan"), missing)]).sort_index()
 
 
@@ -202,15 +213,30 @@ def _day(time: pd.Timestamp) -> float:
     return time.timestamp() / 86_400
 
 
-def _name(axes: "Axes", faults: Sequence[Fault], places: Sequence[tuple[float, int]]) -> None:
-    """Write the name of each fault over its onset, one above the other where they would meet."""
-    for fault, (left, line) in zip(sorted(faults, key=lambda one: one.onset), places, strict=True):
-        axes.annotate(
-            fault.name,
-            (0.0, 1.0),
-            (left, 18 + line * _LABEL_PT),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            color=WRONG,
-            size=_LABEL_SIZE_PT,
-        )
+def _write_title(axes: "Axes", title: Sequence[str], *, narrow: bool) -> None:
+    """Write the lines of a panel's name above it; in a narrow picture they begin at its edge."""
+    look, left = Type(INK, _TITLE_SIZE_PT, "bold"), -LEFT_PT if narrow else 0
+    for place, line in enumerate(reversed(title)):
+        _above(axes, line, (left, 3 + place * _TITLE_PT), look)
+
+
+def _name(axes: "Axes", names: Sequence[_Name], *, above: float) -> None:
+    """Write the names of the faults above the name of the panel, each from its onset on."""
+    for name in names:
+        for place, words in enumerate(reversed(name.words)):
+            at = (name.left, above + 6 + (name.line + place) * _LABEL_PT)
+            _above(axes, words, at, Type(WRONG, _LABEL_SIZE_PT))
+
+
+def _above(axes: "Axes", text: str, at: tuple[float, float], type_: Type) -> None:
+    """Write a line of text with its foot at a place in points from the upper left corner of the axes."""
+    axes.annotate(
+        text,
+        (0, 1),
+        at,
+        xycoords="axes fraction",
+        textcoords="offset points",
+        color=type_.color,
+        size=type_.size,
+        weight=type_.weight,
+    )

@@ -40,6 +40,11 @@ class Answers:
         """Whether the best leaf is the true class, (n,) bool."""
         return np.asarray(self.truth == self.named)
 
+    @property
+    def alike(self) -> float | None:
+        """How alike rows of one cluster are in being named rightly, see evaluation.metrics."""
+        return metrics.likeness(self.right.astype("float64"), self.clusters)
+
 
 def judge(answers: Answers, *, classes: Sequence[str], families: Mapping[str, str], seed: int) -> Json:
     """Return the numbers of one split.
@@ -55,7 +60,9 @@ def judge(answers: Answers, *, classes: Sequence[str], families: Mapping[str, st
         "right_rows": int(answers.right.sum()),
         "accuracy": asdict(metrics.proportion(answers.right, clusters)),
         "macro_f1": asdict(metrics.macro_f1(truth, named, clusters=clusters, seed=seed)),
-        "family_accuracy": asdict(metrics.proportion(_family_right(answers, families), clusters)),
+        "family_accuracy": asdict(
+            metrics.proportion(_family_right(answers, families), clusters, alike=answers.alike)
+        ),
         "outcomes": _outcomes(answers, families),
         "rival": _rival(answers, seed),
         "per_class": [_nested(row, families) for row in scores.to_dict("records")],
@@ -119,8 +126,11 @@ def _calibration(answers: Answers) -> Json:
     """Return reliability of the label's probability, and the reject curve of what `unknown` looks at."""
     rows, right, clusters = answers.rows, answers.right, answers.clusters
     kept = ~rows["unknown"].to_numpy(dtype=bool)
-    curve = calibration.reliability(rows["probability"].to_numpy(), right, clusters=clusters)
-    reject = calibration.reject_curve(rows["family_probability"].to_numpy(), right)
+    curve = calibration.reliability(
+        rows["probability"].to_numpy(), right, clusters=clusters, alike=answers.alike
+    )
+    of_family = rows["family_probability"].to_numpy()  # `unknown` is where it is low
+    reject = calibration.reject_curve(of_family, right)
     thinned = np.unique(np.linspace(0, len(reject) - 1, CURVE_POINTS).round().astype("int64"))
     return {
         "ece": calibration.expected_calibration_error(curve),
@@ -128,7 +138,9 @@ def _calibration(answers: Answers) -> Json:
         "reliability": curve.to_dict("records"),
         "reject": reject.iloc[thinned].to_dict("records"),
         "chosen": {
-            "answered": asdict(metrics.proportion(kept, clusters)),
-            "accuracy": asdict(metrics.proportion(right[kept], clusters[kept])),
+            "answered": asdict(
+                metrics.proportion(kept, clusters, alike=metrics.likeness(of_family, clusters))
+            ),
+            "accuracy": asdict(metrics.proportion(right[kept], clusters[kept], alike=answers.alike)),
         },
     }

@@ -40,29 +40,56 @@ class Difference:
 UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
 
 
-def effective_rows(scores: np.ndarray, clusters: np.ndarray) -> float:
+def effective_rows(scores: np.ndarray, clusters: np.ndarray, *, alike: float | None = None) -> float:
     """Return how many independent rows the clustered rows are worth when the mean of `scores` is estimated.
 
     scores: (n,) any numbers, for instance 1.0 where the answer was right. clusters: (n,) a name per row.
-    Returns n where each row is its own cluster, and where there is one cluster only: nothing then tells how
-    clusters differ, and the caller has to say so. Never less than the number of clusters.
+    alike: the `likeness` of another score of these rows, which stands in where all rows score the same and so tell
+    nothing of how clusters differ; None: such rows are worth one a cluster. Never less than the number of clusters.
+    Returns n where each row is its own cluster, and where there is one cluster only: the caller has to say so.
     Source: Korn & Graubard 1998, Survey Methodology 24 (design effect, degrees of freedom); advised for
     Wilson intervals by Dean & Pagano 2015, Journal of Survey Statistics and Methodology 3.
     """
-    n = len(scores)
-    _, cluster = np.unique(clusters, return_inverse=True)
-    count = int(cluster.max()) + 1 if n else 0
+    n, count = len(scores), len(np.unique(clusters))
     if count in (0, 1, n):
         return float(n)
-    residuals = scores - scores.mean()
-    simple = np.square(residuals).sum() / (n * (n - 1))
-    if simple == 0:
+    effect = _design_effect(scores, clusters)
+    if effect is None and alike is None:
         return float(count)
-    sums = np.bincount(cluster, weights=residuals)
-    clustered = count / (count - 1) * np.square(sums).sum() / n**2
+    if effect is None:
+        effect = 1 + (_size(clusters) - 1) * (alike or 0.0)
     middle = (1 + CONFIDENCE) / 2
     few = (stats.t.ppf(middle, n - 1) / stats.t.ppf(middle, count - 1)) ** 2
-    return float(max(n / max(clustered / simple, 1.0) * few, count))
+    return float(max(n / max(effect, 1.0) * few, count))
+
+
+def likeness(scores: np.ndarray, clusters: np.ndarray) -> float | None:
+    """Return how alike rows of one cluster score, from 0 (as any two rows) to 1 (the same), or None if none can tell.
+
+    The intraclass correlation that would make the design effect what it is: 1 + (size of a cluster - 1) * likeness.
+    Source: Kish 1965, Survey Sampling, section 5.4.
+    """
+    if len(np.unique(clusters)) in (0, 1, len(scores)):
+        return None
+    effect = _design_effect(scores, clusters)
+    return None if effect is None else float(np.clip((effect - 1) / (_size(clusters) - 1), 0.0, 1.0))
+
+
+def _design_effect(scores: np.ndarray, clusters: np.ndarray) -> float | None:
+    """Return the variance of the mean of clustered rows over that of as many independent ones; None: all are equal."""
+    n, (_, cluster) = len(scores), np.unique(clusters, return_inverse=True)
+    count, residuals = int(cluster.max()) + 1, scores - scores.mean()
+    simple = np.square(residuals).sum() / (n * (n - 1))
+    if simple == 0:
+        return None
+    sums = np.bincount(cluster, weights=residuals)
+    return float(count / (count - 1) * np.square(sums).sum() / n**2 / simple)
+
+
+def _size(clusters: np.ndarray) -> float:
+    """Return the size of the cluster that a row is in, averaged over rows."""
+    _, sizes = np.unique(clusters, return_counts=True)
+    return float(np.square(sizes).sum() / sizes.sum())
 
 
 def wilson(share: float, n: float) -> Estimate:
@@ -78,15 +105,15 @@ def wilson(share: float, n: float) -> Estimate:
     return Estimate(float(share), float(max(middle - half, 0.0)), float(min(middle + half, 1.0)))
 
 
-def proportion(hits: np.ndarray, clusters: np.ndarray) -> Estimate:
+def proportion(hits: np.ndarray, clusters: np.ndarray, *, alike: float | None = None) -> Estimate:
     """Return the share of true rows with its Wilson interval, widened for rows that hang together.
 
-    hits: (n,) bool. clusters: (n,) a name per row.
+    hits: (n,) bool. clusters: (n,) a name per row. alike: of `effective_rows`, for hits that are all true, or none.
     """
     if not len(hits):
         return UNKNOWN
     scores = np.asarray(hits, dtype="float64")
-    return wilson(float(scores.mean()), effective_rows(scores, clusters))
+    return wilson(float(scores.mean()), effective_rows(scores, clusters, alike=alike))
 
 
 def paired_difference(ours: np.ndarray, theirs: np.ndarray, *, clusters: np.ndarray) -> Difference:
@@ -106,17 +133,19 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, *, clusters: np.ndar
     return Difference(float(scores.mean()), low, high, only_ours, only_theirs)
 
 
-def f1(is_it: np.ndarray, called_it: np.ndarray, *, clusters: np.ndarray) -> Estimate:
+def f1(
+    is_it: np.ndarray, called_it: np.ndarray, *, clusters: np.ndarray, alike: float | None = None
+) -> Estimate:
     """Return the F1 of one class with its interval; NaN where the class does not occur.
 
-    is_it, called_it: (n,) bool, truly of the class, named so. Of the rows that are it or are called it, let J
-    be the share that are both: a proportion with a Wilson interval, and F1 = 2J / (1 + J) rises with it. So
-    the interval stays honest where a bootstrap has nothing to draw: every row right, or none.
+    is_it, called_it: (n,) bool, truly of the class, named so. alike: as of `proportion`. Of the rows that are it
+    or are called it, let J be the share that are both: a proportion with a Wilson interval, and F1 = 2J / (1 + J)
+    rises with it. So the interval stays honest where a bootstrap has nothing to draw: every row right, or none.
     """
     if not is_it.any():
         return UNKNOWN
     either = is_it | called_it
-    both = proportion((is_it & called_it)[either], clusters[either])
+    both = proportion((is_it & called_it)[either], clusters[either], alike=alike)
     return Estimate(*(2 * end / (1 + end) for end in (both.value, both.low, both.high)))
 
 
@@ -145,15 +174,16 @@ def per_class(
 
     Columns class, support, named, right, then <score>, <score>_low, <score>_high for precision, recall, f1;
     NaN where nothing could be judged (no recall without support, no precision where it was never named).
+    Of a class without an error, rows are as alike as those of all classes.
     """
-    rows = []
+    rows, alike = [], likeness((truth == named).astype("float64"), clusters)
     for label in classes:
         is_it, called_it = truth == label, named == label
         hit = is_it & called_it
         scores = {
-            "precision": proportion(hit[called_it], clusters[called_it]),
-            "recall": proportion(hit[is_it], clusters[is_it]),
-            "f1": f1(is_it, called_it, clusters=clusters),
+            "precision": proportion(hit[called_it], clusters[called_it], alike=alike),
+            "recall": proportion(hit[is_it], clusters[is_it], alike=alike),
+            "f1": f1(is_it, called_it, clusters=clusters, alike=alike),
         }
         counts = {"support": int(is_it.sum()), "named": int(called_it.sum()), "right": int(hit.sum())}
         ends = {f"{name}{end}": v for name, score in scores.items() for end, v in _ends(score)}

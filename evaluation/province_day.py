@@ -67,16 +67,14 @@ def draw(directory: Path, workspace: Path, *, cause: str | None = None) -> Page:
             f" days or devices. Shared ones that last: {', '.join(causes) or 'none'}"
         )
     fault = shown.fault
-    panels = [_kqi_panel(targets, fault, shown.kqi), *_indicator_panels(workspace, fault)]
-    spans = [
+    panels = (_kqi_panel(targets, fault, shown.kqi), *_indicator_panels(workspace, fault))
+    here = tuple(
         day.Fault(names.get(one.cause, one.cause), one.onset, one.end)
         for one in faults
         if (one.location_scope, one.location_id) == (fault.location_scope, fault.location_id)
-    ]
+    )
     heading = f"{names.get(fault.cause, fault.cause)} at {fault.location_id}"
-    svg = day.picture(heading, panels, spans, simulated=True)
-    middle = fault.onset + (fault.end - fault.onset) / 2
-    return Page(heading, _told(fault, panels, shown.kqi), svg, day.place_of(middle, panels))
+    return Page(heading, _told(fault, panels, shown.kqi), panels, here)
 
 
 def _most(targets: pd.DataFrame, faults: Iterable[Happened], workspace: Path) -> _Shown | None:

@@ -106,13 +106,29 @@ def only_scores(plan: Plan, ids: pa.Array, at: datetime, scores: Scores) -> pa.T
 
 
 def worst(lost: LostPoints) -> dict[str, pa.Array]:
-    """Return the names of what cost most points by what is known; null where nothing did."""
+    """Return the names of what cost most points by what is known; null where nothing did.
+
+    A step that several processes have by one name is one exchange: what it cost in all of them counts, and the process
+    in which it cost most is named.
+    """
     plan = lost.plan
     return {
         "worst_kqi": _most(lost.by_kqi(), [kqi.id for kqi in plan.service.kqis]),
-        "worst_step": _most(lost.by_step(), [step.name for step in plan.steps]),
+        "worst_step": _most(_by_exchange(plan, lost.by_step()), [step.name for step in plan.steps]),
         "worst_indicator": _most(lost.by_indicator(), plan.ids[: plan.weighed]),
     }
+
+
+def _by_exchange(plan: Plan, points: np.ndarray) -> np.ndarray:
+    """Return for each step what all steps of its name cost, and a trace more where it cost most of them itself."""
+    whole = np.empty_like(points)
+    for name in {step.name.partition(" ")[2] for step in plan.steps}:
+        rows = [at for at, step in enumerate(plan.steps) if step.name.partition(" ")[2] == name]
+        whole[rows] = points[rows].sum(axis=0) + _TRACE * points[rows]
+    return whole
+
+
+_TRACE = 1e-9  # of a step's own points: decides between equals only
 
 
 def _most(points: np.ndarray, names: Sequence[str]) -> pa.Array:

@@ -12,7 +12,8 @@ FEW_CLUSTERS = 5  # below, an interval says little about the next device
 FEW_JUDGED = 30  # in all; below, a share of 100 would claim too much
 FEW_ROWS = 10  # of a class in a test; below, its recall may be nearly anything
 INTERVALS = (
-    "95 %. Proportions: Wilson, with fewer effective rows where rows of one device or capture hang together."
+    "95 %. Proportions: Wilson, with fewer effective rows where rows of one device or capture hang together;"
+    " where every row is right, as far as the answers of the whole split show that they do."
     " F1 of a class: by Wilson too, on the rows that are it or are called it. Macro F1, importance: 1,000"
     " bootstrap resamples of whole devices or captures. Difference to the rival: paired (Agresti and Min)."
 )

@@ -11,9 +11,9 @@ from typing import Any  # Any: whatever feast makes; it has no types
 
 @cache
 def load() -> Any:
-    """Return it; the first call takes 3 to 5 s.
+    """Return it; the first call takes a second of processor time (docs/feature-store.md).
 
-    Typeguard instruments 19 of its modules (6 s), torch comes in for tensors nobody asks for (2 s, 180 MB),
+    Typeguard instruments 19 of its modules and torch comes in for tensors nobody asks for (together 4 s, 180 MB),
     it warns as it is imported, and it takes every SQLite `timestamp` of the process for seconds since 1970.
     """
     import typeguard

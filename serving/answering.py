@@ -96,7 +96,12 @@ class Answering:
         columns["top"] = [_candidates(top) for top in columns["top"]]
         columns |= {"device_id": windows["device_id"].tolist(), "window_end": windows["window_end"].tolist()}
         columns |= {"status": status, "source": source}
-        same = {"how": "model", "model_version": manifest.model_version, "feature_service": self.service}
+        same = {
+            "how": "model",
+            "model_version": manifest.model_version,
+            "simulated": self.judgement.simulated if self.judgement else None,
+            "feature_service": self.service,
+        }
         rows = zip(*columns.values(), strict=True)
         return [Answer(**dict(zip(columns, row, strict=True)), **same) for row in rows]
 

@@ -13,9 +13,6 @@ Likeness = Annotated[str, typer.Option(help="What makes one group: spearman or m
 
 
 def select_indicators(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Directory for selection.json, .csv and report.html.")
-    ],
     table: Annotated[
         Path | None, typer.Argument(help="Parquet or CSV: a row per case, a column per indicator.")
     ] = None,
@@ -25,6 +22,12 @@ def select_indicators(
     service: Annotated[str | None, typer.Option(help="Instead of TABLE: a service of the workspace.")] = None,
     kqi: Annotated[str | None, typer.Option(help="The KQI of the service to be explained.")] = None,
     workspace: Annotated[Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE")] = WORKSPACE,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Directory of the files. Without: reports/DATE-TARGET of the workspace."
+        ),
+    ] = None,
     scope: Annotated[
         str | None, typer.Option(help="Of the KQI: device, cell, ... Without: device, if it has any.")
     ] = None,
@@ -49,7 +52,7 @@ def select_indicators(
     author: Annotated[str | None, typer.Option(help="Who applies them. Without: you.")] = None,
 ) -> None:
     """Tell which columns of TABLE, or indicators of a service, decide a target, and why each other one fell."""
-    from evaluation.selection.doors import Request, check_form, of_table
+    from evaluation.selection.doors import Place, Request, check_form, of_table
 
     check_form(
         of_table={"TABLE": table, "--target": target},
@@ -61,7 +64,7 @@ def select_indicators(
         target or str(kqi), group, time, tuple(ignore or ()), task, likeness, rows, seed, threads
     )
     if table:
-        typer.echo(of_table(table, request, experts=expert, out=out))
+        typer.echo(of_table(table, request, Place(workspace, out), experts=expert))
         return
     from evaluation.selection.service_door import KqiRequest, of_service
 

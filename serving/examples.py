@@ -18,6 +18,7 @@ _ANSWER: dict[str, Any] = {
     ],
     "how": "model",
     "model_version": "app_identification-3f0c5a9d1b27",
+    "simulated": False,
     "feature_service": "app_identification_1h_v1",
     "source": None,
     "window_end": "2025-03-01T09:00:00Z",

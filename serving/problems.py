@@ -146,12 +146,21 @@ def _validation(_: Request, error: RequestValidationError) -> Response:
 
 def _http(request: Request, error: HTTPException) -> Response:
     kind = _KIND_OF_STATUS.get(error.status_code, "internal")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(Headers(error.headers).get("allow", ""))
     way = {
         404: "; the page at / lists the routes",
-        405: f"; it takes {Headers(error.headers).get('allow', 'another method')}",
+        405: f"; it takes {headers.get('Allow')}",
     }
     detail = f"{request.method} {request.url.path}: {error.detail}{way.get(error.status_code, '')}"
-    return Problem(kind, detail, headers=error.headers).response()
+    return Problem(kind, detail, headers=headers).response()
+
+
+def _allowed(methods: str) -> str:
+    """Return the methods of a route as an Allow header names them: what takes GET takes HEAD (`serving.head`)."""
+    named = {method.strip() for method in methods.split(",") if method.strip()}
+    return ", ".join(sorted(named | ({"HEAD"} if "GET" in named else set())))
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:

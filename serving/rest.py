@@ -14,6 +14,7 @@ from serving import answering, examples, metrics, openapi, problems, reports, re
 from serving.answering import AnsweringThread
 from serving.explain import ExplainingThread, Task
 from serving.gate import Gate
+from serving.head import HeadAsGet
 from serving.schema import (
     Answer,
     Answers,
@@ -249,6 +250,7 @@ def create_app(read_settings: Callable[[], Settings] = from_environment) -> Fast
     app.include_router(rest_score.router)
     openapi.publish(app)
     problems.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Gate)
     app.add_middleware(metrics.Measured)  # the one added last is the outermost
     return app

@@ -193,6 +193,9 @@ class Answer(BaseModel, frozen=True):
     top: list[Candidate] = Field(description="the best leaves, best first, at most three")
     how: Literal["model"] = Field(description="what the answer rests on")
     model_version: str
+    simulated: bool | None = Field(
+        description="whether the model learnt from simulated traffic; null: its run has no report that tells"
+    )
     feature_service: str
     source: str | None = Field(description="of inline flows; null when the online store answered")
     window_end: datetime = Field(description="end of the window that was looked at, UTC")

@@ -1,8 +1,11 @@
 """The one thread that answers, and the line of questions before it."""
 
 import asyncio
+import json
+import shutil
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from serving.answering import MAX_WAITING, ROUND_DEVICES, Answering, AnsweringThread, load
@@ -76,3 +79,13 @@ def test_a_batch_that_was_admitted_is_not_turned_away_half_answered(fleet: Any) 
     answered = asyncio.run(ask_all(thread))
     thread.close()
     assert [one.device_id for one in answered] == ["tracker-0"] * (ROUND_DEVICES + 1)
+
+
+def test_an_answer_of_a_model_of_simulated_traffic_says_so(fleet: Any, tmp_path: Path) -> None:
+    learnt = tmp_path / "run"
+    shutil.copytree(fleet.session_run, learnt)
+    told = {"headline": {"sentence": fleet.sentence}, "simulated": True}
+    (learnt / "report.json").write_text(json.dumps(told), encoding="utf-8")
+    (answer,) = load(fleet.workspace, learnt).devices(["tracker-3"])
+    assert isinstance(answer, Answer)
+    assert answer.simulated is True

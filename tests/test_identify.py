@@ -87,6 +87,7 @@ def test_a_device_by_name_is_answered_from_its_newest_window(request: Any, fleet
     assert answer["probability"] <= answer["family_probability"]
     assert len(answer["top"]) == 3
     assert answer["how"] == "model"
+    assert answer["simulated"] is (False if window == "session" else None)  # the other run has no report
     assert (answer["model_version"], answer["feature_service"]) == (
         manifest.model_version,
         manifest.feature_service,

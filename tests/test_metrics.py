@@ -30,6 +30,48 @@ def test_three_devices_without_an_error_are_worth_three_rows() -> None:
     assert metrics.effective_rows(np.ones(90), np.repeat(["a", "b", "c"], 30)) == 3
 
 
+def test_without_an_error_rows_are_as_alike_as_another_score_of_theirs_says() -> None:
+    devices = np.repeat(np.arange(12), 20)
+    none, all_the_same = (metrics.effective_rows(np.ones(240), devices, alike=alike) for alike in (0.0, 1.0))
+    assert all_the_same == 12
+    few = (stats.t.ppf(0.975, 239) / stats.t.ppf(0.975, 11)) ** 2
+    assert none == pytest.approx(240 * few)
+    assert metrics.effective_rows(np.ones(240), devices, alike=0.2) == pytest.approx(
+        240 / (1 + 19 * 0.2) * few
+    )
+
+
+def test_likeness_is_one_of_copies_none_of_rows_that_tell_nothing_and_what_the_rows_were_drawn_with() -> None:
+    devices = np.repeat(np.arange(300), 20)
+    assert metrics.likeness(np.repeat([1.0, 0.0], 3000), devices) == pytest.approx(1, abs=0.01)
+    assert metrics.likeness(np.ones(6000), devices) is None
+    assert metrics.likeness(np.array([1.0, 0.0]), np.array(["a", "b"])) is None
+    rng = np.random.default_rng(0)
+    skill = rng.beta(0.8 * 4, 0.2 * 4, size=300)[:, None]  # correlation 1/5 within a device
+    drawn = (rng.random((300, 20)) < skill).astype("float64").ravel()
+    assert metrics.likeness(drawn, devices) == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_family_without_an_error_is_surer_than_its_leaves_and_yet_not_too_sure() -> None:
+    rng = np.random.default_rng(0)
+    devices, rows, truth = 12, 20, 1 - 0.15 * 0.15
+    names, held, perfect = np.repeat(np.arange(devices), rows), 0, 0
+    for _ in range(600):
+        skill = rng.beta(0.85 * 4, 0.15 * 4, size=devices)[:, None]
+        leaf = (rng.random((devices, rows)) < skill).ravel()
+        strays = (rng.random((devices, 1)) < 0.15) & np.ones((devices, rows), dtype=bool)  # whole devices
+        family = leaf | ~strays.ravel()
+        alike = metrics.likeness(leaf.astype("float64"), names)
+        told = metrics.proportion(family, names, alike=alike)
+        held += told.low <= truth <= told.high
+        if family.all():
+            perfect += 1
+            assert metrics.proportion(leaf, names).low <= told.low < truth
+            assert told.low >= metrics.proportion(family, names).low
+    assert perfect >= 50
+    assert held / 600 >= 0.93
+
+
 def test_one_device_cannot_tell_how_devices_differ() -> None:
     assert metrics.effective_rows(np.array([1.0, 0, 1]), np.array(["a", "a", "a"])) == 3
 

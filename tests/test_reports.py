@@ -123,6 +123,42 @@ def test_nothing_else_of_the_disk_can_be_read(client: TestClient, report_id: str
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    "path", ["/reports", "/reports/selection.bare", "/reports/nope", "/models", "/docs.json", "/"]
+)
+def test_head_tells_what_get_does_without_its_body(client: TestClient, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    told = {**got.headers, "content-length": str(len(got.content))}
+    assert dict(head.headers) == told
+
+
+def test_head_needs_the_key_that_get_needs(workspace: Path, fleet: Any) -> None:
+    app = create_app(lambda: Settings(workspace, fleet.session_run, without_keys=False))
+    with TestClient(app, base_url="http://127.0.0.1:3000") as client:
+        assert client.head("/reports/selection.bare").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/reports", "GET, HEAD"),
+        ("DELETE", "/reports/selection.bare", "GET, HEAD"),
+        ("GET", "/identify", "POST"),
+        ("HEAD", "/explain", "POST"),
+    ],
+)
+def test_a_method_that_a_route_does_not_take_is_refused_naming_those_it_takes(
+    client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    answer = client.request(method, path, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    if method != "HEAD":
+        told = answer.json()
+        assert told["detail"] == f"{method} {path}: Method Not Allowed; it takes {allowed}"
+        assert told["type"] == "urn:iotlens:problem:method"
+
+
 def test_another_form_of_a_report_is_refused(client: TestClient) -> None:
     assert client.get("/reports/selection.bare", params={"format": "json"}).status_code == 422
 

@@ -15,7 +15,7 @@ from test_membership import HEAD, member
 
 from evaluation import scoring, service_scores
 from evaluation.domain import Domain, read_domain
-from evaluation.score_table import INSUFFICIENT, SCORED, RollUp, columns, judge, own_rows
+from evaluation.score_table import INSUFFICIENT, SCORED, RollUp, columns, judge, own_rows, worst
 from evaluation.scoring_plan import Plan, plan
 from evaluation.table_scores import score_table
 from features import counters, indicator_windows, membership
@@ -73,6 +73,18 @@ def test_scores_keep_their_contract(smoke: Plan) -> None:
     rolled.add(pa.array(["t"] * 5), judged)
     for table in (rows, rolled.rows(AT)):
         check_table(table.to_pandas(), columns(smoke), table="scores")
+
+
+def test_a_step_of_several_processes_is_one_exchange(smoke: Plan) -> None:
+    """Coverage costs in the first step of three processes of ss_online_continuity, and of ss_alarm: in sum the most."""
+    told = np.full((smoke.weighed, 1), 100.0)
+    told[smoke.ids.index("nrsrp_median")] = 0
+    told[smoke.ids.index("notify_success_rate")] = 35
+    lost = judge(smoke, told, None).lost
+    by_step = dict(zip([step.name for step in smoke.steps], lost.by_step()[:, 0], strict=True))
+    assert max(by_step, key=by_step.__getitem__) == "ss_alarm/6 alarm notify"
+    (named,) = worst(lost)["worst_step"].to_pylist()
+    assert named == "ss_alarm/1 wake up and synchronise"
 
 
 def test_a_device_without_fault_has_no_worst_step(smoke: Plan) -> None:

@@ -1,5 +1,7 @@
 """`iotlens indicators select --service --kqi`, from a tiny lake to the report and the weights."""
 
+import re
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ from test_service_table import DELAY, HOUR, KQI, NOON, SERVICE, hangs, targets, 
 from typer.testing import CliRunner
 
 from evaluation.process import read_services
+from evaluation.selection.doors import Place
 from evaluation.selection.record import read
 from evaluation.selection.service_table import service_table
 from features.indicators import all_indicators, find
+from serving import reports
 from serving.cli import app
 
 DEVICES, HOURS = 40, 8
@@ -23,6 +27,7 @@ def workspace(tmp_path: Path) -> Path:
     made, rng = tmp_path / "ws", np.random.default_rng(1)
     cases = [(f"b{n:02}", NOON + h * HOUR) for n in range(DEVICES) for h in range(HOURS)]
     delay = rng.uniform(1000, 9000, len(cases))
+    delay[0] = 0.0
     unlock = delay / 1000 + 1 + rng.normal(0, 0.3, len(cases))
     targets(made, *((*case, float(value)) for case, value in zip(cases, unlock, strict=True)))
     hangs(made, *((f"b{n:02}", f"c{n % 4}", NOON - 24 * HOUR) for n in range(DEVICES)))
@@ -52,13 +57,43 @@ def test_what_drives_the_kqi_is_selected_with_its_unit_and_proposed_as_weight(wo
     assert f"+      - {{indicator: {DELAY}, weight: 1}}" in (out / "weights.diff").read_text()
     assert "-      - {indicator: paging_success_rate, weight: 0.12}" in (out / "weights.diff").read_text()
     assert not (workspace / "configs").exists()
-    CliRunner().invoke(
-        app, [*asked, "--expert", str(expert), "--apply", "--author", "ann"], catch_exceptions=False
-    )
+    assert reports.every(workspace) == []
+    apply = [*asked[:-2], "--expert", str(expert), "--apply", "--author", "ann"]
+    told = CliRunner().invoke(app, apply, catch_exceptions=False).stdout
+    (listed,) = reports.every(workspace)
+    assert re.fullmatch(rf"selection\.20\d\d-\d\d-\d\d-{KQI}", listed.id)
+    assert f"{listed.directory / 'report.html'}\n" in told
+    assert read(listed.directory)["selected"] == summary["selected"]
     service = next(one for one in read_services(workspace) if one.id == SERVICE)
     weights = next(one for one in service.kqis if one.id == KQI).expert_weights
     assert [(one.indicator, one.weight) for one in weights] == [(DELAY, 1.0)]
     assert "# weights by ann, " in (workspace / "configs/services/bike_sharing.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [("stalled", "stalled"), ("../up / ü%", "up"), ("...", "target"), ("x" * 300, "x" * 80)],
+)
+def test_a_later_selection_of_a_day_lies_beside_the_earlier(target: str, name: str, tmp_path: Path) -> None:
+    place, day = Place(tmp_path), date(2026, 3, 2)
+    made = [place.directory(target, day) for _ in range(3)]
+    first = tmp_path / "reports" / f"2026-03-02-{name}"
+    assert made == [first, *(first.with_name(f"{first.name}-{number}") for number in (2, 3))]
+    assert all(one.is_dir() for one in made)
+    assert place.directory(target, date(2026, 3, 3)).name == f"2026-03-03-{name}"
+
+
+def test_a_named_directory_is_taken_as_it_is_and_without_one_a_workspace_must_be_there(
+    tmp_path: Path,
+) -> None:
+    assert Place(tmp_path / "no", tmp_path).directory("stalled", date(2026, 3, 2)) == tmp_path
+    Place(tmp_path / "no", tmp_path).check()
+    asked = ["indicators", "select", "rows.csv", "--target", "y", "-w", str(tmp_path / "no")]
+    with pytest.raises(
+        LookupError, match=r"there is none at .*no; name one by --workspace, or a directory by --out"
+    ):
+        CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_table_of_a_kqi_is_the_same_bytes_each_time_and_a_last_bit_makes_no_rank(workspace: Path) -> None:

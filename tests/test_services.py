@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browse
 from tiny_fleet import LAST_HOUR, commit, free_port, tiny_flows
 
 from evaluation import report
@@ -20,10 +21,6 @@ from training.experiment import Experiment, TreeSettings
 pytestmark = pytest.mark.services
 
 START_LIMIT_S = 20.0
-CHROMIUM = (
-    *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +70,11 @@ def test_redis_gives_the_rows_that_sqlite_gives(fleet: Any, redis_port: int, tmp
     assert in_redis.publish() == 0
 
 
-def browse(url: str, tmp_path: Path) -> tuple[str, str]:
-    """Return the page as it stands once its scripts ran, and what the browser complained of."""
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    logging = ("--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom")
-    shown = subprocess.run(
-        [*CHROMIUM, profile, *logging, url], capture_output=True, text=True, check=True, timeout=120
-    )
-    return shown.stdout, "\n".join(line for line in shown.stderr.splitlines() if "CONSOLE" in line)
-
-
 def test_a_browser_shows_the_report_and_complains_of_nothing(fleet: Any, tmp_path: Path) -> None:
     trees = TreeSettings(rounds=10, learning_rate=0.3, min_data_in_leaf=2)
     fitted = run.fit(Experiment(name="seen", window="session", trees=trees), fleet.workspace)
     report.judge(fitted)
-    page, complaints = browse((fitted.directory / "report.html").as_uri(), tmp_path)
+    page, complaints = browse((fitted.directory / "report.html").as_uri(), tmp_path / "profile")
     assert complaints == ""
     assert page.count("<svg") >= 5
     assert "smart_meter" in page
@@ -96,7 +83,7 @@ def test_a_browser_shows_the_report_and_complains_of_nothing(fleet: Any, tmp_pat
 def test_a_browser_shows_the_page_of_the_service_with_all_its_routes(fleet: Any, tmp_path: Path) -> None:
     start = server.prepare(fleet.workspace, str(fleet.session_run), port=free_port())
     with server.running(start, log=tmp_path / "server.log") as url:
-        page, complaints = browse(url, tmp_path)
+        page, complaints = browse(url, tmp_path / "profile")
     assert complaints == ""
     for route in ("/identify", "/identify_batch", "/models", "/livez", "/readyz", "/metrics"):
         assert f'data-path="{route}"' in page

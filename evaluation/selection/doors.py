@@ -1,7 +1,10 @@
 """From a table on disk to a written selection, and what is said of it on the screen."""
 
+import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -13,6 +16,7 @@ from evaluation.selection.record import Json
 from evaluation.selection.study import Kind, Roles, read_study, read_table
 
 Word = TypeVar("Word", bound=str)
+LONGEST_NAME = 80  # characters of a target in the name of a directory
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,50 @@ def check_form(
         raise ValueError(f"{' and '.join(wrong)} cannot stand beside {' and '.join(given)}; leave it out")
 
 
-def of_table(path: Path, request: Request, *, experts: Path | None, out: Path) -> str:
-    """Select from a table, write the files into `out`, and return what to tell."""
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a selection go. out: the directory, None for a new one below reports/ of the workspace."""
+
+    workspace: Path
+    out: Path | None = None
+
+    def check(self) -> None:
+        """Raise LookupError where there is neither a directory nor a workspace to make one in."""
+        if self.out is None and not self.workspace.is_dir():
+            raise LookupError(
+                f"a selection goes into a workspace, but there is none at {self.workspace};"
+                " name one by --workspace, or a directory by --out"
+            )
+
+    def directory(self, target: str, day: date) -> Path:
+        """Return `out`, or make `reports/<day>-<target>`, with -2, -3, ... where an earlier selection has that name."""
+        if self.out is not None:
+            return self.out
+        safe = re.sub(r"[^\w.-]+", "-", target, flags=re.ASCII).strip("-.")[:LONGEST_NAME] or "target"
+        first = self.workspace / "reports" / f"{day:%F}-{safe}"
+        later = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+        return next(made for made in itertools.chain([first], later) if _made(made))
+
+
+def _made(directory: Path) -> bool:
+    """Make a directory and return whether it is new: of two that ask at once, one is told so."""
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def of_table(path: Path, request: Request, place: Place, *, experts: Path | None) -> str:
+    """Select from a table, write the files into their place, and return what to tell."""
+    place.check()
     frame = read_table(path)
     roles = Roles(request.target, request.group, request.time, request.ignored, request.kind)
     study = read_study(frame, roles, table=path.name)
     said = Experts() if experts is None else read_experts(experts, study.names)
     selection = select(study, request.settings, said)
-    return publish(record.summarize(selection, table=path.name, meanings={}, simulated=False), out)
+    summary = record.summarize(selection, table=path.name, meanings={}, simulated=False)
+    return publish(summary, place.directory(request.target, datetime.now(UTC).date()))
 
 
 def publish(summary: Json, out: Path) -> str:

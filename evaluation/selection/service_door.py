@@ -31,9 +31,10 @@ class KqiRequest:
     author: str = ""
 
 
-def of_service(asked: KqiRequest, request: Request, *, experts: Path | None, out: Path) -> str:
-    """Select from the indicators of a lake, write the files into `out`, and return what to tell.
+def of_service(asked: KqiRequest, request: Request, *, experts: Path | None, out: Path | None) -> str:
+    """Select from the indicators of a lake, write the files, and return what to tell.
 
+    out: the directory of the files; None: a new one below reports/ of the workspace.
     request: how to select; its target, group and time are the KQI's. Raises as `service_table`, `experts_of` and
     `weights.reweighted`.
     """
@@ -53,8 +54,9 @@ def of_service(asked: KqiRequest, request: Request, *, experts: Path | None, out
         simulated=lake.is_simulated(asked.workspace),
     )
     summary["notes"] += against_catalogue(summary, table.kqi, read_domain(asked.workspace))
-    told = doors.publish(summary, out)
-    return "\n".join([told, *_weighed(summary, table, asked, out)])
+    directory = doors.Place(asked.workspace, out).directory(asked.kqi, datetime.now(UTC).date())
+    told = doors.publish(summary, directory)
+    return "\n".join([told, *_weighed(summary, table, asked, directory)])
 
 
 def _dated(workspace: Path, table: ServiceTable) -> date:

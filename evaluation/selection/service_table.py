@@ -202,9 +202,9 @@ def _with_terminal(frame: pd.DataFrame, workspace: Path, domain: Domain) -> pd.D
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the values to _DIGITS digits: sums that differ in the last bit are a tie, and no rank apart."""
     values = frame.iloc[:, 3:].to_numpy(dtype="float64", na_value=np.nan)
-    with np.errstate(divide="ignore"):
-        scale = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(np.abs(values))))
-    rounded = np.where(np.isfinite(scale), np.round(values * scale) / scale, values)
+    size = np.where(values == 0, 1.0, np.abs(values))  # a zero has no first digit
+    scale = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(size)))
+    rounded = np.round(values * scale) / scale
     return pd.concat([frame.iloc[:, :3], pd.DataFrame(rounded, frame.index, frame.columns[3:])], axis=1)
 
 

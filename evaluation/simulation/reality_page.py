@@ -184,11 +184,17 @@ def coap_table(measured: Exchanges, simulated: Exchanges) -> str:
     return "\n".join(rows) + "\n"
 
 
-def page(parts: Sequence[str], *, command: str, province: str) -> str:
-    """Return the page around what could be compared. province: how it was simulated."""
+def page(parts: Sequence[str], *, commands: Sequence[str], province: str) -> str:
+    """Return the page around what could be compared. commands: that made it. province: what was simulated."""
+    made = "\n".join(commands)
     head = f"""# The simulation held against reality
 
-Made by `{command}` on two shared cores of an AMD EPYC.
+Made on two shared cores of an AMD EPYC by
+
+```
+{made}
+```
+
 Province: {province}. Pictures show at most 100 quantiles a curve.
 KS distance: the largest gap between two distributions, 0 (the same) to 1 (apart).
 
