@@ -99,7 +99,7 @@ def compare(workspace: Path, devices: int, scratch: Path) -> None:
     values = drawn(what.indicators[: what.weighed], BATCH_ROWS, random)
     rows = [dict(zip(what.ids, row, strict=False)) for row in np.stack(values, axis=1).round(3).tolist()]
     bodies: dict[str, Body] = {
-        NAMED: lambda i, n: named([device(number) for number in random.integers(0, devices, n)]),
+        NAMED: lambda i, n: named([device((7919 * i + k) % devices) for k in range(n)]),
         INLINE: lambda i, n: inline([rows[(i * n + k) % len(rows)] for k in range(n)]),
         RIVAL: lambda i, n: {"rows": [rows[(i * n + k) % len(rows)] for k in range(n)]},
     }
@@ -111,9 +111,13 @@ def compare(workspace: Path, devices: int, scratch: Path) -> None:
         first = time.perf_counter() - began
         ports = {NAMED: own, INLINE: own, RIVAL: port}
         found = {
-            (who, load): measure(ports[who], bodies[who], load) for load in LOADS for who in (NAMED, INLINE, RIVAL)
+            (who, load): measure(ports[who], bodies[who], load)
+            for load in LOADS
+            for who in (NAMED, INLINE, RIVAL)
         }
-    print(f"{devices:,} devices on {CELLS} cells, one worker each; the first question, which reads them: {first:.2f} s")
+    print(
+        f"{devices:,} devices on {CELLS} cells, one worker each; the first question, which reads them: {first:.2f} s"
+    )
     print_figures(found)
 
 
@@ -159,7 +163,9 @@ def print_figures(found: dict[tuple[str, Load], Figures]) -> None:
     """Print one line per load and service, then the ratios."""
     print(f"{'(simulated)':42}{'p50 ms':>9}{'p99 ms':>9}{'rows/s':>9}{'CPU us a row':>14}")
     for (who, load), one in found.items():
-        print(f"{load.name:26}{who:16}{one.median_ms:9.2f}{one.p99_ms:9.2f}{one.rows_per_s:9.0f}{one.cpu_us:14.0f}")
+        print(
+            f"{load.name:26}{who:16}{one.median_ms:9.2f}{one.p99_ms:9.2f}{one.rows_per_s:9.0f}{one.cpu_us:14.0f}"
+        )
     single, _, batch = LOADS
     for who in (NAMED, INLINE):
         for load in LOADS:
@@ -247,7 +253,9 @@ def made_up(workspace: Path, devices: int) -> Path:
         table = pa.Table.from_pandas(members, columns, preserve_index=False)
         made = scratch / "made.parquet"
         pq.write_table(table, made, compression="zstd")
-        record = lake.Delivery("0" * 16, "membership", "members", 0, "", "0" * 16, devices, devices, {}, {}, "", "", ())
+        record = lake.Delivery(
+            "0" * 16, "membership", "members", 0, "", "0" * 16, devices, devices, {}, {}, "", "", ()
+        )
         lake.commit_delivery(workspace, record, {"membership": made})
         lake.mark_simulated(workspace)
         for scope, names in {"device": members["device_id"].tolist(), **ids}.items():
@@ -268,7 +276,9 @@ def _write_windows(
     if mine:
         path = folder(workspace, scope) / f"date={AT:%F}" / "made-up.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pandas(frame, arrow_schema(wide_columns(mine)), preserve_index=False), path)
+        pq.write_table(
+            pa.Table.from_pandas(frame, arrow_schema(wide_columns(mine)), preserve_index=False), path
+        )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from serving.problems import Problem
 
 MAX_HELD = 200_000  # devices of one service whose evidence is kept in memory: some 200 MB
 MOVES = 10  # rows of MEMBERSHIP for each of them, up to which they are counted at all
-MAX_VIEWS = 8  # services and moments; the one asked longest ago is dropped
+MAX_PAST = 8  # views of other moments than the newest; the one asked longest ago is dropped
 MAX_READING = 16  # requests in line for what must be read from the lake, before one is turned away
 
 Read = TypeVar("Read")
@@ -238,14 +238,19 @@ class Views:
             self._views[key] = self._begin(read)
         self._views.move_to_end(key)
         reading = self._views[key]
-        while len(self._views) > MAX_VIEWS:
-            self._views.popitem(last=False)
+        self._drop_the_past(newest)
         try:
             return await asyncio.shield(reading)
         except Exception:
             if self._views.get(key) is reading:
                 del self._views[key]
             raise
+
+    def _drop_the_past(self, newest: datetime) -> None:
+        """Drop the views asked longest ago, but none of the newest moment, which is dear to read again."""
+        past = [key for key in self._views if key[1] != newest]
+        for key in past[: max(0, len(past) - MAX_PAST)]:
+            del self._views[key]
 
     async def evidence(self, view: View, ids: Sequence[str]) -> Evidence:
         """Return what is known of devices, from memory or from the lake."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -196,6 +197,15 @@ def test_more_devices_than_are_held_are_scored_alike(
     with started(workspace, None) as other:
         assert other.post("/score_batch", json={"device_ids": ids}).json() == held
         assert score(other, device_id="sensor-1") == score(client, device_id="sensor-1")
+
+
+def test_the_questions_of_the_page_are_answered(client: TestClient) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rest.md").read_text(encoding="utf-8")
+    asked = re.findall(r"^curl -s \S+(/score\S*) .*?-d '(.*?)'$", page, re.MULTILINE | re.DOTALL)
+    told = [
+        client.post(path, content=body, headers={"content-type": "application/json"}) for path, body in asked
+    ]
+    assert [problem(told[0]), told[1].status_code, told[1].json()["service"]] == ["no-service", 200, "video"]
 
 
 # Batches
@@ -483,24 +493,25 @@ def test_a_service_of_ones_own_is_scored_from_its_file_alone(tmp_path: Path) -> 
     indicator_windows.build(tmp_path)
     with started(tmp_path, None) as client:
         told = score(client, device_id="meter-1")
-        assert (told["service"], told["status"]) == ("water_meter", "scored")
-        notify = next(one for one in told["indicators"] if one["indicator"] == "notify_success_rate")
-        assert (notify["scope"], told["coverage"]) == ("device", 0.6)  # the radio is not counted
-        values = {"nrsrp_median": -103.5, "notify_success_rate": 99.8, "wm_leak_alarm_ratio": 25}
+        assert (told["service"], told["status"], told["coverage"]) == ("water_meter", "scored", 0.6)
+        assert told["score"] == pytest.approx(0.6 * 100 * (95 - 80) / (99 - 80), abs=1e-9)  # 19 of 20 reads
+        values = {"sib_read_success_rate": 89.5, "notify_success_rate": 99.8, "wm_leak_alarm_ratio": 25}
         told = score(client, service="water_meter", indicators=values)
-        assert told["score"] == pytest.approx(0.4 * 50 + 0.6 * 100, abs=1e-9)
+        assert told["score"] == pytest.approx(0.6 * 50 + 0.4 * 100, abs=1e-9)
         assert told["unused"] == ["wm_leak_alarm_ratio"]
 
 
 def test_the_views_of_many_moments_are_bounded(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_views, "MAX_VIEWS", 2)
+    monkeypatch.setattr(score_views, "MAX_PAST", 2)
     services = load(workspace)
 
     async def asked() -> int:
         views = Views(workspace, services.domain, services.plans)
-        for minute in range(15, 20):
+        newest = await views.view("smoke_sensor", END)
+        for minute in range(16, 20):
             await views.view("smoke_sensor", END.replace(minute=minute))
+        assert await views.view("smoke_sensor", END) is newest
         views.close()
         return len(views)
 
-    assert asyncio.run(asked()) == 2
+    assert asyncio.run(asked()) == 3
