@@ -77,7 +77,8 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 Csv = Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one row per capture and device.")]
 Predicted = Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet to write, row for row.")]
 Scopes = Annotated[
-    list[str] | None, typer.Option("--scope", help="identify (default), explain, reports or metrics.")
+    list[str] | None,
+    typer.Option("--scope", help="identify (default), explain, score, alarms, reports or metrics."),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bytes.")]
 PerType = Annotated[int, typer.Option(help="Devices of each of the ten types at each site.")]
@@ -210,7 +211,10 @@ def serve(
     port: Port = 3000,
     workers: Annotated[int, typer.Option(help="Processes that answer.")] = 1,
 ) -> None:
-    """Serve a run over REST; its page is at the address printed."""
+    """Serve a run, and the scores of services, over REST; its page is at the address printed.
+
+    --run none: scores alone, for a workspace without a run.
+    """
     from serving import server
 
     start = server.prepare(workspace, run, host=host, port=port, workers=workers)
