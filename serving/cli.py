@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from serving import cli_counters, cli_data, cli_indicators, cli_province, cli_score, cli_selection, demo
+from serving import cli_counters, cli_data, cli_indicators, cli_monitor, cli_province, cli_score, cli_selection, demo
 from serving.log import configure
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ simulate_app.command("province")(cli_province.simulate_province)
 province_app.command("load")(cli_counters.load_province)
 province_app.command("day")(cli_province.draw_day)
 app.command("score")(cli_score.score_service)
+app.command("monitor")(cli_monitor.monitor_places)
 app.add_typer(cli_data.app, name="data")
 app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")

@@ -1,0 +1,38 @@
+"""A province for the benchmark of the monitor: simulated with more faults of places, loaded, its indicators built."""
+
+import shutil
+from pathlib import Path
+
+from monitor_faults import write_faults
+
+from evaluation.simulation.province import province
+from evaluation.simulation.province.catalogue import read_faults
+from evaluation.simulation.province.settings import read_settings
+from evaluation.simulation.province.topology import Plan
+from features import indicator_windows
+from features import province as loading
+from features.configuration import find_config
+
+
+def make(folder: Path, *, devices: int, days: int, seed: int, planned: int, first_day: float) -> Path:
+    """Write a province to `folder`/province and its workspace to `folder`/workspace; return the folder.
+
+    planned: faults of places beside those that base rates draw, from `first_day` until half a day before the end.
+    Flows are not loaded: the monitor reads none.
+    """
+    raw, workspace = folder / "province", folder / "workspace"
+    folder.mkdir(parents=True, exist_ok=True)
+    own, shipped = find_config("province.yaml"), find_config("fault_catalogue.yaml")
+    plan = Plan(read_settings(own), devices, days, seed, read_faults(shipped).patterns)
+    faults = folder / "faults.yaml"
+    write_faults(faults, plan, count=planned, days=(first_day, days - 0.5), seed=seed)
+    files = province.Files(own, faults, find_config("noise.yaml"))
+    if not (raw / "truth.parquet").exists():
+        shutil.rmtree(raw, ignore_errors=True)
+        province.simulate(raw, files=files, devices=devices, days=days, seed=seed, workers=1)
+        shutil.rmtree(raw / "flows")
+    loading.load(raw, workspace)
+    shutil.rmtree(raw / "counters", ignore_errors=True)
+    (raw / "counters").mkdir()
+    indicator_windows.build(workspace)
+    return folder
