@@ -9,9 +9,14 @@ from evaluation.simulation.province import province
 from evaluation.simulation.province.catalogue import read_faults
 from evaluation.simulation.province.settings import read_settings
 from evaluation.simulation.province.topology import Plan
-from features import indicator_windows
+from features import indicator_places, lake
 from features import province as loading
 from features.configuration import find_config
+from features.indicator_changes import Built, present, since
+from features.indicator_plan import Plan as Build
+from features.indicator_tables import root
+from features.indicators import all_indicators, read_indicators
+from features.built import now_after, recall
 
 
 def make(folder: Path, *, devices: int, days: int, seed: int, planned: int, first_day: float) -> Path:
@@ -34,5 +39,18 @@ def make(folder: Path, *, devices: int, days: int, seed: int, planned: int, firs
     loading.load(raw, workspace)
     shutil.rmtree(raw / "counters", ignore_errors=True)
     (raw / "counters").mkdir()
-    indicator_windows.build(workspace)
+    build_places(workspace)
     return folder
+
+
+def build_places(workspace: Path) -> None:
+    """Build the indicators of places, as `indicator_windows.build` does; those of devices, which take longer, are not."""
+    settings, indicators = read_indicators(workspace), all_indicators(workspace)
+    with lake.writing(workspace) as scratch:
+        built = recall(root(workspace), Built)
+        created = now_after(None)
+        now = present(workspace, settings, indicators, until=None, created=created)
+        plan = Build(workspace, scratch, settings, indicators, created, None, since(built, now, workspace))
+        with plan.open() as connection:
+            for _ in indicator_places.build(connection, plan):
+                pass

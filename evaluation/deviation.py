@@ -1,18 +1,18 @@
 """How far scores lie below their own baseline and their siblings', in usual deviations: pure functions of arrays.
 
 The baseline of a moment is the median of the same time of the week before, else of the day. The usual deviation is
-1.4826 times the median of |score - baseline| of an earlier time: of a normal distribution, its standard deviation.
+taken from |score - baseline| of an earlier time so that it is the standard deviation of a normal distribution.
 Arrays have a row for each window (t) and a column for each series (s), one KQI of one place; NaN is unknown.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from evaluation.monitor_settings import MonitorSettings
 
-_NORMAL = 1.482602218505602  # standard deviation of a normal distribution over its median absolute deviation
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,18 @@ def baselines(scores: np.ndarray, first: int, settings: MonitorSettings) -> np.n
 
 
 def usual_deviation(off: np.ndarray, first: int, settings: MonitorSettings) -> np.ndarray:
-    """Return the usual deviation of each window from `first` on, never below the floor; NaN where none is known."""
-    middle, some = _median(np.abs(lagged(off, first, settings.scale_lags)), settings.baseline.least)
-    return np.where(some, np.maximum(_NORMAL * middle, settings.baseline.floor), np.nan)
+    """Return the usual deviation of each window from `first` on, never below the floor; NaN where none is known.
+
+    The greater of two: by the median of |off|, and by its tail. Ratios of few samples stand still and fall far now
+    and then: their median says 0.
+    """
+    ordered, known = _ordered(np.abs(lagged(off, first, settings.scale_lags)))
+    tail = settings.baseline.tail
+    usual = np.maximum(
+        _at_share(ordered, known, 0.5) / NormalDist().inv_cdf(0.75),
+        _at_share(ordered, known, tail) / NormalDist().inv_cdf(0.5 + tail / 2),
+    )
+    return np.where(known >= settings.baseline.least, np.maximum(usual, settings.baseline.floor), np.nan)
 
 
 def common_move(off: np.ndarray, groups: np.ndarray, least: int) -> np.ndarray:
@@ -84,10 +93,21 @@ def lagged(rows: np.ndarray, first: int, lags: Sequence[int]) -> np.ndarray:
 
 def _median(values: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the median of what is known along the first axis, and where at least `least` are."""
-    ordered = np.sort(values, axis=0)  # unknown ones come last
-    known = np.minimum((~np.isnan(ordered)).sum(axis=0), len(values))
-    low, high = (
-        np.take_along_axis(ordered, row[None], axis=0)[0]
-        for row in (np.maximum((known - 1) // 2, 0), known // 2)
-    )
-    return 0.5 * (low + high), known >= least
+    ordered, known = _ordered(values)
+    return _at_share(ordered, known, 0.5), known >= least
+
+
+def _ordered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values sorted along the first axis, unknown ones last, and how many are known."""
+    ordered = np.sort(values, axis=0)
+    return ordered, (~np.isnan(ordered)).sum(axis=0)
+
+
+def _at_share(ordered: np.ndarray, known: np.ndarray, share: float) -> np.ndarray:
+    """Return a quantile of what is known, by a straight line between its neighbours; NaN of nothing."""
+    place = share * np.maximum(known - 1, 0)
+    low = np.floor(place).astype("int64")
+    high = np.ceil(place).astype("int64")
+    below, above = (np.take_along_axis(ordered, row[None], axis=0)[0] for row in (low, high))
+    found: np.ndarray = below + (place - low) * (above - below)
+    return found

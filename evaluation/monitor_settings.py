@@ -21,6 +21,7 @@ class Baseline(Frozen):
     scale_every_s: int = Field(gt=0, description="the usual deviation is that of moments so far apart, s")
     scale_s: int = Field(gt=0, description="of so long, s")
     scale_gap_s: int = Field(ge=0, description="that ended so long before, s")
+    tail: float = Field(gt=0.5, lt=1, description="share of moments whose deviation tells of its tail")
     floor: float = Field(gt=0, description="least usual deviation, points")
 
 
@@ -116,6 +117,7 @@ class MonitorSettings(Frozen):
 
     schema_: Literal["monitor/1"] = Field(alias="schema")
     every_s: int = Field(gt=0, description="a window of the monitor ends this often, s")
+    pool_s: int = Field(gt=0, description="a score is of what a place counted in so long, s")
     min_coverage: float = Field(gt=0, le=1, description="of the weight of a KQI that a place must know itself")
     learn_s: int = Field(ge=0, description="nothing is raised so long after the first window, s")
     baseline: Baseline

@@ -1,14 +1,19 @@
 """KQI scores of places as the monitor sees them: of what each place tells itself, at many moments at once.
 
-A place is judged by its own indicators alone, each with the newest value that is no older than `service_scores.oldest`.
+A place is judged by its own indicators alone: of each what it counted in the last `pool`, else the newest value that
+is no older than `service_scores.oldest`.
 What another place tells is that place's to answer for: an application that fails must not make every cell look ill that
 has a device of it, or nobody could tell where the fault lies. So a KQI is scored over the indicators that the place
 knows, as `Scores.estimate` is, where these have at least `min_coverage` of its weight.
+
+Utilities have the benefit of the doubt: a ratio counts with the upper end of Wilson's interval of 95 %. One failure
+among twenty attempts is beyond most `unacceptable` anchors and says next to nothing; four in five is a fault, and both
+have a utility of 0.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +21,7 @@ import pandas as pd
 
 from evaluation import place_values, scoring
 from evaluation.domain import Domain
-from evaluation.place_values import PlaceValues
+from evaluation.place_values import PlaceValues, Span
 from evaluation.scoring_plan import Plan
 from evaluation.service_scores import oldest
 from features import membership
@@ -41,12 +46,13 @@ class PlaceScores:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is scored. ends: moments, ascending. stays: `members`. min_coverage: of the weight of a KQI."""
+    """What is scored. ends: moments, ascending. stays: `members`. min_coverage: of the weight of a KQI. pool: see Span."""
 
     what: Plan
     ends: Sequence[datetime]
     stays: pd.DataFrame
     min_coverage: float
+    pool: timedelta
 
 
 def score(workspace: Path, domain: Domain, asked: Asked) -> Iterator[PlaceScores]:
@@ -56,7 +62,8 @@ def score(workspace: Path, domain: Domain, asked: Asked) -> Iterator[PlaceScores
     measured = [one for one in what.indicators[: what.weighed] if isinstance(one, Indicator)]
     for scope in what.service.aggregation_keys:
         if scope != "device":
-            told = place_values.read(workspace, scope, measured, ends=asked.ends, oldest=ages[scope])
+            span = Span(asked.pool, ages[scope])
+            told = place_values.read(workspace, scope, measured, ends=asked.ends, span=span)
             yield _scored(asked, scope, told)
 
 
@@ -73,20 +80,28 @@ def _scored(asked: Asked, scope: str, told: PlaceValues) -> PlaceScores:
     hung = stays[scope].value_counts() if scope in stays else pd.Series(dtype="int64")
     ids = tuple(one for one in told.ids if one in hung.index or scope not in stays)
     mine = [told.ids.index(one) for one in ids]
-    weighed, shape = what.indicators[: what.weighed], (len(asked.ends), len(ids))
-    utilities = np.full((len(weighed), *shape), np.nan)
-    for row, one in enumerate(weighed):
-        if one.id in told.values:
-            utilities[row] = scoring.utility(one, told.values[one.id][:, mine])
+    shape = (len(asked.ends), len(ids))
+    utilities = _best_utilities(what, told, mine, len(asked.ends)).reshape(what.weighed, *shape)
+    kqi = kqi_estimates(what, utilities.reshape(what.weighed, -1), asked.min_coverage)
     return PlaceScores(
         scope,
         ids,
-        np.moveaxis(kqi_estimates(what, utilities.reshape(len(weighed), -1), asked.min_coverage), 0, 1).reshape(
-            *shape, -1
-        ),
+        np.moveaxis(kqi.reshape(-1, *shape), 0, 2),
         np.moveaxis(utilities, 0, 2),
         np.array([int(hung.get(one, 0)) for one in ids], dtype="int64"),
     )
+
+
+def _best_utilities(what: Plan, told: PlaceValues, mine: Sequence[int], count: int) -> np.ndarray:
+    """Return utilities with the benefit of the doubt (f, n), NaN where unknown."""
+    unknown = np.full(count * len(mine), np.nan)
+    values, samples = (
+        [of[one][:, mine].ravel() if one in of else unknown for one in what.ids[: what.weighed]]
+        for of in (told.values, told.samples)
+    )
+    with np.errstate(invalid="ignore"):
+        above = scoring.doubt(what, values, samples).above
+    return np.minimum(scoring.utilities(what, values) + above, scoring.BEST)
 
 
 def kqi_estimates(what: Plan, utilities: np.ndarray, min_coverage: float) -> np.ndarray:

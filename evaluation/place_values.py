@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from features.duck import connect, files_stay
 from features.indicator_sums import indicators_of
@@ -13,64 +14,100 @@ from features.indicator_tables import folder, newest_sql, wide_columns
 from features.indicators import Indicator
 from features.table import arrow_schema
 
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Span:
+    """How far back is looked: what was told within `pool` is pooled; without any, the newest value within `oldest`."""
+
+    pool: timedelta
+    oldest: timedelta
+
 
 @dataclass(frozen=True)
 class PlaceValues:
-    """Values of places (p) at moments (t). values: by indicator id, (t, p); NaN is unknown, an id nobody told is missing."""
+    """Values of places (p) at moments (t). values, samples: by indicator id, (t, p); NaN is unknown.
+
+    An id that nobody told is missing.
+    """
 
     ids: tuple[str, ...]
     values: Mapping[str, np.ndarray]
+    samples: Mapping[str, np.ndarray]
 
 
 def read(
-    workspace: Path,
-    scope: str,
-    indicators: Sequence[Indicator],
-    *,
-    ends: Sequence[datetime],
-    oldest: timedelta,
+    workspace: Path, scope: str, indicators: Sequence[Indicator], *, ends: Sequence[datetime], span: Span
 ) -> PlaceValues:
-    """Return of each indicator the newest value that each place of a scope told by each moment, none older than `oldest`.
+    """Return what each place of a scope told of each indicator by each moment.
 
-    ends: ascending. A value is as old as the end of its window; of each window the version counts that was created last.
+    ends: ascending. A value is as old as the end of its window; of each window the version counts that was created
+    last. Pooled ratios are sums over sums; pooled quantiles and means are means weighed by samples.
     """
     wanted = indicators_of(scope, indicators)
-    since, until = ends[0] - oldest, ends[-1]
+    rows = _rows(workspace, scope, wanted, (ends[0] - max(span.oldest, span.pool), ends[-1]))
+    if not len(rows):
+        return PlaceValues((), {}, {})
+    ids, places = np.unique(rows["scope_id"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    told, line = np.unique(rows["window_end"].cast("int64").to_numpy(), return_inverse=True)
+    asked = np.array([round(one.timestamp() * 1e6) for one in ends])
+    values, samples = {}, {}
+    for one in wanted:
+        grids = np.full((2, len(told), len(ids)), np.nan)
+        for grid, name in zip(grids, (one.id, f"{one.id}__samples"), strict=True):
+            grid[line, places] = rows[name].to_numpy(zero_copy_only=False).astype("float64")
+        values[one.id], samples[one.id] = as_of(*grids, told, asked, span=span)
+    return PlaceValues(tuple(ids), values, samples)
+
+
+def _rows(
+    workspace: Path, scope: str, wanted: Sequence[Indicator], within: tuple[datetime, datetime]
+) -> pa.Table:
+    since, until = within
     days = (f"date={since:%F}", f"date={until:%F}")
     files = sorted(f for f in folder(workspace, scope).rglob("*.parquet") if days[0] <= f.parent.name <= days[1])
     if not wanted or not files:
-        return PlaceValues((), {})
-    within = f"window_end > TIMESTAMPTZ '{since.isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
-    names = ["scope_id", "window_end", *(one.id for one in wanted)]
+        return pa.table({})
+    where = f"window_end > TIMESTAMPTZ '{since.isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+    names = [column.name for column in wide_columns(wanted) if column.name != "created"]
     with files_stay(), connect(threads=1) as connection:
         connection.register("template", arrow_schema(wide_columns(wanted)).empty_table())
-        rows = connection.execute(
-            f"SELECT * FROM ({newest_sql(files, names, where=within)}) ORDER BY window_end, scope_id"
+        return connection.execute(
+            f"SELECT * FROM ({newest_sql(files, names, where=where)}) ORDER BY window_end, scope_id"
         ).to_arrow_table()
-    moments = rows["window_end"].cast("int64").to_numpy()
-    ids, places = np.unique(rows["scope_id"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    told = np.unique(moments)
-    line = np.searchsorted(told, moments)
-    grid = np.full((len(told), len(ids)), np.nan)
-    asked = np.array([round(one.timestamp() * 1e6) for one in ends])
-    found = {}
-    for one in wanted:
-        here = grid.copy()
-        here[line, places] = rows[one.id].to_numpy(zero_copy_only=False).astype("float64")
-        found[one.id] = as_of(here, told, asked, oldest=oldest)
-    return PlaceValues(tuple(ids), found)
 
 
-def as_of(grid: np.ndarray, told: np.ndarray, asked: np.ndarray, *, oldest: timedelta) -> np.ndarray:
-    """Return the newest number of each column of `grid` (m, p) by each asked moment, (t, p); NaN where it is too old.
+def as_of(
+    values: np.ndarray, samples: np.ndarray, told: np.ndarray, asked: np.ndarray, *, span: Span
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and samples (t, p) of the columns of what was told (m, p), by each asked moment.
 
-    told: when each row was told, ascending; asked: ascending; both in microseconds.
+    told: when each row was told, ascending; asked: ascending; both in microseconds. Sums are made from the newest row
+    to the oldest, so that they do not depend on how many moments are asked at once.
     """
+    upto = np.searchsorted(told, asked, side="right")
+    since = np.searchsorted(told, asked - span.pool // _MICROSECOND, side="right")
+    total, count = np.zeros((2, len(asked), values.shape[1]))
+    for back in range(int((upto - since).max(initial=0))):
+        row = np.maximum(upto - 1 - back, 0)
+        mine = (upto - 1 - back >= since)[:, None] & ~np.isnan(values[row]) & (samples[row] > 0)
+        total += np.where(mine, values[row] * samples[row], 0.0)
+        count += np.where(mine, samples[row], 0.0)
+    newest, age = _newest(values, told, asked, upto)
+    old = np.where(age < span.oldest / _MICROSECOND, newest, -1)
+    last, last_count = (
+        np.where(old >= 0, np.take_along_axis(told_, np.maximum(old, 0), axis=0), np.nan) for told_ in (values, samples)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(count > 0, total / count, last), np.where(count > 0, count, last_count)
+
+
+def _newest(
+    values: np.ndarray, told: np.ndarray, asked: np.ndarray, upto: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of the newest number of each column by each moment (-1: none), and its age in microseconds."""
     rows = np.arange(len(told))[:, None]
-    newest = np.maximum.accumulate(np.where(np.isnan(grid), -1, rows), axis=0)
-    upto = np.searchsorted(told, asked, side="right") - 1
-    row = np.where(upto[:, None] >= 0, newest[np.maximum(upto, 0)], -1)
-    value = np.take_along_axis(grid, np.maximum(row, 0), axis=0)
-    age = asked[:, None] - told[np.maximum(row, 0)]
-    fresh: np.ndarray = np.where((row >= 0) & (age < oldest / timedelta(microseconds=1)), value, np.nan)
-    return fresh
+    last = np.maximum.accumulate(np.where(np.isnan(values), -1, rows), axis=0)
+    newest = np.where(upto[:, None] > 0, last[np.maximum(upto - 1, 0)], -1)
+    return newest, asked[:, None] - told[np.maximum(newest, 0)]

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from evaluation import place_scores
 from evaluation.domain import Domain
+from evaluation.monitor_settings import MonitorSettings
 from evaluation.place_scores import Asked, PlaceScores
 from evaluation.process import ServiceModel
 from evaluation.scoring import BEST
@@ -36,7 +37,7 @@ KEYS: tuple[Column, ...] = (
 def columns(what: Plan) -> tuple[Column, ...]:
     """Return PLACE_SCORES of a service: keys, a score for each KQI, the utility of each indicator that one weighs."""
     kqis = [(one.id, f"score of: {one.name}, over what is known of it") for one in what.service.kqis]
-    weighed = [(f"u_{one.id}", f"utility of: {one.name}") for one in what.indicators[: what.weighed]]
+    weighed = [(f"u_{one.id}", f"utility of: {one.name}, with the benefit of the doubt") for one in what.indicators[: what.weighed]]
     numbers = (
         Column(name, "float64", "1", told, low=0.0, high=BEST, empty=True) for name, told in (*kqis, *weighed)
     )
@@ -77,8 +78,7 @@ def extend(
     domain: Domain,
     service: ServiceModel,
     ends: Sequence[datetime],
-    *,
-    min_coverage: float,
+    settings: MonitorSettings,
 ) -> int:
     """Score the places of a service at each window that is not scored yet; return how many were.
 
@@ -92,7 +92,8 @@ def extend(
         days.setdefault(begun, []).append(end)
     for day, asked in days.items():
         stays = place_scores.members(workspace, service.id, day)
-        scored = list(place_scores.score(workspace, domain, Asked(what, asked, stays, min_coverage)))
+        wanted = Asked(what, asked, stays, settings.min_coverage, timedelta(seconds=settings.pool_s))
+        scored = list(place_scores.score(workspace, domain, wanted))
         for row, end in enumerate(asked):
             _write(path_of(workspace, service.id, end), _table(what, scored, row, end))
         log.info("monitor: %s, %s windows of %s scored", service.id, len(asked), f"{day:%F}")

@@ -53,7 +53,7 @@ def watch(
     """
     ends = score_history.windows(workspace, until=until, every_s=settings.every_s)
     for service in domain.services:
-        score_history.extend(workspace, domain, service, ends, min_coverage=settings.min_coverage)
+        score_history.extend(workspace, domain, service, ends, settings)
     known = monitor_state.load(workspace, settings)
     back = known.end is not None and bool(ends) and known.end > ends[-1]
     if back:
