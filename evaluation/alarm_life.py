@@ -113,7 +113,7 @@ def _told(now: Judged, at: int, settings: MonitorSettings) -> dict[str, Any]:  #
         "score": float(now.scores[at]),
         "baseline": float(now.baseline[at]),
         "deviation": float(now.own[at]),
-        "siblings": float(now.siblings[at]),
+        "siblings": None if np.isnan(now.siblings[at]) else float(now.siblings[at]),
     }
 
 

@@ -72,7 +72,7 @@ class Alarm:
     score: float
     baseline: float
     deviation: float
-    siblings: float
+    siblings: float | None
     worst_step: str | None
     worst_indicator: str | None
     parent: str | None
@@ -96,6 +96,7 @@ def as_table(alarms: Iterable[Alarm]) -> pd.DataFrame:
     if not rows:
         return empty_table(ALARMS)
     frame = pd.DataFrame([asdict(one) for one in rows])
+    frame["siblings"] = frame["siblings"].astype("float64")
     frame["cleared"] = pd.to_datetime(frame["cleared"], utc=True)
     return check_table(frame, ALARMS, table="alarms")
 
@@ -108,9 +109,9 @@ def from_table(frame: pd.DataFrame) -> tuple[Alarm, ...]:
             return value.to_pydatetime()
         return value
 
-    texts = ("worst_step", "worst_indicator", "parent", "cleared")
+    may_lack = ("siblings", "worst_step", "worst_indicator", "parent", "cleared")
     found = []
     for row in frame.to_dict("records"):
-        told = {str(k): None if k in texts and pd.isna(v) else plain(v) for k, v in row.items()}
+        told = {str(k): None if k in may_lack and pd.isna(v) else plain(v) for k, v in row.items()}
         found.append(Alarm(**told))  # type: ignore[arg-type]  # the table keeps its contract
     return tuple(found)
