@@ -11,7 +11,10 @@ from evaluation.simulation.province.topology import Plan
 from features.configuration import packaged_configs
 
 _UNIT_H = {"minute": 1 / 60, "hour": 1.0, "day": 24.0}
-LEAST_H, MOST_H = 1.0, 48.0  # of a planned fault: the monitor looks at quarters of an hour, and at days not weeks
+LEAST_H, MOST_H = (
+    1.0,
+    48.0,
+)  # of a planned fault: the monitor looks at quarters of an hour, and at days not weeks
 
 
 def write_faults(path: Path, plan: Plan, *, count: int, days: tuple[float, float], seed: int) -> None:
@@ -21,16 +24,28 @@ def write_faults(path: Path, plan: Plan, *, count: int, days: tuple[float, float
     catalogue, held between 1 h and 48 h.
     """
     rng = np.random.default_rng([seed, 5])
-    kinds = [one for one in read_catalogue(packaged_configs() / "fault_catalogue.yaml").faults if one.granularity != "device"]
+    kinds = [
+        one
+        for one in read_catalogue(packaged_configs() / "fault_catalogue.yaml").faults
+        if one.granularity != "device"
+    ]
     planned = [_planned(kinds[row], plan, days, rng) for row in rng.integers(0, len(kinds), count)]
     path.write_text(yaml.safe_dump({"draw": True, "schedule": planned}), encoding="utf-8")
 
 
-def _planned(fault: Fault, plan: Plan, days: tuple[float, float], rng: np.random.Generator) -> dict[str, object]:
+def _planned(
+    fault: Fault, plan: Plan, days: tuple[float, float], rng: np.random.Generator
+) -> dict[str, object]:
     settings = plan.settings
-    cells = max(1, min(settings.cells_per_tac, plan.devices // settings.devices_per_cell))  # of the first area
+    cells = max(
+        1, min(settings.cells_per_tac, plan.devices // settings.devices_per_cell)
+    )  # of the first area
     places = cells if fault.granularity == "cell" else len(names_of(plan, fault))
-    lasts_h = fault.duration.median * _UNIT_H[fault.duration.unit] * np.exp(fault.duration.sigma * rng.standard_normal())
+    lasts_h = (
+        fault.duration.median
+        * _UNIT_H[fault.duration.unit]
+        * np.exp(fault.duration.sigma * rng.standard_normal())
+    )
     return {
         "fault": fault.id,
         "location": int(rng.integers(0, places)),

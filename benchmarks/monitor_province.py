@@ -11,12 +11,12 @@ from evaluation.simulation.province.settings import read_settings
 from evaluation.simulation.province.topology import Plan
 from features import indicator_places, lake
 from features import province as loading
+from features.built import now_after, recall
 from features.configuration import find_config
 from features.indicator_changes import Built, present, since
 from features.indicator_plan import Plan as Build
 from features.indicator_tables import root
 from features.indicators import all_indicators, read_indicators
-from features.built import now_after, recall
 
 
 def make(folder: Path, *, devices: int, days: int, seed: int, planned: int, first_day: float) -> Path:
@@ -44,7 +44,7 @@ def make(folder: Path, *, devices: int, days: int, seed: int, planned: int, firs
 
 
 def build_places(workspace: Path) -> None:
-    """Build the indicators of places, as `indicator_windows.build` does; those of devices, which take longer, are not."""
+    """Build the indicators of places as `indicator_windows.build` does, and not those of devices, which take longer."""
     settings, indicators = read_indicators(workspace), all_indicators(workspace)
     with lake.writing(workspace) as scratch:
         built = recall(root(workspace), Built)

@@ -1,4 +1,4 @@
-"""ABNORMAL_DEVICES: silent, chatty, false-alarm storm, battery risk, misplaced; each a rule, its threshold and evidence."""
+"""ABNORMAL_DEVICES: silent, chatty, storming with false alarms, battery at risk, misplaced; each by a stated rule."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ ABNORMAL_DEVICES: tuple[Column, ...] = (
     Column("service", "string", "-", "its service"),
     Column("kind", "string", "-", "silent, chatty, false_alarms, battery or misplaced"),
     Column("at", "timestamp", "UTC", "the moment that is judged"),
-    Column("since", "timestamp", "UTC", "since when, by the evidence; empty where it does not tell", empty=True),
+    Column(
+        "since", "timestamp", "UTC", "since when, by the evidence; empty where it does not tell", empty=True
+    ),
     Column("value", "float64", "-", "what the rule looks at, in the unit that the evidence names"),
     Column("threshold", "float64", "-", "beyond which it is abnormal"),
     Column("evidence", "string", "-", "what was seen, in words"),
@@ -91,7 +93,10 @@ def silent(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
         found["device_id"],
         kind="silent",
         since=since,
-        value=[rules.silent.heartbeats if pd.isna(one) else (seen.at - one).total_seconds() / beat for one in since],
+        value=[
+            rules.silent.heartbeats if pd.isna(one) else (seen.at - one).total_seconds() / beat
+            for one in since
+        ],
         threshold=rules.silent.heartbeats,
         evidence="nothing arrived for {value:.1f} heartbeats or more",
     )

@@ -63,10 +63,19 @@ def judge(alarms: Sequence[Alarm], truth: pd.DataFrame, within: Nesting, span: S
     rows = [_fault(row, raised, told[row["fault_id"]]) for row in asked.to_dict("records")]
     true = {raised[at].cause for found in told.values() for at in found}
     causes = {one.cause for one in raised}
-    names = ["fault_id", "cause", "scope", "hours", "severity", "found", "minutes", "alarms", "causes", "exact"]
-    return Found(
-        pd.DataFrame(rows, columns=names), len(causes), len(causes - true), len(raised), span.days
-    )
+    names = [
+        "fault_id",
+        "cause",
+        "scope",
+        "hours",
+        "severity",
+        "found",
+        "minutes",
+        "alarms",
+        "causes",
+        "exact",
+    ]
+    return Found(pd.DataFrame(rows, columns=names), len(causes), len(causes - true), len(raised), span.days)
 
 
 def _told(
@@ -90,7 +99,8 @@ def _fault(fault: Mapping[str, object], raised: Sequence[Alarm], told: Sequence[
     first = min((raised[at].raised for at in told), default=None)
     minutes = (pd.Timestamp(first) - onset) / pd.Timedelta(minutes=1) if first else np.nan
     exact = any(
-        (raised[at].scope, raised[at].scope_id) == (fault["location_scope"], fault["location_id"]) for at in told
+        (raised[at].scope, raised[at].scope_id) == (fault["location_scope"], fault["location_id"])
+        for at in told
     )
     return (
         fault["fault_id"],

@@ -1,4 +1,4 @@
-"""The life of alarms: raised once after k odd windows of n, updated where they grow worse, cleared after m calm ones."""
+"""The life of alarms: raised after k odd windows of n, updated where they grow worse, cleared after m calm ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,7 +55,8 @@ def born(count: int, settings: MonitorSettings) -> Life:
 def advance(life: Life, now: Judged, settings: MonitorSettings) -> tuple[Life, tuple[Event, ...]]:
     """Return the life after a window, and what became of alarms in it. A window without evidence changes neither."""
     with np.errstate(invalid="ignore"):
-        odd = (now.own <= -settings.open.below) & now.may_raise
+        with_all = now.siblings > -settings.siblings.below  # what all do is the wider place's to answer for
+        odd = (now.own <= -settings.open.below) & ~with_all & now.may_raise
         calm_now = now.own > -settings.close.above
     recent = np.concatenate([life.odd, odd[None]])
     calm = np.where(np.isnan(now.own), life.calm, np.where(calm_now, life.calm + 1, 0))
@@ -64,7 +65,9 @@ def advance(life: Life, now: Judged, settings: MonitorSettings) -> tuple[Life, t
     new = [_raised(now, at, settings) for at in np.flatnonzero(opens) if now.series[at] not in life.standing]
     placed = grouped(new, standing.values(), within=now.within, at=now.end, within_s=settings.cause.within_s)
     fresh = {one.alarm_id for one in new}
-    events += [Event(now.end, "raised" if one in fresh else "updated", alarm) for one, alarm in placed.items()]
+    events += [
+        Event(now.end, "raised" if one in fresh else "updated", alarm) for one, alarm in placed.items()
+    ]
     standing |= {alarm.series: alarm for alarm in placed.values()}
     return Life(recent[1:], calm, standing), tuple(events)
 

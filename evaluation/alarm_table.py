@@ -1,4 +1,4 @@
-"""ALARMS: what is wrong with a KQI of a place, since when, how bad, which step is ill, and which cause it belongs to."""
+"""ALARMS: what is wrong with a KQI of a place, since when, how badly, in which step, and of which cause it is one."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass

@@ -18,7 +18,18 @@ WIDER: Mapping[str, tuple[str, ...]] = {  # what may contain a place, nearest fi
     "fleet": ("province",),
     "program_source": ("province",),
 }
-_BY_WIDTH = ("device", "cell", "program_source", "fleet", "app", "platform_node", "tac", "mme", "city", "province")
+_BY_WIDTH = (
+    "device",
+    "cell",
+    "program_source",
+    "fleet",
+    "app",
+    "platform_node",
+    "tac",
+    "mme",
+    "city",
+    "province",
+)
 Nesting = Mapping[Place, frozenset[Place]]  # of each place, those that contain it
 
 
@@ -61,9 +72,7 @@ def grouped(
     An alarm joins the widest place with an alarm that contains it, or its own, if that was raised no longer ago than
     within_s; of several alarms there the oldest stands for the cause. A wider place takes over what stood for itself.
     """
-    recent = {
-        one.alarm_id: one for one in standing if at - one.raised <= timedelta(seconds=within_s)
-    }
+    recent = {one.alarm_id: one for one in standing if at - one.raised <= timedelta(seconds=within_s)}
     changed: dict[str, Alarm] = {}
     for new in sorted(raised, key=lambda one: (-_width(one), one.alarm_id)):
         head = _head(new, recent.values(), within)

@@ -14,12 +14,11 @@ import numpy as np
 from evaluation.monitor_settings import MonitorSettings
 
 
-
 @dataclass(frozen=True)
 class Deviations:
     """What scores were held against; each (t, s).
 
-    off: score - baseline, points. own: off in usual deviations. siblings: the same, less the median of the siblings' off;
+    off: score - baseline, points. own: off in usual deviations. siblings: the same less the siblings' median;
     NaN where there are too few.
     """
 

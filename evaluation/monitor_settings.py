@@ -12,7 +12,7 @@ _HOUR_S, _DAY_S, _WEEK_S = 3600, 86400, 604800
 
 
 class Baseline(Frozen):
-    """What a score is held against: the same time of the week before, else of the day; and how far it usually is off."""
+    """What a score is held against: the same time of the week, else of the day; and how far it usually is off."""
 
     weeks: int = Field(ge=1, description="so many weeks back")
     around_s: int = Field(ge=0, lt=_DAY_S // 2, description="so long before and after that time, s")
@@ -29,10 +29,13 @@ class Siblings(Frozen):
     """When places of one scope are compared with one another."""
 
     least: int = Field(ge=2, description="places of the scope that are judged")
+    below: float = Field(
+        ge=0, description="usual deviations that a place must lie below what its siblings do"
+    )
 
 
 class Open(Frozen):
-    """An alarm is raised where a score was so many usual deviations below its baseline in `windows` of the last `of`."""
+    """An alarm is raised where a score lay so many usual deviations too low in `windows` of the last `of` windows."""
 
     below: float = Field(gt=0)
     windows: int = Field(ge=1)
@@ -95,11 +98,13 @@ class Battery(Frozen):
 
 
 class Misplaced(Frozen):
-    """A static device served by `cells` cells within a day, or by one that is not its own in more than `share` while few of its cell are."""
+    """A static device served by `cells` cells in a day, or mostly (`share`) by a strange one, as few of its cell are."""
 
     cells: int = Field(ge=2)
     share: float = Field(gt=0, le=1)
-    peers: float = Field(gt=0, le=1, description="share of its cell's devices; if more are away, the cell is ill")
+    peers: float = Field(
+        gt=0, le=1, description="share of its cell's devices; if more are away, the cell is ill"
+    )
 
 
 class DeviceRules(Frozen):
@@ -118,7 +123,9 @@ class MonitorSettings(Frozen):
     schema_: Literal["monitor/1"] = Field(alias="schema")
     every_s: int = Field(gt=0, description="a window of the monitor ends this often, s")
     pool_s: int = Field(gt=0, description="a score is of what a place counted in so long, s")
-    min_coverage: float = Field(gt=0, le=1, description="of the weight of a KQI that a place must know itself")
+    min_coverage: float = Field(
+        gt=0, le=1, description="of the weight of a KQI that a place must know itself"
+    )
     learn_s: int = Field(ge=0, description="nothing is raised so long after the first window, s")
     baseline: Baseline
     siblings: Siblings

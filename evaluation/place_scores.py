@@ -46,7 +46,7 @@ class PlaceScores:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is scored. ends: moments, ascending. stays: `members`. min_coverage: of the weight of a KQI. pool: see Span."""
+    """What is scored. ends: moments, ascending. stays: `members`. min_coverage: of a KQI's weight. pool: see Span."""
 
     what: Plan
     ends: Sequence[datetime]
@@ -81,18 +81,18 @@ def _scored(asked: Asked, scope: str, told: PlaceValues) -> PlaceScores:
     ids = tuple(one for one in told.ids if one in hung.index or scope not in stays)
     mine = [told.ids.index(one) for one in ids]
     shape = (len(asked.ends), len(ids))
-    utilities = _best_utilities(what, told, mine, len(asked.ends)).reshape(what.weighed, *shape)
+    utilities = best_utilities(what, told, mine, len(asked.ends)).reshape(what.weighed, *shape)
     kqi = kqi_estimates(what, utilities.reshape(what.weighed, -1), asked.min_coverage)
     return PlaceScores(
         scope,
         ids,
-        np.moveaxis(kqi.reshape(-1, *shape), 0, 2),
+        np.moveaxis(kqi.reshape(len(kqi), *shape), 0, 2),
         np.moveaxis(utilities, 0, 2),
         np.array([int(hung.get(one, 0)) for one in ids], dtype="int64"),
     )
 
 
-def _best_utilities(what: Plan, told: PlaceValues, mine: Sequence[int], count: int) -> np.ndarray:
+def best_utilities(what: Plan, told: PlaceValues, mine: Sequence[int], count: int) -> np.ndarray:
     """Return utilities with the benefit of the doubt (f, n), NaN where unknown."""
     unknown = np.full(count * len(mine), np.nan)
     values, samples = (

@@ -1,6 +1,6 @@
 """What the places of a scope told of each indicator, as of each of many moments at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ import pyarrow as pa
 from features.duck import connect, files_stay
 from features.indicator_sums import indicators_of
 from features.indicator_tables import folder, newest_sql, wide_columns
-from features.indicators import Indicator
+from features.indicators import Indicator, Quantile
 from features.table import arrow_schema
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -23,6 +23,15 @@ class Span:
 
     pool: timedelta
     oldest: timedelta
+
+
+@dataclass(frozen=True)
+class Told:
+    """What places (p) told of one indicator, window by window (m). at: the windows' ends, ascending, microseconds."""
+
+    values: np.ndarray
+    samples: np.ndarray
+    at: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ def read(
     """Return what each place of a scope told of each indicator by each moment.
 
     ends: ascending. A value is as old as the end of its window; of each window the version counts that was created
-    last. Pooled ratios are sums over sums; pooled quantiles and means are means weighed by samples.
+    last. Pooled ratios are sums over sums, pooled means are weighed by samples; of quantiles the median is taken.
     """
     wanted = indicators_of(scope, indicators)
     rows = _rows(workspace, scope, wanted, (ends[0] - max(span.oldest, span.pool), ends[-1]))
@@ -57,8 +66,9 @@ def read(
         grids = np.full((2, len(told), len(ids)), np.nan)
         for grid, name in zip(grids, (one.id, f"{one.id}__samples"), strict=True):
             grid[line, places] = rows[name].to_numpy(zero_copy_only=False).astype("float64")
-        values[one.id], samples[one.id] = as_of(*grids, told, asked, span=span)
-    return PlaceValues(tuple(ids), values, samples)
+        pool = middle_of if isinstance(one.aggregate, Quantile) else ratio_of
+        values[one.id], samples[one.id] = as_of(Told(*grids, told), asked, span=span, pool=pool)
+    return PlaceValues(tuple(map(str, ids)), values, samples)
 
 
 def _rows(
@@ -66,10 +76,14 @@ def _rows(
 ) -> pa.Table:
     since, until = within
     days = (f"date={since:%F}", f"date={until:%F}")
-    files = sorted(f for f in folder(workspace, scope).rglob("*.parquet") if days[0] <= f.parent.name <= days[1])
+    files = sorted(
+        f for f in folder(workspace, scope).rglob("*.parquet") if days[0] <= f.parent.name <= days[1]
+    )
     if not wanted or not files:
         return pa.table({})
-    where = f"window_end > TIMESTAMPTZ '{since.isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+    where = (
+        f"window_end > TIMESTAMPTZ '{since.isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+    )
     names = [column.name for column in wide_columns(wanted) if column.name != "created"]
     with files_stay(), connect(threads=1) as connection:
         connection.register("template", arrow_schema(wide_columns(wanted)).empty_table())
@@ -79,28 +93,46 @@ def _rows(
 
 
 def as_of(
-    values: np.ndarray, samples: np.ndarray, told: np.ndarray, asked: np.ndarray, *, span: Span
+    told: Told, asked: np.ndarray, *, span: Span, pool: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return values and samples (t, p) of the columns of what was told (m, p), by each asked moment.
+    """Return values and samples (t, p) of the columns of what was told, by each asked moment.
 
-    told: when each row was told, ascending; asked: ascending; both in microseconds. Sums are made from the newest row
-    to the oldest, so that they do not depend on how many moments are asked at once.
+    asked: ascending, in microseconds. pool: `ratio_of` or `middle_of`. What is pooled is ordered from the newest row to
+    the oldest, so that it does not depend on how many moments are asked at once.
     """
-    upto = np.searchsorted(told, asked, side="right")
-    since = np.searchsorted(told, asked - span.pool // _MICROSECOND, side="right")
-    total, count = np.zeros((2, len(asked), values.shape[1]))
-    for back in range(int((upto - since).max(initial=0))):
-        row = np.maximum(upto - 1 - back, 0)
-        mine = (upto - 1 - back >= since)[:, None] & ~np.isnan(values[row]) & (samples[row] > 0)
-        total += np.where(mine, values[row] * samples[row], 0.0)
-        count += np.where(mine, samples[row], 0.0)
-    newest, age = _newest(values, told, asked, upto)
+    upto = np.searchsorted(told.at, asked, side="right")
+    since = np.searchsorted(told.at, asked - span.pool // _MICROSECOND, side="right")
+    back = np.arange(int((upto - since).max(initial=0)))[:, None]
+    rows = np.maximum(upto - 1 - back, 0)
+    mine = (upto - 1 - back >= since)[:, :, None] & ~np.isnan(told.values[rows]) & (told.samples[rows] > 0)
+    samples = np.where(mine, told.samples[rows], 0.0)
+    pooled = pool(np.where(mine, told.values[rows], np.nan), samples)
+    newest, age = _newest(told.values, told.at, asked, upto)
     old = np.where(age < span.oldest / _MICROSECOND, newest, -1)
-    last, last_count = (
-        np.where(old >= 0, np.take_along_axis(told_, np.maximum(old, 0), axis=0), np.nan) for told_ in (values, samples)
+    last, count = (
+        np.where(old >= 0, np.take_along_axis(of, np.maximum(old, 0), axis=0), np.nan)
+        for of in (told.values, told.samples)
     )
+    some = samples.sum(axis=0)
+    return np.where(some > 0, pooled, last), np.where(some > 0, some, count)
+
+
+def ratio_of(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Return the mean of values (n, t, p) weighed by samples: of ratios, sums over sums."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(count > 0, total / count, last), np.where(count > 0, count, last_count)
+        mean: np.ndarray = (np.nan_to_num(values) * samples).sum(axis=0) / samples.sum(axis=0)
+    return mean
+
+
+def middle_of(values: np.ndarray, samples: np.ndarray) -> np.ndarray:  # noqa: ARG001  # as ratio_of
+    """Return the median of values (n, t, p): of quantiles, so that one window alone is not an hour."""
+    ordered = np.sort(values, axis=0)
+    known = (~np.isnan(ordered)).sum(axis=0)
+    low, high = (
+        np.take_along_axis(ordered, row[None], axis=0)[0] if len(values) else np.full(known.shape, np.nan)
+        for row in (np.maximum((known - 1) // 2, 0), np.minimum(known // 2, max(len(values) - 1, 0)))
+    )
+    return 0.5 * (low + high)
 
 
 def _newest(

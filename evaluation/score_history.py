@@ -37,7 +37,10 @@ KEYS: tuple[Column, ...] = (
 def columns(what: Plan) -> tuple[Column, ...]:
     """Return PLACE_SCORES of a service: keys, a score for each KQI, the utility of each indicator that one weighs."""
     kqis = [(one.id, f"score of: {one.name}, over what is known of it") for one in what.service.kqis]
-    weighed = [(f"u_{one.id}", f"utility of: {one.name}, with the benefit of the doubt") for one in what.indicators[: what.weighed]]
+    weighed = [
+        (f"u_{one.id}", f"utility of: {one.name}, with the benefit of the doubt")
+        for one in what.indicators[: what.weighed]
+    ]
     numbers = (
         Column(name, "float64", "1", told, low=0.0, high=BEST, empty=True) for name, told in (*kqis, *weighed)
     )
@@ -69,7 +72,9 @@ def _first_day(workspace: Path) -> datetime:
         if day.parent.name != "scope=device"
     }
     if not days:
-        raise LookupError(f"no indicators of places in the lake of {root}; run iotlens indicators build first")
+        raise LookupError(
+            f"no indicators of places in the lake of {root}; run iotlens indicators build first"
+        )
     return datetime.fromisoformat(min(days)).replace(tzinfo=UTC)
 
 

@@ -21,6 +21,7 @@ from evaluation.monitor_settings import MonitorSettings
 from evaluation.monitor_state import Remembered
 from evaluation.scoring_plan import plan
 from features import membership
+from features.one_writer import one_writer
 
 log = logging.getLogger(__name__)
 
@@ -43,26 +44,25 @@ class Watched:
         )
 
 
-def watch(
-    workspace: Path, domain: Domain, settings: MonitorSettings, *, until: datetime, remember: bool = True
-) -> Watched:
+def watch(workspace: Path, domain: Domain, settings: MonitorSettings, *, until: datetime) -> Watched:
     """Judge every window that ends by a moment and was not judged yet; return all alarms as they stood then.
 
     A moment before the last one judged is judged from the first window on, and not remembered.
     Raises LookupError where the workspace holds no indicators of places.
     """
-    ends = score_history.windows(workspace, until=until, every_s=settings.every_s)
-    for service in domain.services:
-        score_history.extend(workspace, domain, service, ends, settings)
-    known = monitor_state.load(workspace, settings)
-    back = known.end is not None and bool(ends) and known.end > ends[-1]
-    if back:
-        known = monitor_state.nothing(settings)
-    asked = [end for end in ends if known.end is None or end > known.end]
-    for _, day in groupby(asked, key=lambda end: (end - timedelta(microseconds=1)).date()):
-        known = _judged(workspace, domain, settings, known, list(day))
-    if remember and asked and not back:
-        monitor_state.save(workspace, known, settings)
+    with one_writer(workspace / "alarms"):
+        ends = score_history.windows(workspace, until=until, every_s=settings.every_s)
+        for service in domain.services:
+            score_history.extend(workspace, domain, service, ends, settings)
+        known = monitor_state.load(workspace, settings)
+        back = known.end is not None and bool(ends) and known.end > ends[-1]
+        if back:
+            known = monitor_state.nothing(settings)
+        asked = [end for end in ends if known.end is None or end > known.end]
+        for _, day in groupby(asked, key=lambda end: (end - timedelta(microseconds=1)).date()):
+            known = _judged(workspace, domain, settings, known, list(day))
+        if asked and not back:
+            monitor_state.save(workspace, known, settings)
     return Watched(known.end or until, len(asked), tuple(known.alarms.values()))
 
 
@@ -100,7 +100,10 @@ def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime]) -> W
         column = {one: at for at, one in enumerate(places)}
         at = np.array([column[one] for one in names])
         for kqi in kqis:
-            told, hung = np.full((len(ends), len(places)), np.nan), np.zeros((len(ends), len(places)), "int64")
+            told, hung = (
+                np.full((len(ends), len(places)), np.nan),
+                np.zeros((len(ends), len(places)), "int64"),
+            )
             told[line, at] = rows[kqi].to_numpy(zero_copy_only=False)
             hung[line, at] = rows["devices"].to_numpy()
             scores.append(told)

@@ -19,7 +19,7 @@ from features.table import Column, arrow_schema
 
 
 def write(workspace: Path, *, until: datetime | None, out: Path, devices_out: Path) -> str:
-    """Judge a workspace until a moment (None: the end of its newest window), write both tables, return what was found."""
+    """Judge a workspace until a moment (None: the end of its newest window), write both tables, tell what was found."""
     domain, settings = read_domain(workspace), read_monitor_settings(workspace)
     moment = until or indicator_tables.newest_end(workspace)
     watched = watch.watch(workspace, domain, settings, until=moment)

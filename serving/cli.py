@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from serving import cli_counters, cli_data, cli_indicators, cli_monitor, cli_province, cli_score, cli_selection, demo
+from serving import (
+    cli_counters,
+    cli_data,
+    cli_indicators,
+    cli_monitor,
+    cli_province,
+    cli_score,
+    cli_selection,
+    demo,
+)
 from serving.log import configure
 
 log = logging.getLogger(__name__)

@@ -16,11 +16,14 @@ def monitor_places(
     out: Annotated[Path, typer.Option("--out", "-o", help="Parquet to write: the alarms, one row each.")],
     workspace: Workspace = WORKSPACE,
     window_end: Annotated[
-        datetime | None, typer.Option("--window-end", help="Judge until then, UTC; default: the newest window's end.")
+        datetime | None,
+        typer.Option("--window-end", help="Judge until then, UTC; default: the newest window's end."),
     ] = None,
     devices_out: Annotated[
         Path | None,
-        typer.Option("--devices-out", help="Parquet of abnormal devices; default: OUT with -devices in its name."),
+        typer.Option(
+            "--devices-out", help="Parquet of abnormal devices; default: OUT with -devices in its name."
+        ),
     ] = None,
 ) -> None:
     """Judge each window, place and KQI against its own hours of the week and its siblings; write alarms and devices."""

@@ -14,7 +14,9 @@ def settings() -> MonitorSettings:
     return read_monitor_settings()
 
 
-def judged(scores: np.ndarray, settings: MonitorSettings, groups: np.ndarray | None = None) -> deviation.Deviations:
+def judged(
+    scores: np.ndarray, settings: MonitorSettings, groups: np.ndarray | None = None
+) -> deviation.Deviations:
     alone = np.arange(scores.shape[1]) if groups is None else groups
     return deviation.judge(scores, np.zeros((0, scores.shape[1])), groups=alone, settings=settings)
 
@@ -29,7 +31,9 @@ def test_a_rush_hour_of_every_week_is_no_deviation(settings: MonitorSettings) ->
     assert (found.off[rush, 0] == 0.0).all()
 
 
-def test_the_baseline_is_the_median_of_the_same_time_of_the_week_and_around_it(settings: MonitorSettings) -> None:
+def test_the_baseline_is_the_median_of_the_same_time_of_the_week_and_around_it(
+    settings: MonitorSettings,
+) -> None:
     rng = np.random.default_rng(1)
     scores = rng.uniform(0, 100, (3 * WEEK, 1))
     at = 2 * WEEK + 50
@@ -54,7 +58,9 @@ def test_a_steady_score_is_held_against_the_floor(settings: MonitorSettings) -> 
 def test_scores_that_now_and_then_fall_far_have_a_wide_usual_deviation(settings: MonitorSettings) -> None:
     off = np.zeros((2 * WEEK, 1))
     assert deviation.usual_deviation(off, len(off) - 1, settings)[0, 0] == settings.baseline.floor
-    off[len(off) - 1 - np.array(settings.scale_lags)[::5]] = -40.0  # one moment in five: the median is still 0
+    off[
+        len(off) - 1 - np.array(settings.scale_lags)[::5]
+    ] = -40.0  # one moment in five: the median is still 0
     usual = deviation.usual_deviation(off, len(off) - 1, settings)
     assert usual[0, 0] == pytest.approx(40 / 1.6448536, abs=1e-5)
 

@@ -1,4 +1,4 @@
-"""Alarms of places: raised once after k of n odd windows, cleared after m calm ones, grouped by cause; replay equals steps."""
+"""Alarms of places are raised and cleared once, and grouped by cause; a replay tells what as many steps do."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -107,7 +107,9 @@ def test_what_comes_at_the_same_time_of_every_week_raises_nothing(settings: Moni
     assert {event.what for event in watched(scores, settings)} >= {"raised", "cleared"}
 
 
-def test_alarms_of_one_cause_stand_under_the_widest_place_that_is_ill_itself(settings: MonitorSettings) -> None:
+def test_alarms_of_one_cause_stand_under_the_widest_place_that_is_ill_itself(
+    settings: MonitorSettings,
+) -> None:
     scores = steady()
     scores[1000:1020, [C1, C2]] = 30.0
     scores[1002:1020, TAC] = 40.0
@@ -116,6 +118,19 @@ def test_alarms_of_one_cause_stand_under_the_widest_place_that_is_ill_itself(set
     assert tac.parent is None
     assert {one.parent for place, one in alarms.items() if place.scope == "cell"} == {tac.alarm_id}
     assert Place("province", "p") not in alarms
+
+
+def test_what_all_cells_do_is_raised_at_the_place_that_holds_them(settings: MonitorSettings) -> None:
+    cells = tuple(SERIES[C1]._replace(scope_id=f"c{n}") for n in range(1, 7))
+    within = {Place("cell", one.scope_id): frozenset({Place("tac", "t")}) for one in cells}
+    scores = np.full((2 * WEEK, 7), 90.0)
+    scores[1000:1020] = 40.0
+    scores[1100:1120, 2] = 40.0
+    windows = Windows(
+        windows_of(scores).ends, (*cells, SERIES[TAC]), scores, scores.astype(int), (within,) * len(scores)
+    )
+    _, events = monitor.replay(monitor.nothing_known(settings), windows, settings)
+    assert [one.series.place for one in last(events).values()] == [Place("tac", "t"), Place("cell", "c3")]
 
 
 def test_places_that_lie_side_by_side_are_two_causes(settings: MonitorSettings) -> None:
