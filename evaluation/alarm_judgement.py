@@ -13,7 +13,7 @@ Written down before anything was measured:
 - Alarms per fault: the causes, and the alarms, that tell of a fault, in the mean over those that were found.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -94,7 +94,9 @@ def _told(
     return found
 
 
-def _fault(fault: Mapping[str, object], raised: Sequence[Alarm], told: Sequence[int]) -> tuple[object, ...]:
+def _fault(
+    fault: Mapping[Hashable, object], raised: Sequence[Alarm], told: Sequence[int]
+) -> tuple[object, ...]:
     onset, end = pd.Timestamp(str(fault["onset"])), pd.Timestamp(str(fault["end"]))
     first = min((raised[at].raised for at in told), default=None)
     minutes = (pd.Timestamp(first) - onset) / pd.Timedelta(minutes=1) if first else np.nan

@@ -62,7 +62,8 @@ def advance(life: Life, now: Judged, settings: MonitorSettings) -> tuple[Life, t
     calm = np.where(np.isnan(now.own), life.calm, np.where(calm_now, life.calm + 1, 0))
     standing, events = _aged(life.standing, now, calm, odd, settings)
     opens = odd & (recent.sum(axis=0) >= settings.open.windows)
-    new = [_raised(now, at, settings) for at in np.flatnonzero(opens) if now.series[at] not in life.standing]
+    at_once = [int(at) for at in np.flatnonzero(opens) if now.series[int(at)] not in life.standing]
+    new = [_raised(now, at, settings) for at in at_once]
     placed = grouped(new, standing.values(), within=now.within, at=now.end, within_s=settings.cause.within_s)
     fresh = {one.alarm_id for one in new}
     events += [

@@ -23,7 +23,7 @@ ALARMS: tuple[Column, ...] = (
     Column("updated", "timestamp", "UTC", "end of the window in which it last grew worse, or changed its cause"),
     Column("cleared", "timestamp", "UTC", "end of the window that cleared it; empty while it is open", empty=True),
     Column("severity", "string", "-", "the worst that it was: minor, major or critical"),
-    Column("score", "float64", "1", "KQI score when it was worst, 0 to 100", low=0, high=100),
+    Column("score", "float64", "1", "KQI score when raised, or when it last got a worse severity", low=0, high=100),
     Column("baseline", "float64", "1", "what it was held against then", low=0, high=100),
     Column("deviation", "float64", "1", "score less baseline in usual deviations, then"),
     Column("siblings", "float64", "1", "the same less what siblings did; empty: too few of them", empty=True),

@@ -63,7 +63,8 @@ def replay(state: State, windows: Windows, settings: MonitorSettings) -> tuple[S
     begun = before.begun or now.ends[0]
     scores = np.concatenate([before.scores, now.scores])
     found = deviation.judge(scores, before.off, groups=_siblings(now.series), settings=settings)
-    life, events = before.life, []
+    life = before.life
+    events: list[Event] = []
     for row, end in enumerate(now.ends):
         judged = Judged(
             end,

@@ -98,7 +98,7 @@ class Battery(Frozen):
 
 
 class Misplaced(Frozen):
-    """A static device served by `cells` cells in a day, or mostly (`share`) by a strange one, as few of its cell are."""
+    """A static device that `cells` cells serve in a day, or mostly (`share`) by a strange one as few of its cell."""
 
     cells: int = Field(ge=2)
     share: float = Field(gt=0, le=1)

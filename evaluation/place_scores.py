@@ -101,7 +101,8 @@ def best_utilities(what: Plan, told: PlaceValues, mine: Sequence[int], count: in
     )
     with np.errstate(invalid="ignore"):
         above = scoring.doubt(what, values, samples).above
-    return np.minimum(scoring.utilities(what, values) + above, scoring.BEST)
+    best: np.ndarray = np.minimum(scoring.utilities(what, values) + above, scoring.BEST)
+    return best
 
 
 def kqi_estimates(what: Plan, utilities: np.ndarray, min_coverage: float) -> np.ndarray:

@@ -67,7 +67,7 @@ def read(
         for grid, name in zip(grids, (one.id, f"{one.id}__samples"), strict=True):
             grid[line, places] = rows[name].to_numpy(zero_copy_only=False).astype("float64")
         pool = middle_of if isinstance(one.aggregate, Quantile) else ratio_of
-        values[one.id], samples[one.id] = as_of(Told(*grids, told), asked, span=span, pool=pool)
+        values[one.id], samples[one.id] = as_of(Told(grids[0], grids[1], told), asked, span=span, pool=pool)
     return PlaceValues(tuple(map(str, ids)), values, samples)
 
 

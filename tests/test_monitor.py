@@ -78,8 +78,8 @@ def test_a_calm_window_within_a_fault_does_not_clear(settings: MonitorSettings) 
 
 def test_a_window_without_evidence_neither_raises_nor_clears(settings: MonitorSettings) -> None:
     scores = steady()
-    scores[1000:1004, C1] = 30.0
-    scores[1004:, C1] = np.nan
+    scores[1000:1006, C1] = 30.0
+    scores[1006:, C1] = np.nan
     assert [event.what for event in watched(scores, settings)] == ["raised"]
 
 
