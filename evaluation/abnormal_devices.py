@@ -26,7 +26,6 @@ ABNORMAL_DEVICES: tuple[Column, ...] = (
     Column("evidence", "string", "-", "what was seen, in words"),
 )
 _DAY = timedelta(days=1)
-_KEY = ["device_id", "service"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ def find(workspace: Path, domain: Domain, settings: MonitorSettings, *, at: date
     some = [part for part in parts if len(part)]
     if not some:
         return empty_table(ABNORMAL_DEVICES)
-    found = pd.concat(some).sort_values(["kind", "device_id"], kind="stable", ignore_index=True)
-    return check_table(found, ABNORMAL_DEVICES, table="abnormal devices")
+    found: pd.DataFrame = pd.concat(some).sort_values(["kind", "device_id"], kind="stable", ignore_index=True)
+    return found
 
 
 def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: datetime) -> Iterator[Seen]:
@@ -170,14 +169,14 @@ def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
         threshold=rule.days_left,
         evidence="{value:.0f} days are left at the drain that it told",
     )
-    return pd.concat([by_level, by_drain]) if len(by_drain) else by_level
+    return pd.concat([by_level, by_drain], ignore_index=True)
 
 
 def misplaced(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     """A static device that strange cells served in a day, while its own cell kept most of its other devices."""
     profile, rule = seen.service.device_profile, rules.misplaced
     if profile is None or profile.mobility != "static":
-        return pd.DataFrame()
+        return empty_table(ABNORMAL_DEVICES)
     day = seen.log[(seen.log["at"] >= seen.at - _DAY) & (seen.log["cell"] != "")]
     own = day["device_id"].map(seen.members.set_index("device_id")["cell"])
     day = day.assign(strange=(day["cell"] != own).astype("float64"))[own.notna()]
@@ -211,15 +210,16 @@ def _rows(
 ) -> pd.DataFrame:
     limits = [threshold] * len(devices) if isinstance(threshold, float) else list(threshold)
     told = [evidence.format(value=v, threshold=t) for v, t in zip(value, limits, strict=True)]
-    return pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "device_id": devices.tolist(),
             "service": seen.service.id,
             "kind": kind,
             "at": pd.Timestamp(seen.at),
-            "since": since.tolist(),
+            "since": pd.to_datetime(pd.Series(since.tolist(), dtype="object"), utc=True),
             "value": list(value),
             "threshold": limits,
             "evidence": told,
         }
     )
+    return check_table(rows, ABNORMAL_DEVICES, table="abnormal devices")

@@ -30,6 +30,7 @@ def seen(attempts: list[Attempt], *, battery: dict[str, tuple[float, float]] | N
         columns=["device_id", "process", "cell", "at", "ok", "repeated"],
     )
     log["at"] = pd.to_datetime(log["at"], utc=True)
+    log = log.astype({"ok": "bool", "repeated": "bool"})
     told = pd.DataFrame(index=pd.Index(devices, name="device_id"))
     told["term_battery_level"] = [(battery or {}).get(one, (90.0, 0.08))[0] for one in devices]
     told["term_battery_drain"] = [(battery or {}).get(one, (90.0, 0.08))[1] for one in devices]
@@ -78,6 +79,18 @@ def test_a_low_level_and_a_steep_drain_are_a_battery_risk(rules: DeviceRules) ->
     found = abnormal_devices.battery(seen(beats(), battery=told), rules)
     assert named(found) == ["d0", "d1"]
     assert set(found["evidence"]) == {"it told a level of 12 %", "15 days are left at the drain that it told"}
+
+
+def test_one_of_two_battery_rules_is_enough(rules: DeviceRules) -> None:
+    assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (60.0, 4.0)}), rules)) == ["d4"]
+    assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (5.0, 0.0)}), rules)) == ["d4"]
+    assert named(abnormal_devices.battery(seen(beats()), rules)) == []
+
+
+def test_a_device_that_was_never_heard_has_no_since(rules: DeviceRules) -> None:
+    found = abnormal_devices.silent(seen([]), rules)
+    assert len(found) == 8
+    assert found["since"].isna().all()
 
 
 def test_a_sensor_served_by_a_strange_cell_is_misplaced_unless_its_cell_is_ill(rules: DeviceRules) -> None:
