@@ -114,6 +114,25 @@ def newest_end(workspace: Path) -> datetime:
     return told
 
 
+def newest_ends(workspace: Path, *, until: datetime) -> dict[str, datetime]:
+    """Return by scope the end of its newest window that ends by a moment; a scope without one is left out."""
+    found = {}
+    with files_stay(), connect(threads=1) as connection:
+        for place in sorted(root(workspace).glob("scope=*")):
+            days = [day for day in place.glob("date=*") if day.name <= f"date={until:%F}"]
+            files = [
+                file for day in sorted(days)[-2:] for file in day.glob("*.parquet")
+            ]  # the last may begin later
+            if files:
+                ((end,),) = connection.execute(
+                    f"SELECT max(window_end) FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+                    f" WHERE window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+                ).fetchall()
+                if end is not None:
+                    found[place.name.partition("=")[2]] = end.astimezone(UTC)
+    return found
+
+
 def long(workspace: Path, scope: str) -> pd.DataFrame:
     """Return INDICATORS of a scope in the long view: a row per scope_id, window_end and indicator."""
     wide = rows(workspace, scope)

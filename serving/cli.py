@@ -10,9 +10,11 @@ import typer
 
 from serving import (
     cli_counters,
+    cli_cycle,
     cli_data,
     cli_indicators,
     cli_marks,
+    cli_monitor,
     cli_province,
     cli_score,
     cli_selection,
@@ -36,7 +38,9 @@ app.add_typer(province_app, name="province")
 simulate_app.command("province")(cli_province.simulate_province)
 province_app.command("load")(cli_counters.load_province)
 province_app.command("day")(cli_province.draw_day)
+app.command("cycle")(cli_cycle.run_cycle)
 app.command("score")(cli_score.score_service)
+app.command("monitor")(cli_monitor.monitor_places)
 app.add_typer(cli_data.app, name="data")
 app.command("mark")(cli_marks.mark_devices)
 app.add_typer(keys_app, name="keys")

@@ -11,7 +11,8 @@ from serving.cli_indicators import WORKSPACE
 
 def run_cycle(
     window_end: Annotated[
-        datetime, typer.Option("--window-end", help="End of the window to do, UTC: a whole quarter of an hour.")
+        datetime,
+        typer.Option("--window-end", help="End of the window to do, UTC: a whole quarter of an hour."),
     ],
     workspace: Annotated[Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE")] = WORKSPACE,
 ) -> None:

@@ -140,9 +140,5 @@ _STEPS: dict[str, Callable[[Window], Counts]] = {
 
 def _ages(window: Window) -> dict[str, float]:
     """Return how old the newest window of each scope of indicators is at the window's end, s."""
-    ages = {}
-    for folder in sorted(indicator_tables.root(window.workspace).glob("scope=*")):
-        newest = indicator_tables.newest_of(folder, until=window.end)
-        if newest is not None:
-            ages[folder.name.partition("=")[2]] = (window.end - newest).total_seconds()
-    return ages
+    newest = indicator_tables.newest_ends(window.workspace, until=window.end)
+    return {scope: (window.end - end).total_seconds() for scope, end in newest.items()}

@@ -52,7 +52,9 @@ def identify_all(workspace: Path, run: Path, *, at: datetime, services: Mapping[
     ]
     found = pd.concat(parts, ignore_index=True) if parts else _nobody()
     runs = found["label"].map(services).fillna(found["family"].map(services))
-    told = found.assign(at=pd.Timestamp(at), service=runs.where(~found["unknown"].astype(bool)).astype("string"))
+    told = found.assign(
+        at=pd.Timestamp(at), service=runs.where(~found["unknown"].astype(bool)).astype("string")
+    )
     write_frame(out, check_table(told, IDENTIFIED, table="identified"), IDENTIFIED)
     return len(told)
 
