@@ -51,4 +51,13 @@ membership      which cell, TAC, MME, platform node, app, fleet, city and provin
 roll-up         counters of a device or cell counted in what they belonged to at that time
 tick            the longest time that all windows are multiples of
 vendor          who made a network element; a mapping says which column of its tables is which counter
+
+The words of user marks.
+
+behaviour       what a device did over the last days, from its flows and its membership; what nobody told is empty
+mark            one thing that may be true of a device or its user (configs/user_marks.yaml), with a probability
+held            probable enough, and the most probable of its exclusive group; MARKS has a row for each
+since, expires  from when on a mark was held at every moment of marking; until when it is true if nothing more is told
+weak label      what a rule tells of a device, as a teacher of a model; an expert's label overrides it
+skill           how well a model tells labels again that it did not see: 1 always, 0 as by chance
 """

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from serving import cli_counters, cli_data, cli_indicators, cli_province, cli_score, cli_selection, demo
+from serving import (
+    cli_counters,
+    cli_data,
+    cli_indicators,
+    cli_marks,
+    cli_province,
+    cli_score,
+    cli_selection,
+    demo,
+)
 from serving.log import configure
 
 log = logging.getLogger(__name__)
@@ -29,6 +38,7 @@ province_app.command("load")(cli_counters.load_province)
 province_app.command("day")(cli_province.draw_day)
 app.command("score")(cli_score.score_service)
 app.add_typer(cli_data.app, name="data")
+app.command("mark")(cli_marks.mark_devices)
 app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")
 
@@ -137,13 +147,9 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Fit a model, judge it, write its report, seal the run. The last line printed is the run directory."""
-    from evaluation import report
-    from training import experiment, run
+    from evaluation import trained
 
-    recipe = experiment.read(experiment.find(config, workspace), overrides or [])
-    fitted = run.fit(recipe, workspace)
-    report.judge(fitted)
-    typer.echo(run.seal(fitted.directory))
+    typer.echo(trained.train(config, workspace, overrides or []))
 
 
 @app.command()

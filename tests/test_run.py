@@ -210,7 +210,7 @@ def test_an_unknown_run_is_answered_with_those_there_are(tmp_path: Path) -> None
 
 
 def test_runs_of_one_second_have_directories_of_their_own(tmp_path: Path) -> None:
-    directories = [run._new_directory(tmp_path / "runs" / "a") for _ in range(3)]
+    directories = [run.new_directory(tmp_path / "runs" / "a") for _ in range(3)]
     assert len(set(directories)) == 3
     assert sorted(directories, key=lambda directory: run._order(directory.name)) == directories
 
