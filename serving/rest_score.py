@@ -8,9 +8,10 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from features import lake
-from serving import alarms, catalogue, metrics, openapi, score_examples
+from serving import alarms, catalogue, marks, metrics, openapi, score_examples
 from serving.alarms import MAX_ALARMS, Alarms, Wanted
 from serving.answering import AnsweringThread
+from serving.marks import MarkedDevices, MarkQuestion
 from serving.problems import Problem
 from serving.schema import Missing
 from serving.score_questions import Scoring
@@ -118,6 +119,22 @@ def list_alarms(
     workspace = request.app.state.settings.workspace
     told, total = alarms.read(workspace, Wanted(status, service, scope, scope_id), limit=limit)
     return Alarms(alarms=told, total=total, simulated=lake.is_simulated(workspace))
+
+
+@router.post(
+    "/mark",
+    summary="Which marks devices hold",
+    responses=openapi.errors(*BODY),
+    tags=["marks"],
+)
+def mark(
+    request: Request, question: Annotated[MarkQuestion, Body(openapi_examples=score_examples.MARK_QUESTIONS)]
+) -> MarkedDevices:
+    """Say which marks up to 10,000 devices hold, since when and why, as `iotlens mark` wrote them down.
+
+    Where keys are needed, one with scope `mark`.
+    """
+    return marks.read(request.app.state.settings.workspace, question)
 
 
 async def explain_scores(request: Request, question: WhyQuestion) -> ScoreExplanations:
