@@ -45,6 +45,7 @@ def select_indicators(
         str | None, typer.Option(help="binary, classes or continuous. Without: told by the values.")
     ] = None,
     likeness: Likeness = "spearman",
+    model: Annotated[str, typer.Option(help="What measures importance: trees or network.")] = "trees",
     rows: Annotated[int, typer.Option(help="At most so many rows are screened and explained.")] = 20_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     threads: Annotated[int, typer.Option(help="Of LightGBM.")] = 1,
@@ -61,7 +62,7 @@ def select_indicators(
         only_service={"--scope": scope, "--apply": apply or None, "--author": author},
     )
     request = Request(
-        target or str(kqi), group, time, tuple(ignore or ()), task, likeness, rows, seed, threads
+        target or str(kqi), group, time, tuple(ignore or ()), task, likeness, rows, seed, threads, model
     )
     if table:
         typer.echo(of_table(table, request, Place(workspace, out), experts=expert))

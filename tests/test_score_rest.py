@@ -298,7 +298,7 @@ def test_a_value_that_cannot_be_is_refused_by_field_and_rule(
     assert rule in first["detail"]
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400])
 def test_a_number_that_is_not_finite_is_refused(client: TestClient, number: str) -> None:
     body = f'{{"service": "smoke_sensor", "indicators": {{"nrsrp_median": {number}}}}}'
     answer = client.post("/score", content=body, headers={"content-type": "application/json"})
@@ -444,11 +444,12 @@ def test_services_that_cannot_be_read_leave_identification_as_it_is(fleet: Any, 
         assert problem(client.post("/score", json={"device_id": "tracker-3"})) == "not-ready"
 
 
-def test_scores_are_counted_by_service_and_status(client: TestClient) -> None:
-    before = series(client)
-    client.post("/score_batch", json={"device_ids": ["sensor-1", "sensor-3", "nobody"]})
-    client.get("/services/smoke_sensor")
-    after = series(client)
+def test_scores_are_counted_by_service_and_status(workspace: Path) -> None:
+    with started(workspace, None) as client:
+        before = series(client)
+        client.post("/score_batch", json={"device_ids": ["sensor-1", "sensor-3", "nobody"]})
+        client.get("/services/smoke_sensor")
+        after = series(client)
     grown = {name: after[name] - before.get(name, 0) for name in after}
     assert grown['iotlens_scores_total{service="smoke_sensor",status="scored"}'] == 1
     assert grown['iotlens_scores_total{service="smoke_sensor",status="insufficient evidence"}'] == 1

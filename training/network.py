@@ -33,10 +33,8 @@ def fit(
     import torch
 
     arrays = _scaler(X, features)
-    inputs = torch.from_numpy(network_inputs(X, arrays)).float()
-    with _reproducible(seed):
-        model = layers([inputs.shape[1], *settings.hidden, int(codes.max()) + 1], settings.dropout)
-        _descend(model, inputs, torch.from_numpy(codes.astype(np.int64)), settings)
+    inputs = network_inputs(X, arrays)
+    model = learn(inputs, codes, outputs=int(codes.max()) + 1, settings=settings, seed=seed)
     linear = [layer for layer in model if isinstance(layer, torch.nn.Linear)]
     for i, layer in enumerate(linear):
         arrays[f"weight_{i}"] = layer.weight.detach().numpy().copy()
@@ -44,6 +42,22 @@ def fit(
     some = np.random.default_rng(seed).permutation(len(X))[:BACKGROUND_ROWS]
     arrays["background"] = np.ascontiguousarray(X[np.sort(some)], dtype=np.float64)
     return Network(arrays)
+
+
+def learn(
+    inputs: np.ndarray, target: np.ndarray, *, outputs: int, settings: NetworkSettings, seed: int
+) -> "torch.nn.Sequential":
+    """Return layers that give one logit for each class, or where `outputs` is 1 a number, by squared error.
+
+    inputs: (n, i) without NaN, each of about unit size. target: (n,) codes 0..outputs-1, or numbers of unit size.
+    """
+    import torch
+
+    told = target.astype(np.int64) if outputs > 1 else target.astype(np.float32)[:, None]
+    with reproducible(seed):
+        model = layers([inputs.shape[1], *settings.hidden, outputs], settings.dropout)
+        _descend(model, torch.from_numpy(inputs).float(), torch.from_numpy(told), settings)
+    return model
 
 
 def layers(sizes: Sequence[int], dropout: float) -> "torch.nn.Sequential":
@@ -68,7 +82,7 @@ def _scaler(X: np.ndarray, features: Sequence[InputFeature]) -> dict[str, np.nda
 
 
 def _descend(
-    model: "torch.nn.Sequential", inputs: "torch.Tensor", codes: "torch.Tensor", settings: NetworkSettings
+    model: "torch.nn.Sequential", inputs: "torch.Tensor", target: "torch.Tensor", settings: NetworkSettings
 ) -> None:
     """Train the layers in place: AdamW, a cosine from the learning rate to zero, rows shuffled each epoch."""
     import torch
@@ -77,19 +91,20 @@ def _descend(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.epochs)
-    loss = torch.nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+    classes = torch.nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+    loss = torch.nn.MSELoss() if target.is_floating_point() else classes
     model.train()
     epochs = range(settings.epochs)
     for _ in tqdm(epochs, desc="fit network", unit="epoch", delay=2, disable=None, leave=False):
         for rows in torch.split(torch.randperm(len(inputs)), settings.batch_size):
             optimizer.zero_grad()
-            loss(model(inputs[rows]), codes[rows]).backward()
+            loss(model(inputs[rows]), target[rows]).backward()
             optimizer.step()
         schedule.step()
 
 
 @contextmanager
-def _reproducible(seed: int) -> Iterator[None]:
+def reproducible(seed: int) -> Iterator[None]:
     """Give torch this seed and one thread, and the caller's generator and threads back afterwards."""
     import torch
 

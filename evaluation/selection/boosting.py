@@ -65,7 +65,7 @@ def fit(study: Study, X: np.ndarray, places: np.ndarray, trees: Trees) -> "Boost
     import lightgbm
 
     target = study.target
-    data = lightgbm.Dataset(X[places], label=_label(target)[places], params={"verbose": -1})
+    data = lightgbm.Dataset(X[places], label=label(target)[places], params={"verbose": -1})
     return lightgbm.train(_settings(target, trees, len(places)), data, num_boost_round=trees.rounds)
 
 
@@ -73,11 +73,11 @@ def rounds(study: Study, X: np.ndarray, cut: Sequence[Fold], trees: Trees) -> in
     """Return how many rounds suffice: the median over folds of where the judged loss stops falling."""
     import lightgbm
 
-    label, told = _label(study.target), []
+    labels, told = label(study.target), []
     for learn, judge in cut:
         settings = _settings(study.target, trees, len(learn))
-        data = lightgbm.Dataset(X[learn], label=label[learn], params={"verbose": -1})
-        held = lightgbm.Dataset(X[judge], label=label[judge], reference=data)
+        data = lightgbm.Dataset(X[learn], label=labels[learn], params={"verbose": -1})
+        held = lightgbm.Dataset(X[judge], label=labels[judge], reference=data)
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
         booster = lightgbm.train(settings, data, MOST_ROUNDS, valid_sets=[held], callbacks=[stop])
         told.append(booster.best_iteration)
@@ -105,7 +105,7 @@ def judged(target: Target, places: np.ndarray, said: np.ndarray) -> float:
     """
     from sklearn.metrics import r2_score, roc_auc_score
 
-    truth = _label(target)[places]
+    truth = label(target)[places]
     if target.kind == "continuous":
         return float(r2_score(truth, said))
     columns = said[:, None] if said.ndim == 1 else said
@@ -117,6 +117,15 @@ def judged(target: Target, places: np.ndarray, said: np.ndarray) -> float:
     return float(np.mean(areas)) if areas else 0.5
 
 
+def explained(study: Study, X: np.ndarray, fold: Fold, trees: Trees) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return SHAP values (m, p, k) of the judged rows of X, the places of these, and their score."""
+    learn, judge = fold
+    booster = fit(study, X, learn, trees)
+    said = np.asarray(booster.predict(X[judge], num_threads=trees.threads))
+    told = contributions(booster, X[judge], threads=trees.threads)
+    return told, judge, judged(study.target, judge, said)
+
+
 def contributions(booster: "Booster", X: np.ndarray, *, threads: int = 1) -> np.ndarray:
     """Return SHAP values (n, p, k) of the raw score, k = 1 but for more than two classes.
 
@@ -126,7 +135,7 @@ def contributions(booster: "Booster", X: np.ndarray, *, threads: int = 1) -> np.
     return told.reshape(len(X), -1, X.shape[1] + 1)[:, :, :-1].transpose(0, 2, 1)
 
 
-def _label(target: Target) -> np.ndarray:
+def label(target: Target) -> np.ndarray:
     """Return what is learnt: codes, or a continuous target within TAIL_SPREADS of its middle."""
     if target.kind != "continuous":
         return target.values

@@ -1,13 +1,14 @@
-"""SHAP values of rows that the trees did not learn from, over many subsamples, beside columns of shuffled values."""
+"""SHAP values of rows that a model did not learn from, over many subsamples, beside columns of shuffled values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from evaluation.selection import boosting
+from evaluation.selection import boosting, networks
 from evaluation.selection.study import Study
 
 SUBSAMPLES = 10
@@ -15,10 +16,13 @@ SHARE = 0.8  # of the clusters, drawn without replacement: a row drawn twice wou
 FEWEST_PROBES = 10
 SHOWN_ROWS = 1500  # kept for the pictures and the shapes
 
+Model = Literal["trees", "network"]
+How = boosting.Trees | networks.Layers  # how the model is learnt that is asked
+
 
 @dataclass(frozen=True)
 class Contributions:
-    """What trees made of the columns, over s subsamples; p columns, g groups.
+    """What a model made of the columns, over s subsamples; p columns, g groups.
 
     strength: (s, p) mean |SHAP| of each column in the units of the raw score (log odds; of a continuous target its
     own). group_strength: (s, g) the same of each group's SHAP values, summed with their sign. probes: (s, q).
@@ -64,7 +68,7 @@ def measure(
     groups: Sequence[Sequence[int]],
     *,
     draws: Sequence[np.ndarray],
-    trees: boosting.Trees,
+    how: How,
 ) -> Contributions:
     """Return the contributions of `columns` of X over draws of its rows. groups: places in `columns`."""
     columns = list(columns)
@@ -74,11 +78,10 @@ def measure(
     for number, rows in enumerate(
         tqdm(draws, desc="SHAP over subsamples", delay=2, disable=None, leave=False)
     ):
-        seed = trees.seed + number
+        seed = how.seed + number
         part = study.rows(rows)
         X = np.column_stack([part.X[:, columns], _probes(part.X[:, columns], probes, seed)])
-        monotone = tuple(trees.monotone[column] for column in columns) if trees.monotone else ()
-        told, judged, score = _out_of_fold(part, X, replace(trees, seed=seed, monotone=monotone))
+        told, judged, score = _out_of_fold(part, X, replace(_of(how, columns, free=probes), seed=seed))
         strength.append(np.abs(told[:, : len(columns)]).mean(axis=(0, 2)))
         probe_strength.append(np.abs(told[:, len(columns) :]).mean(axis=(0, 2)))
         group_strength.append([np.abs(told[:, list(group)].sum(axis=1)).mean() for group in groups])
@@ -96,22 +99,45 @@ def measure(
     )
 
 
+def of_whole(study: Study, sample: Study, columns: Sequence[int], *, how: How) -> np.ndarray:
+    """Return (p,) the strength of `columns` in a model of all rows of a study, on the rows of a sample of it."""
+    X, shown = study.X[:, list(columns)], sample.X[:, list(columns)]
+    asked, everything = _of(how, columns, free=0), np.arange(len(X))
+    if isinstance(asked, networks.Layers):
+        shown = shown[np.random.default_rng(how.seed).permutation(len(shown))[:SHOWN_ROWS]]
+        told = networks.fit(study, X, everything, asked).contributions(shown, seed=how.seed)
+    else:
+        told = boosting.contributions(boosting.fit(study, X, everything, asked), shown, threads=asked.threads)
+    return np.asarray(np.abs(told).mean(axis=(0, 2)))
+
+
 def _probes(X: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return (n, count) columns of X drawn at random, each with its values shuffled."""
     rng = np.random.default_rng([seed, 1])
     return np.column_stack([rng.permutation(X[:, column]) for column in rng.integers(X.shape[1], size=count)])
 
 
-def _out_of_fold(part: Study, X: np.ndarray, trees: boosting.Trees) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return SHAP values (m, p + q, k) of the judged rows, these rows, and the mean score of the folds."""
-    free = X.shape[1] - len(trees.monotone)  # the probes
-    grown = replace(trees, monotone=(*trees.monotone, *[0] * free)) if trees.monotone else trees
+def _of(how: How, columns: Sequence[int], *, free: int) -> How:
+    """Return how to learn these columns and `free` others, which no expert binds to a direction."""
+    if isinstance(how, networks.Layers) or not how.monotone:
+        return how
+    return replace(how, monotone=(*(how.monotone[column] for column in columns), *[0] * free))
+
+
+def _out_of_fold(part: Study, X: np.ndarray, how: How) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return SHAP values (m, p + q, k) of judged rows, these rows, and the mean score of the folds."""
     told, places, scores = [], [], []
-    for learn, judge in boosting.folds(part, count=boosting.FOLDS, seed=trees.seed):
-        booster = boosting.fit(part, X, learn, grown)
-        told.append(boosting.contributions(booster, X[judge], threads=trees.threads))
-        places.append(judge)
-        scores.append(
-            boosting.judged(part.target, judge, booster.predict(X[judge], num_threads=trees.threads))
-        )
+    for fold in boosting.folds(part, count=boosting.FOLDS, seed=how.seed):
+        shap, judged, score = _explained(part, X, fold, how)
+        told.append(shap)
+        places.append(judged)
+        scores.append(score)
     return np.concatenate(told), np.concatenate(places), float(np.mean(scores))
+
+
+def _explained(
+    part: Study, X: np.ndarray, fold: boosting.Fold, how: How
+) -> tuple[np.ndarray, np.ndarray, float]:
+    if isinstance(how, networks.Layers):
+        return networks.explained(part, X, fold, how)
+    return boosting.explained(part, X, fold, how)

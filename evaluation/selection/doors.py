@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from evaluation.selection import page, record
+from evaluation.selection.contributions import Model
 from evaluation.selection.expert import Experts, read_experts
 from evaluation.selection.groups import Likeness
 from evaluation.selection.procedure import Settings, select
@@ -21,7 +22,7 @@ LONGEST_NAME = 80  # characters of a target in the name of a directory
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks, as typed. task, likeness: one of the words that Kind and Likeness list."""
+    """What a person asks, as typed. task, likeness, model: one of the words that Kind, Likeness and Model list."""
 
     target: str
     group: str | None = None
@@ -32,6 +33,7 @@ class Request:
     rows: int = 20_000
     seed: int = 0
     threads: int = 1
+    model: str = "trees"
 
     @property
     def kind(self) -> Kind | None:
@@ -40,9 +42,10 @@ class Request:
 
     @property
     def settings(self) -> Settings:
-        """How to select. Raises ValueError for a likeness that is none."""
+        """How to select. Raises ValueError for a likeness or a model that is none."""
         how: Likeness = _one_of(self.likeness, get_args(Likeness), "likeness")
-        return Settings(seed=self.seed, rows=self.rows, likeness=how, threads=self.threads)
+        model: Model = _one_of(self.model, get_args(Model), "model")
+        return Settings(seed=self.seed, rows=self.rows, likeness=how, threads=self.threads, model=model)
 
 
 def check_form(

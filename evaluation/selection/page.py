@@ -17,6 +17,7 @@ DOMAINS = {
     "platform": "the platform's",
     "terminal": "the terminal's",
 }
+MODELS = {"trees": "gradient boosted trees", "network": "a small neural network"}
 
 
 def to_html(summary: Json) -> str:
@@ -30,6 +31,7 @@ def to_html(summary: Json) -> str:
         reasons=record.REASONS,
         tallies=_tallies(summary),
         figures=_figures(summary),
+        model=MODELS[summary["models"]["importance"]],
         made=_made(summary),
     )
 
@@ -60,6 +62,7 @@ def to_markdown(summary: Json) -> str:
     lines += ["## Dropped", "", "| indicator | reason | detail |", "|---|---|---|"]
     for row in summary["dropped"]:
         lines.append(f"| `{row['indicator']}` | {record.REASONS[row['reason']]} | {_cell(row['detail'])} |")
+    lines += ["", f"Importance: {_measured(summary)}. Score: {_scored(summary)}."]
     lines += ["", f"Table {summary['table']}, data {summary['data_hash']}{_simulated(summary)}."]
     return "\n".join(lines) + "\n"
 
@@ -172,12 +175,15 @@ def _made(summary: Json) -> list[tuple[str, str]]:
     rows, settings = summary["rows"], summary["settings"]
     used = f"{pages.count(rows['used'])} of {pages.count(rows['table'])}"
     if rows["agreement"] is not None:
-        used += f" (rank agreement of importance with trees on the whole table: {rows['agreement']:.2f})"
+        used += (
+            f" (rank agreement of importance with the same model on the whole table: {rows['agreement']:.2f})"
+        )
     return [
         ("table", summary["table"]),
         ("target", f"{summary['target']['name']}, {summary['target']['kind']}"),
         ("rows used", used),
-        ("score", summary["score"]["measure"]),
+        ("importance", _measured(summary)),
+        ("score", _scored(summary)),
         ("subsamples", f"{settings['subsamples']}, each of 80 % of the clusters, without replacement"),
         ("false share accepted", f"{100 * settings['rate']:.0f} %"),
         ("likeness", settings["likeness"]),
@@ -188,6 +194,20 @@ def _made(summary: Json) -> list[tuple[str, str]]:
             ", ".join(f"{name} {version}" for name, version in sorted(summary["libraries"].items())),
         ),
     ]
+
+
+def _measured(summary: Json) -> str:
+    """Return which model measured the importance, and how far it ranks the selected as trees do."""
+    models = summary["models"]
+    how = "" if models["importance"] == "trees" else " (expected gradients)"
+    told = f"SHAP values{how} of {MODELS[models['importance']]}"
+    if models["agreement"] is None:
+        return told
+    return f"{told}; rank agreement on the selected with trees, of one subsample: {models['agreement']:.2f}"
+
+
+def _scored(summary: Json) -> str:
+    return f"{summary['score']['measure']}, of {MODELS[summary['models']['score']]}"
 
 
 def spoken(score: Json) -> str:

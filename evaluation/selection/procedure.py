@@ -8,8 +8,8 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from evaluation.selection import boosting, contributions, groups, leaks, quality, reasons, smallest
-from evaluation.selection.contributions import Contributions
+from evaluation.selection import boosting, contributions, groups, leaks, networks, quality, reasons, smallest
+from evaluation.selection.contributions import Contributions, How, Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.groups import Group, Likeness
 from evaluation.selection.ranks import Scores, score
@@ -21,17 +21,19 @@ from evaluation.selection.study import Drop, Study
 log = logging.getLogger(__name__)
 
 OFTEN = 0.25  # share of the subsamples that must choose a group; at 0.5 weak effects are lost too often (measured)
-CERTAIN = (
-    0.01  # p-value, shared among the columns, from which trees alone make a column a suspect to be confirmed
-)
+CERTAIN = 0.01  # p-value, shared among the columns, from which a model alone makes a column a suspect to be confirmed
 MOST_CONFIRMED = 5
 CLEAR_GAIN = 3.0  # standard deviations over the subsamples, which share most of their rows
+FEWEST_RANKED = 3  # of which two rankings can agree or not
 UNUSABLE = {"empty", "constant", "no_number"}  # what no expert can keep
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a selection is made. rows: at most so many are screened and explained; the quality looks at all."""
+    """How a selection is made. rows: at most so many are screened and explained; the quality looks at all.
+
+    model: measures the importance. Whatever it is, trees judge: a suspected leak, a late find, and how few suffice.
+    """
 
     seed: int = 0
     rows: int = 20_000
@@ -39,6 +41,7 @@ class Settings:
     rate: float = RATE
     likeness: Likeness = "spearman"
     threads: int = 1
+    model: Model = "trees"
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Selection:
     curve: Curve
     rows_of_table: int
     agreement: float | None = None
+    agreement_with_trees: float | None = None
 
 
 @dataclass
@@ -75,6 +79,7 @@ class _Work:
     study: Study
     drops: list[Drop]
     columns: list[int] = field(default_factory=list)
+    how: How = field(default_factory=boosting.Trees)  # how the model is learnt that measures
 
     def drop(self, found: Sequence[Drop], experts: Experts) -> None:
         """Take columns out, but for those that an expert keeps and that can be kept."""
@@ -95,6 +100,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     scores = score(sample.X)
     trees = _trees(sample, work.columns, settings, experts)
     screened = _with_kept(_without_leaks(work, scores, trees, settings, experts), experts, work)
+    work.how = trees if settings.model == "trees" else _layers(work, settings)
     screen = Screen(sample, candidates=work.columns, scores=scores)
     alike = groups.likeness(scores, settings.likeness)
     found, screened = groups.elect(screen, screened, alike, study.names, experts)
@@ -124,7 +130,8 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         effects=tuple(_effects(sample, work.columns, chosen, measured)),
         curve=told,
         rows_of_table=len(study.X),
-        agreement=_agreement(study, sample, work.columns, measured, trees),
+        agreement=_agreement(study, work, measured),
+        agreement_with_trees=_agreement_with_trees(work, found, measured, draws, trees),
     )
 
 
@@ -178,6 +185,13 @@ def _trees(sample: Study, columns: Sequence[int], settings: Settings, experts: E
     cut = boosting.folds(sample, count=boosting.FOLDS, seed=settings.seed)
     enough = boosting.rounds(sample, sample.X[:, list(columns)], cut, grown)
     return replace(grown, rounds=enough, monotone=monotone)
+
+
+def _layers(work: _Work, settings: Settings) -> networks.Layers:
+    """Return how a network is learnt: as long as the columns need."""
+    layers = networks.Layers(seed=settings.seed)
+    cut = boosting.folds(work.study, count=boosting.FOLDS, seed=settings.seed)
+    return replace(layers, epochs=networks.epochs(work.study, work.study.X[:, work.columns], cut, layers))
 
 
 def _without_leaks(
@@ -236,12 +250,10 @@ def _repeated(
     return [found[place] for place in stay], [often[place] for place in stay], left
 
 
-def _measure(
-    work: _Work, found: Sequence[Group], draws: Sequence[np.ndarray], trees: boosting.Trees
-) -> Contributions:
+def _measure(work: _Work, found: Sequence[Group], draws: Sequence[np.ndarray], how: How) -> Contributions:
     place = {column: number for number, column in enumerate(work.columns)}
     members = [[place[column] for column in group.members] for group in found]
-    return contributions.measure(work.study, work.columns, members, draws=draws, trees=trees)
+    return contributions.measure(work.study, work.columns, members, draws=draws, how=how)
 
 
 def _measured(
@@ -252,12 +264,12 @@ def _measured(
     alike: np.ndarray,
     trees: boosting.Trees,
 ) -> tuple[list[Group], list[float], Contributions]:
-    """Return the groups with what only trees saw, the strongest first, how often each was chosen, and the strength."""
-    measured = _measure(work, found, draws, trees)
+    """Return the groups and what only the model saw, the strongest first, how often each was chosen, and strength."""
+    measured = _measure(work, found, draws, work.how)
     if added := _confirmed(work, found, measured, draws, alike, trees):
         found = [*found, *(Group(column, (column,), ()) for column in added)]
         often = [*often, *[1.0] * len(added)]
-        measured = _measure(work, found, draws, trees)
+        measured = _measure(work, found, draws, work.how)
     order = np.argsort(-measured.group_strength.mean(axis=0), kind="stable")
     ranked = replace(measured, group_strength=measured.group_strength[:, order])
     return [found[place] for place in order], [often[place] for place in order], ranked
@@ -271,7 +283,7 @@ def _confirmed(
     alike: np.ndarray,
     trees: boosting.Trees,
 ) -> list[int]:
-    """Return columns that only trees saw: stronger than probes, and clearly better in each draw with than without."""
+    """Return columns that only the model saw: stronger than probes, and trees do clearly better with than without."""
     chosen = [group.representative for group in found]
     told = {column for group in found for column in group.members}
     p_values = dict(zip(work.columns, measured.p_values, strict=True))
@@ -308,18 +320,29 @@ def _effects(
     return told
 
 
-def _agreement(
-    study: Study,
-    sample: Study,
-    columns: Sequence[int],
+def _agreement(study: Study, work: _Work, measured: Contributions) -> float | None:
+    """Return the rank correlation of strength with that in the whole table; None: the sample is the whole."""
+    if len(study.X) == len(work.study.X) or len(work.columns) < FEWEST_RANKED:
+        return None
+    whole = contributions.of_whole(study, work.study, work.columns, how=work.how)
+    return _rank_agreement(whole, measured.strength)
+
+
+def _agreement_with_trees(
+    work: _Work,
+    found: Sequence[Group],
     measured: Contributions,
+    draws: Sequence[np.ndarray],
     trees: boosting.Trees,
 ) -> float | None:
-    """Return the rank correlation of strength with that of trees on the whole table; None: the sample is the whole."""
-    if len(study.X) == len(sample.X) or len(columns) < 3:
+    """Return the rank correlation of the groups' strength with that in trees on one subsample; None: these measured."""
+    if work.how is trees or len(found) < FEWEST_RANKED:
         return None
-    X = study.X[:, list(columns)]
-    monotone = tuple(trees.monotone[column] for column in columns) if trees.monotone else ()
-    booster = boosting.fit(study, X, np.arange(len(X)), replace(trees, monotone=monotone))
-    shap = boosting.contributions(booster, sample.X[:, list(columns)], threads=trees.threads)
-    return float(stats.spearmanr(np.abs(shap).mean(axis=(0, 2)), measured.strength.mean(axis=0))[0])
+    return _rank_agreement(_measure(work, found, draws[:1], trees).group_strength[0], measured.group_strength)
+
+
+def _rank_agreement(one: np.ndarray, draws: np.ndarray) -> float | None:
+    """Return Spearman's correlation of strengths (p,) with the mean of others (s, p); None where all are the same."""
+    if not np.ptp(one) or not np.ptp(draws.mean(axis=0)):
+        return None
+    return float(stats.spearmanr(one, draws.mean(axis=0))[0])

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from evaluation.selection import pictured
+from evaluation.selection.contributions import Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Selection
 from evaluation.selection.study import Study
@@ -65,6 +66,7 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
             "unit": meanings[study.target.name].unit if study.target.name in meanings else "-",
         },
         "rows": {"table": selection.rows_of_table, "used": len(study.X), "agreement": selection.agreement},
+        "models": _models(selection),
         "columns": {"table": len(study.names), "judged": len(selection.columns)},
         "selected": [study.names[column] for column in selection.selected],
         "minimal": [study.names[column] for column in selection.minimal],
@@ -85,10 +87,34 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
             "rounds": "by early stopping",
             "alpha": selection.experts.alpha,
         },
-        "notes": list(study.notes),
+        "notes": [*study.notes, *_notes(selection)],
         "data_hash": data_hash(study),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {name: version(name) for name in _libraries(selection.settings.model)},
     }
+
+
+def _models(selection: Selection) -> Json:
+    """Return which model measured and which judged, and how the one ranks the groups beside the other."""
+    return {
+        "importance": selection.settings.model,
+        "score": "trees",
+        "agreement": selection.agreement_with_trees,
+    }
+
+
+def _libraries(model: Model) -> tuple[str, ...]:
+    return _LIBRARIES if model == "trees" else (*_LIBRARIES, "torch")
+
+
+def _notes(selection: Selection) -> list[str]:
+    """Return what a reader must know of the model that measured."""
+    bound = [one.indicator for one in selection.experts.statements if one.direction]
+    if not bound or selection.settings.model == "trees":
+        return []
+    return [
+        f"the directions that experts gave to {', '.join(bound)} bind the trees that judge the sets, not the network"
+        " that measured the importance"
+    ]
 
 
 def weights(importance: Mapping[str, float], experts: Experts) -> dict[str, float]:
