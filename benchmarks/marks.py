@@ -242,6 +242,10 @@ def main() -> None:
     if given.train in given.seeds:
         raise SystemExit("a province that taught must not judge: leave --train out of --seeds")
     size = {"devices": given.devices, "days": given.days}
+    print(
+        f"simulated: {given.devices:,} devices, {given.days} days, traits {TRAITS}; learnt from seed {given.train},"
+    )
+    print(f"judged on seeds {given.seeds}\n", flush=True)
     teacher = prepare(given.directory, given.train, **size)
     spaces = {seed: prepare(given.directory, seed, **size) for seed in given.seeds}
     provinces = [look(given.directory, seed, workspace) for seed, workspace in spaces.items()]
@@ -253,16 +257,22 @@ def main() -> None:
         "network": learn(teacher, ["model=network"]),
         f"trees and {EXPERTS} devices by experts": learn(teacher, [f"expert_labels={said}"]),
     }
+    found = report(provinces, told, shipped, variants)
+    plain = {way: {name: vars(one) for name, one in of.items()} for way, of in found.items()}
+    (given.directory / "marks.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def report(
+    provinces: Sequence[Province], told: UserMarks, shipped: MarkModels, variants: Mapping[str, MarkModels]
+) -> dict[str, dict[str, Counts]]:
+    """Print the tables, and return the counts of each way and mark."""
     ways = {
         "rules": Marking(only(told, "rule")), "model": Marking(only(told, "model"), shipped),
         "both": Marking(told, shipped),
     }  # fmt: skip
     found = {way: judge(provinces, marking) for way, marking in ways.items()}
     ruled = {one.id for one in told.marks if one.source == "rule"}
-    print(
-        f"simulated: {len(provinces)} provinces of {given.devices:,} devices, {given.days} days, seeds {given.seeds};"
-    )
-    print(f"learnt from seed {given.train}; traits {TRAITS}; no model of {shipped.manifest.without}\n")
+    print(f"no model of {shipped.manifest.without}\n")
     print(f"Against latent traits (simulated)\n\n{as_markdown(found, list(LATENT), ruled)}\n")
     print(f"Against faults at devices (simulated)\n\n{as_markdown(found, list(FAULTS), ruled)}\n")
     other = {
@@ -273,8 +283,7 @@ def main() -> None:
     learnt = [name for name in LATENT if name not in ruled]
     print(f"Other models, against latent traits (simulated)\n\n{as_markdown(other, learnt, ruled)}\n")
     print("Not judged\n\n" + "\n".join(f"- {name}: {why}" for name, why in UNJUDGED.items()))
-    plain = {way: {name: vars(one) for name, one in of.items()} for way, of in (found | other).items()}
-    (given.directory / "marks.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    return found | other
 
 
 if __name__ == "__main__":

@@ -166,6 +166,7 @@ def test_a_run_is_found_by_its_model_version(fitted: Fitted) -> None:
 def sealed(workspace: Path, experiment_name: str, name: str) -> Path:
     directory = workspace / "runs" / experiment_name / name
     directory.mkdir(parents=True)
+    (directory / "model.json").touch()  # by which a run of devices is known
     (directory / run.DONE).write_text("version\n")
     return directory
 
