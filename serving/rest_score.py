@@ -1,7 +1,7 @@
 """The routes about services: how well they work, what they are made of, and which alarms are open."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from features import lake
 from serving import alarms, catalogue, marks, metrics, openapi, score_examples
-from serving.alarms import MAX_ALARMS, Alarms, Wanted
+from serving.alarms import Alarms, Wanted
 from serving.answering import AnsweringThread
 from serving.marks import MarkedDevices, MarkQuestion
 from serving.problems import Problem
@@ -104,20 +104,13 @@ async def indicators(
 @router.get(
     "/alarms", summary="What is wrong, since when", responses=openapi.errors("invalid"), tags=["alarms"]
 )
-def list_alarms(
-    request: Request,
-    status: Literal["open", "cleared"] | None = None,
-    service: str | None = None,
-    scope: str | None = None,
-    scope_id: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_ALARMS)] = 1000,
-) -> Alarms:
+def list_alarms(request: Request, wanted: Annotated[Wanted, Query()]) -> Alarms:
     """List the alarms below alarms/ of the workspace, the one raised last first; none where nothing monitors.
 
     Where keys are needed, one with scope `alarms`.
     """
     workspace = request.app.state.settings.workspace
-    told, total = alarms.read(workspace, Wanted(status, service, scope, scope_id), limit=limit)
+    told, total = alarms.read(workspace, wanted)
     return Alarms(alarms=told, total=total, simulated=lake.is_simulated(workspace))
 
 
