@@ -70,15 +70,24 @@ def moments(workspace: Path) -> list[pd.Timestamp]:
     return sorted(_moment(file) for file in held_folder(workspace).rglob("*.parquet"))
 
 
-def held(workspace: Path, *, at: pd.Timestamp | None = None, before: bool = False) -> pd.DataFrame:
+def held(
+    workspace: Path,
+    *,
+    at: pd.Timestamp | None = None,
+    before: bool = False,
+    device_ids: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """Return MARKS of the newest moment of marking that is not after `at`; before: that is before it.
 
-    at: None for the newest of all. An empty table where there is none.
+    at: None for the newest of all. device_ids: of these devices alone; the rows lie in their order, so that few of them
+    are read. An empty table where there is none.
     """
     found = [one for one in moments(workspace) if at is None or one < at or (one == at and not before)]
     if not found:
         return empty_table(MARKS)
-    return as_frame(pq.read_table(_file(held_folder(workspace), found[-1]), partitioning=None), MARKS)
+    some = None if device_ids is None else [("device_id", "in", list(device_ids))]
+    read = pq.read_table(_file(held_folder(workspace), found[-1]), partitioning=None, filters=some)
+    return as_frame(read, MARKS)
 
 
 def write(

@@ -47,7 +47,7 @@ def places(
         f' max(window_end) FILTER ("{one.id}" IS NOT NULL) AS "{one.id}__end"'
         for one in wanted
     )
-    sql = _windows_sql(workspace, scope, wanted, at, oldest)
+    sql = _windows_sql(workspace, scope, wanted, (at - oldest, at))
     if not wanted or not sql:
         return Known(pa.array([], pa.string()), {}, {}, {}, {})
     with files_stay(), connect(threads=2) as connection:
@@ -79,7 +79,7 @@ def devices(
         connection.register("template", arrow_schema(wide_columns(wanted)).empty_table())
         reader = connection.execute(
             f"SELECT device_id, {', '.join(membership.PLACES)}, {_cells(wanted)} FROM ({stays}) AS members"
-            f" LEFT JOIN ({_newest_sql(workspace, wanted, at, oldest)}) AS told"
+            f" LEFT JOIN ({_newest_sql(workspace, wanted, (at - oldest, at))}) AS told"
             " ON told.scope_id = members.device_id WHERE service = ? ORDER BY device_id",
             [service],
         ).to_arrow_reader(BATCH_ROWS)
@@ -97,7 +97,7 @@ def some_devices(
     wanted = indicators_of("device", indicators)
     stays = membership.stays_sql(membership.files(workspace), span=_moment(at))
     one_of_them = "IN (SELECT device_id FROM asked)"
-    newest = _newest_sql(workspace, wanted, at, oldest, where=f"scope_id {one_of_them}")
+    newest = _newest_sql(workspace, wanted, (at - oldest, at), where=f"scope_id {one_of_them}")
     with files_stay(), connect(threads=2) as connection:
         connection.register("template", arrow_schema(wide_columns(wanted)).empty_table())
         connection.register(
@@ -121,10 +121,10 @@ def _cells(wanted: Sequence[Indicator]) -> str:
 
 
 def _newest_sql(
-    workspace: Path, wanted: Sequence[Indicator], at: datetime, oldest: timedelta, *, where: str = "true"
+    workspace: Path, wanted: Sequence[Indicator], span: tuple[datetime, datetime], *, where: str = "true"
 ) -> str:
-    """Return the SQL of the newest window of each device."""
-    windows = _windows_sql(workspace, "device", wanted, at, oldest, where=where)
+    """Return the SQL of the newest window of each device; span, where: as of `_windows_sql`."""
+    windows = _windows_sql(workspace, "device", wanted, span, where=where)
     last = "row_number() OVER (PARTITION BY scope_id ORDER BY window_end DESC) = 1"
     if windows:
         return f"SELECT scope_id, {_cells(wanted)} FROM ({windows}) QUALIFY {last}"
@@ -136,14 +136,14 @@ def _of_devices(batch: pa.RecordBatch, wanted: Sequence[Indicator]) -> Known:
 
 
 def _windows_sql(
-    workspace: Path, scope: str, wanted: Sequence[Indicator], at: datetime, oldest: timedelta,
+    workspace: Path, scope: str, wanted: Sequence[Indicator], span: tuple[datetime, datetime],
     *, where: str = "true",
 ) -> str:  # fmt: skip
     """Return the SQL of the newest version of each window in the time that matters; "" where there is none.
 
-    where: SQL of scope_id that the rows keep.
+    span: windows end after the first moment, and not after the last. where: SQL of scope_id that the rows keep.
     """
-    since = at - oldest
+    since, at = span
     days = (f"date={since:%F}", f"date={at:%F}")
     files = sorted(
         file for file in folder(workspace, scope).rglob("*.parquet") if days[0] <= file.parent.name <= days[1]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -43,16 +43,17 @@ class Alarms(BaseModel, frozen=True):
     simulated: bool
 
 
-class Wanted(NamedTuple):
-    """Which alarms are asked for; None: all."""
+class Wanted(BaseModel, frozen=True, extra="forbid"):
+    """Which alarms are asked for; None: all. limit: how many are told."""
 
     status: Literal["open", "cleared"] | None = None
     service: str | None = None
     scope: str | None = None
     scope_id: str | None = None
+    limit: int = Field(1000, ge=1, le=MAX_ALARMS)
 
 
-def read(workspace: Path, wanted: Wanted, *, limit: int) -> tuple[list[Alarm], int]:
+def read(workspace: Path, wanted: Wanted) -> tuple[list[Alarm], int]:
     """Return the alarms that are wanted, the one raised last first, at most `limit`; and how many there are.
 
     Of an alarm that several files tell, the file written last counts. A table that lacks columns is of something else.
@@ -62,11 +63,10 @@ def read(workspace: Path, wanted: Wanted, *, limit: int) -> tuple[list[Alarm], i
     if not frames:
         return [], 0
     whole = pd.concat(frames, ignore_index=True).drop_duplicates("alarm_id", keep="last")
-    for column, value in wanted._asdict().items():
-        if value is not None:
-            whole = whole[whole[column] == value]
+    for column, value in wanted.model_dump(exclude={"limit"}, exclude_none=True).items():
+        whole = whole[whole[column] == value]
     newest = whole.sort_values(["raised", "alarm_id"], ascending=[False, True])
-    return list(_alarms(newest.head(limit))), len(newest)
+    return list(_alarms(newest.head(wanted.limit))), len(newest)
 
 
 def _files(workspace: Path, names: list[str]) -> list[Path]:

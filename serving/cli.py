@@ -82,7 +82,7 @@ Csv = Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one row pe
 Predicted = Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet to write, row for row.")]
 Scopes = Annotated[
     list[str] | None,
-    typer.Option("--scope", help="identify (default), explain, score, alarms, reports or metrics."),
+    typer.Option("--scope", help="identify (default), explain, score, mark, alarms, reports or metrics."),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bytes.")]
 PerType = Annotated[int, typer.Option(help="Devices of each of the ten types at each site.")]

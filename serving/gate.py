@@ -18,6 +18,7 @@ _SCOPES: Mapping[str, keys.Scope | None] = {
     "explain": "explain",
     "reports": "reports",
     "alarms": "alarms",
+    "mark": "mark",
     "score": "score",
     "score_batch": "score",
     "services": None,  # what the configuration says: any key will do

@@ -1,16 +1,17 @@
 """The routes about services: how well they work, what they are made of, and which alarms are open."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from features import lake
-from serving import alarms, catalogue, metrics, openapi, score_examples
-from serving.alarms import MAX_ALARMS, Alarms, Wanted
+from serving import alarms, catalogue, marks, metrics, openapi, score_examples
+from serving.alarms import Alarms, Wanted
 from serving.answering import AnsweringThread
+from serving.marks import MarkedDevices, MarkQuestion
 from serving.problems import Problem
 from serving.schema import Missing
 from serving.score_questions import Scoring
@@ -103,21 +104,30 @@ async def indicators(
 @router.get(
     "/alarms", summary="What is wrong, since when", responses=openapi.errors("invalid"), tags=["alarms"]
 )
-def list_alarms(
-    request: Request,
-    status: Literal["open", "cleared"] | None = None,
-    service: str | None = None,
-    scope: str | None = None,
-    scope_id: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_ALARMS)] = 1000,
-) -> Alarms:
+def list_alarms(request: Request, wanted: Annotated[Wanted, Query()]) -> Alarms:
     """List the alarms below alarms/ of the workspace, the one raised last first; none where nothing monitors.
 
     Where keys are needed, one with scope `alarms`.
     """
     workspace = request.app.state.settings.workspace
-    told, total = alarms.read(workspace, Wanted(status, service, scope, scope_id), limit=limit)
+    told, total = alarms.read(workspace, wanted)
     return Alarms(alarms=told, total=total, simulated=lake.is_simulated(workspace))
+
+
+@router.post(
+    "/mark",
+    summary="Which marks devices hold",
+    responses=openapi.errors(*BODY),
+    tags=["marks"],
+)
+def mark(
+    request: Request, question: Annotated[MarkQuestion, Body(openapi_examples=score_examples.MARK_QUESTIONS)]
+) -> MarkedDevices:
+    """Say which marks up to 10,000 devices hold, since when and why, as `iotlens mark` wrote them down.
+
+    Where keys are needed, one with scope `mark`.
+    """
+    return marks.read(request.app.state.settings.workspace, question)
 
 
 async def explain_scores(request: Request, question: WhyQuestion) -> ScoreExplanations:

@@ -181,3 +181,6 @@ SCORES: dict[str, Any] = {
     "refused": 1,
     "simulated": False,
 }
+MARK_QUESTIONS: dict[str, Any] = {
+    "devices": {"summary": "The marks of devices by name", "value": {"device_ids": ["sensor-017", "bike-3"]}},
+}

@@ -51,9 +51,6 @@ def prepare(
     run: `none` for a service that tells scores and identifies nothing.
     Raises ValueError when the address may not be used or the run not be served, LookupError without a run.
     """
-    from serving.answering import servable
-    from training.run import find
-
     if workers < 1:
         raise ValueError(f"workers must be at least 1, however: {workers}")
     workspace = workspace.resolve()
@@ -63,13 +60,7 @@ def prepare(
             f"a host other than loopback needs an API key, but {workspace} has none for {host};"
             " run `iotlens keys add NAME --scope identify`"
         )
-    directory = None
-    if run != NO_RUN:
-        online = find(workspace, run, suits=lambda manifest: manifest.feature_service is not None)
-        directory = online.resolve()
-        servable(directory)
-    elif not workspace.is_dir():
-        raise ValueError(f"the workspace must exist, but {workspace} is no directory")
+    directory = _run_directory(workspace, run)
     settings = Settings(workspace, directory, without_keys=loopback)
     check_free(address, port)
     home, empty = own_place(workspace, port)
@@ -80,6 +71,20 @@ def prepare(
         directory=empty,
         url=f"http://{f'[{address}]' if ':' in address else address}:{port}",
     )
+
+
+def _run_directory(workspace: Path, run: str) -> Path | None:
+    """Return where the run lies that identifies; None where none is wanted."""
+    from serving.answering import servable
+    from training.run import find
+
+    if run == NO_RUN:
+        if not workspace.is_dir():
+            raise ValueError(f"the workspace must exist, but {workspace} is no directory")
+        return None
+    directory = find(workspace, run, suits=lambda manifest: manifest.feature_service is not None).resolve()
+    servable(directory)
+    return directory
 
 
 def serve(start: Start) -> NoReturn:

@@ -68,7 +68,7 @@ def test_alarms_are_told_newest_first_by_what_is_asked(tmp_path: Path) -> None:
         assert (len(first["alarms"]), first["total"]) == (1, 3)
         assert first["alarms"][0]["cleared"] is None
         assert first["alarms"][0]["raised"] == "2026-03-02T07:00:00Z"
-        for asked in ({"limit": 0}, {"limit": 10_001}, {"status": "loud"}):
+        for asked in ({"limit": 0}, {"limit": 10_001}, {"status": "loud"}, {"servic": "x"}):
             assert problem(client.get("/alarms", params=asked)) == "invalid"
 
 

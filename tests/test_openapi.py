@@ -1,5 +1,6 @@
 """What a reader of the REST API sees: every route, error and example, and nothing from elsewhere."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,15 @@ def operations(client: TestClient) -> list[tuple[str, str, dict[str, Any]]]:
 def test_the_document_has_every_route(client: TestClient) -> None:
     routes = {path for path, _, _ in operations(client)}
     service = {"/models", "/reports", "/reports/{report_id}", "/livez", "/readyz", "/metrics"}
-    scores = {"/score", "/score_batch", "/services", "/services/{service_id}", "/indicators", "/alarms"}
+    scores = {
+        "/score",
+        "/score_batch",
+        "/services",
+        "/services/{service_id}",
+        "/indicators",
+        "/alarms",
+        "/mark",
+    }
     assert routes == {"/identify", "/identify_batch", "/explain", *scores, *service}
 
 
@@ -54,9 +63,11 @@ def test_every_question_shown_can_be_asked(client: TestClient) -> None:
         for example in body["content"]["application/json"]["examples"].values():
             answer = client.request(method, path, json=example["value"])
             # 404: the tiny fleet has no such device; 503: it has no indicators
-            assert answer.status_code in (200, 404) or "none are built" in answer.text, example
+            assert answer.status_code in (200, 404) or re.search(
+                "none are built|no device was marked", answer.text
+            ), example
             asked += 1
-    assert asked == 12
+    assert asked == 13
 
 
 @pytest.mark.parametrize(
