@@ -120,7 +120,7 @@ def _score(window: Window) -> Counts:
 def _alarms(window: Window) -> Counts:
     if not indicator_tables.root(window.workspace).is_dir():
         return {"skipped": "no indicators"}
-    alarms, devices = window.table("alarms"), window.table("abnormal")
+    alarms, devices = window.workspace / "alarms" / "alarms.parquet", window.table("abnormal")
     watch_tables.write(window.workspace, until=window.end, out=alarms, devices_out=devices)
     return {
         "alarms": pq.read_metadata(alarms).num_rows,

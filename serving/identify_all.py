@@ -62,7 +62,7 @@ def identify_all(workspace: Path, run: Path, *, at: datetime, services: Mapping[
 def _identified(
     workspace: Path, model: Model, service: str, ids: Sequence[str], at: datetime
 ) -> pd.DataFrame:
-    """Return the answers of devices, those without a window that serves left out; `at` and `service` are added later."""
+    """Return the answers of devices, without those that no window serves for; `at` and `service` come later."""
     asked = pd.DataFrame({"device_id": pd.Series(ids, dtype="string"), "event_timestamp": pd.Timestamp(at)})
     known = store.open(workspace).history(asked, service).dropna(subset=["window_end"]).reset_index(drop=True)
     if known.empty:

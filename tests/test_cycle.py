@@ -18,11 +18,11 @@ QUARTER = timedelta(minutes=15)
 
 def deliver(folder: Path, end: datetime, ok: int) -> None:
     """Deliver the counters of one quarter of one lock and its cell."""
-    start = f"{end - QUARTER:%FT%TZ}"
+    when = {"window_start": f"{end - QUARTER:%FT%TZ}", "received": f"{end:%FT%TZ}"}
+    counted = {"numerator": str(ok), "denominator": "100"}
     rows = [
-        row(scope=scope, scope_id=one, window_start=start, numerator=str(ok), denominator="100", received=f"{end:%FT%TZ}")
-        for scope, one in (("device", "b1"), ("cell", "c1"))
-    ]  # fmt: skip
+        row(scope=scope, scope_id=one, **when, **counted) for scope, one in (("device", "b1"), ("cell", "c1"))
+    ]
     counters.ingest([write(folder / f"{end:%H%M}.csv", *rows)], folder / "ws")
 
 
@@ -88,17 +88,17 @@ def test_a_cycle_that_breaks_in_a_step_is_walked_again_to_the_same_tables(
         deliver(one, NOON, 97)
     list(cycle.walk(whole / "ws", NOON))
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def killed(window: cycle.Window) -> cycle.Counts:
         done(window)
-        raise Killed
+        raise KilledError
 
     done = cycle._STEPS[step]
     with monkeypatch.context() as patched:
         patched.setitem(cycle._STEPS, step, killed)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             list(cycle.walk(folder / "ws", NOON))
     assert cycle_report.last(folder / "ws") is None
     list(cycle.walk(folder / "ws", NOON))
