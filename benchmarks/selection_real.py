@@ -3,8 +3,8 @@
     IOTLENS_DATA=DIR IOTLENS_SENTINEL=WORKSPACE python benchmarks/selection_real.py [--tables youtube ...] [--rows N]
 
 Each table is cut before anything is selected (`real_tables.py`). Trees of the same settings are fitted on the part to
-select on, with all usable columns, with `selected`, with `minimal`, and with what the rivals take first at the number of
-`minimal`: the largest mean |SHAP|, the largest gain of LightGBM, the most often stronger than every shuffled column
+select on, with all usable columns, with `selected`, with `minimal`, and with what the rivals take first, as many as
+`minimal` has: the largest mean |SHAP|, the largest gain of LightGBM, the most often stronger than every shuffled column
 (as Boruta counts), and mRMR where it is installed. All scores are of the judged rows: the area under the ROC curve (of
 several classes the mean over them), and the macro F1 of the named class.
 """
@@ -77,7 +77,11 @@ def mrmr(job: Job) -> list[int]:
 
     frame = pd.DataFrame(job.X)
     told = package.mrmr_classif(
-        frame.fillna(frame.median()), pd.Series(job.study.target.values), K=job.count, show_progress=False, n_jobs=1
+        frame.fillna(frame.median()),
+        pd.Series(job.study.target.values),
+        K=job.count,
+        show_progress=False,
+        n_jobs=1,
     )
     return [int(place) for place in told]
 
@@ -148,7 +152,13 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.tables:
         for table in TABLES[name]():
-            print(pd.DataFrame(judge(table, arguments.rows)).drop(columns="table").round(3).to_string(index=False), flush=True)
+            print(
+                pd.DataFrame(judge(table, arguments.rows))
+                .drop(columns="table")
+                .round(3)
+                .to_string(index=False),
+                flush=True,
+            )
     print(f"wanted: minimal keeps at least {KEPT}, with at most a third of the columns")
 
 

@@ -1,4 +1,4 @@
-"""What a selection promises where classes are many or rare: no class is lost, and a handful of rows is judged rightly."""
+"""What a selection promises where classes are many or rare: none is lost, and a handful of rows is judged rightly."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ FEW = Settings(subsamples=3)
 
 
 def _faults(rows: int = 6_000, stretch: int = 60) -> pd.DataFrame:
-    """A core whose two faults come in runs of five rows, one in some stretches; each moves a counter, and both a third."""
+    """A core whose two faults come in runs of five rows; each moves a counter of its own, and both a third."""
     rng = np.random.default_rng(1)
     state = np.zeros(rows, dtype=int)
     for start in range(0, rows, 2 * stretch):
@@ -28,7 +28,9 @@ def _faults(rows: int = 6_000, stretch: int = 60) -> pd.DataFrame:
     columns = {f"noise{number}": rng.normal(size=rows) for number in range(4)}
     columns |= {"load": 2 * (state > 0), "drops": 3 * (state == 1), "delay": 3 * (state == 2)}
     columns |= {name: rng.normal(size=rows) + columns[name] for name in ("load", "drops", "delay")}
-    return pd.DataFrame(columns).assign(state=state, stretch=np.arange(rows) // stretch, second=np.arange(rows))
+    return pd.DataFrame(columns).assign(
+        state=state, stretch=np.arange(rows) // stretch, second=np.arange(rows)
+    )
 
 
 def _study(frame: pd.DataFrame) -> Study:
@@ -36,7 +38,9 @@ def _study(frame: pd.DataFrame) -> Study:
 
 
 def test_the_row_cap_keeps_a_rare_class_whole_and_every_stretch_of_time():
-    study = read_study(_faults(), Roles("state", group="stretch", time="second", kind="classes"), table="core")
+    study = read_study(
+        _faults(), Roles("state", group="stretch", time="second", kind="classes"), table="core"
+    )
     rows = capped(study, rows=2_000, seed=0)
     assert len(rows) == len(set(rows)) == 2_000
     for fault in (1, 2):
@@ -163,4 +167,10 @@ def test_rows_of_which_all_are_of_one_class_surprise_by_its_share_to_their_numbe
 def test_a_column_that_differs_in_many_rows_or_in_none_is_no_rare_one():
     assert few_others(np.repeat([0.0, 1.0], [900, 100])) is None
     assert few_others(np.full(10, np.nan)) is None
-    assert list(few_others(np.r_[np.zeros(990), np.full(5, np.nan), np.arange(1.0, 6.0)])) == [995, 996, 997, 998, 999]
+    assert list(few_others(np.r_[np.zeros(990), np.full(5, np.nan), np.arange(1.0, 6.0)])) == [
+        995,
+        996,
+        997,
+        998,
+        999,
+    ]

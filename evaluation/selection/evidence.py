@@ -47,7 +47,9 @@ class Left:
     def without(self, places: Sequence[int], responses: np.ndarray) -> "Left":
         """Return what a linear model leaves over without some columns of its design, with no new fit of all others."""
         if self.R is None:
-            raise ValueError("only a linear model is told without some of its columns; fit a logistic one anew")
+            raise ValueError(
+                "only a linear model is told without some of its columns; fit a logistic one anew"
+            )
         rest = np.delete(self.R, places, axis=1)
         basis, _ = np.linalg.qr(rest, mode="complete")
         free = self.Q @ basis[:, rest.shape[1] :]

@@ -91,9 +91,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     Raises ValueError where no indicator can be used at all.
     """
     inspected = quality.inspect(study)
-    sample = replace(
-        study.rows(capped(study, rows=settings.rows, seed=settings.seed)), notes=study.notes
-    )
+    sample = replace(study.rows(capped(study, rows=settings.rows, seed=settings.seed)), notes=study.notes)
     work = _usable(study, sample, inspected.drops, experts)
     scores = score(sample.X)
     trees = _trees(sample, work.columns, settings, experts)

@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 
 from evaluation.selection.evidence import least_squares
-from evaluation.selection.rare import few_others, surprise
 from evaluation.selection.ranks import normal_scores
+from evaluation.selection.rare import few_others, surprise
 from evaluation.selection.study import Drop, Study
 
 MOST_MISSING = 0.95
@@ -34,7 +34,12 @@ def inspect(study: Study) -> Quality:
     drops: list[Drop] = []
     seen: dict[bytes, str] = {}
     for name, values in zip(study.names, study.X.T, strict=True):
-        told = _spoilt(name, values) or _rare(name, values, study) or _identifier(name, values, study.times) or _doubled(name, values, seen)
+        told = (
+            _spoilt(name, values)
+            or _rare(name, values, study)
+            or _identifier(name, values, study.times)
+            or _doubled(name, values, seen)
+        )
         if told is not None:
             drops.append(told)
     out = {drop.indicator for drop in drops}

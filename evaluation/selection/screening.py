@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 
 from evaluation.selection.evidence import Evidence, Left, least_squares, logistic
-from evaluation.selection.rare import few_others, surprise
 from evaluation.selection.ranks import Scores, normal_scores, score
+from evaluation.selection.rare import few_others, surprise
 from evaluation.selection.study import Study
 
 RATE = 0.05  # the share of false columns, and of false pairs, that is accepted
