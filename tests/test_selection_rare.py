@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation.selection import quality
+from evaluation.selection import boosting, quality, smallest
 from evaluation.selection.evidence import Evidence, least_squares
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Settings, select
@@ -115,6 +115,24 @@ def test_a_model_without_a_column_leaves_over_what_a_new_fit_without_it_does():
     anew = least_squares(np.delete(design, [2, 3], axis=1), responses)
     np.testing.assert_allclose(short.residual, anew.residual, atol=1e-5)
     np.testing.assert_allclose(short.beside(design[:, [2, 3]]), anew.beside(design[:, [2, 3]]), atol=1e-5)
+
+
+def test_columns_of_rare_classes_come_before_those_that_refine_a_common_one():
+    frame = _faults()
+    study = _study(frame.assign(noise0=frame["noise0"] + 0.3 * (frame["state"] == 0)))
+    columns = [study.names.index(name) for name in ("noise0", "noise1", "drops", "delay")]
+    ranked = smallest.eliminate(study, columns, np.arange(len(frame)), boosting.Trees(rounds=30))
+    assert {study.names[column] for column in ranked[:2]} == {"drops", "delay"}
+
+
+def test_the_smallest_set_pays_for_no_column_that_adds_less_than_a_hundredth():
+    folds = np.array([0.90, 0.92, 0.88])[:, None]
+    assert smallest.enough(np.hstack([folds - 0.4, folds - 0.1, folds - 0.005, folds])) == 2
+
+
+def test_a_loss_that_every_fold_shows_counts_though_folds_differ_by_more():
+    folds = np.array([0.70, 0.90, 0.80])[:, None]
+    assert smallest.enough(np.hstack([folds - 0.3, folds - 0.05, folds])) == 2
 
 
 def _flagged(flags: np.ndarray) -> dict[str, str]:

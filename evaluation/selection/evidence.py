@@ -40,6 +40,11 @@ class Left:
         told = weighted - self.Q @ (self.Q.T @ weighted)
         return np.asarray(told if self.free is None else told + self.free @ (self.free.T @ weighted))
 
+    @property
+    def size(self) -> int:
+        """Return how many columns the model has."""
+        return self.Q.shape[1] - (0 if self.free is None else self.free.shape[1])
+
     def first(self) -> "Left":
         """Return what is left over of the first response."""
         return replace(self, residual=self.residual[:, :1], linear=self.linear[:, :1])
@@ -81,10 +86,10 @@ class Evidence:
         if not kept[0]:
             return 0.0
         pulls = self._pulls(beside[:, kept], left.residual)
-        told = [*_each(pulls[:, :1])]
-        told += [*_each(pulls)] if functions.shape[1] > 1 else []
-        if len(pulls) > 1:
-            told.append(_together(pulls[:, 0]))
+        told = [*_each(pulls[:, :1], left.size)]
+        told += [*_each(pulls, left.size)] if functions.shape[1] > 1 else []
+        if len(pulls) > 1:  # what the classes say adds up to nothing, so one is told by the others
+            told += [*_each(pulls[None, :-1, 0], left.size)]
         return float(min(0.0, min(told) + np.log(len(told))))
 
     def of_product(self, one: np.ndarray, other: np.ndarray, left: Left) -> float:
@@ -98,7 +103,7 @@ class Evidence:
             if (product**2).mean() <= _PRODUCT_LEFT_OVER * (left.root**2).mean():
                 told.append(0.0)
                 continue
-            told += [*_each(self._pulls(product[:, None], residual[:, None]))]
+            told += [*_each(self._pulls(product[:, None], residual[:, None]), left.size)]
         return float(min(0.0, min(told) + np.log(len(told))))
 
     def _pulls(self, beside: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -112,20 +117,20 @@ class Evidence:
         return np.asarray(np.add.reduceat(pulls, self._starts, axis=2))
 
 
-def _each(pulls: np.ndarray) -> np.ndarray:
-    """Return (r,) log p that each response's pulls (r, d, c) are none, d degrees of freedom each."""
-    _, freedom, count = pulls.shape
+def _each(pulls: np.ndarray, size: int) -> np.ndarray:
+    """Return (r,) log p that each response's pulls (r, d, c) are none, d degrees of freedom each.
+
+    size: columns of the fitted model. What it took from the residuals is missing in their variance.
+    """
+    _, freedom, clusters = pulls.shape
+    count = clusters - (size - 1)
     if count <= 2 * freedom:
         return np.zeros(len(pulls))
     total = pulls.sum(axis=2)
     inverse = np.linalg.pinv(pulls @ pulls.transpose(0, 2, 1), rcond=_SINGULAR, hermitian=True)
     statistic = np.einsum("rd,rde,re->r", total, inverse, total)
+    statistic *= count / clusters
     return _log_tail(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
-
-
-def _together(pulls: np.ndarray) -> float:
-    """Return log p that the pulls (r, c) of r classes are none, in one test; they add up to nothing, so one is told."""
-    return float(_each(pulls[None, :-1])[0])
 
 
 def _log_tail(statistic: np.ndarray, freedom: int, left: int) -> np.ndarray:
