@@ -43,7 +43,7 @@ class Left:
     @property
     def size(self) -> int:
         """Return how many columns the model has."""
-        return self.Q.shape[1] - (0 if self.free is None else self.free.shape[1])
+        return int(self.Q.shape[1] - (0 if self.free is None else self.free.shape[1]))
 
     def first(self) -> "Left":
         """Return what is left over of the first response."""
