@@ -8,6 +8,7 @@ values filled by the median where it takes none, and nothing of the time column,
 """
 
 import argparse
+import itertools
 import os
 import time
 import warnings
@@ -195,17 +196,18 @@ def row(planted: Planted, told: Told) -> dict[str, object]:
     }
 
 
-def truth(seeds: int, rival_seeds: int, rivals: Sequence[str]) -> pd.DataFrame:
+def truth(
+    cells: Sequence[tuple[Kind, float]], seeds: int, rival_seeds: int, rivals: Sequence[str]
+) -> pd.DataFrame:
     """Print the marks of each cell and return a row per method, cell and seed; rivals on the first seeds only."""
     rows: list[dict[str, object]] = []
-    for kind in KINDS:
-        for ratio in RATIOS:
-            for seed in range(seeds):
-                planted = plant(seed=seed, ratio=ratio, kind=kind)
-                beside = rivals if seed < rival_seeds else ()
-                for told in answers(planted, planted.frame, kind, seed, beside):
-                    rows.append({"target": kind, "ratio": ratio, "seed": seed} | row(planted, told))
-                    print(" ".join(f"{key}={_short(value)}" for key, value in rows[-1].items()), flush=True)
+    for kind, ratio in cells:
+        for seed in range(seeds):
+            planted = plant(seed=seed, ratio=ratio, kind=kind)
+            beside = rivals if seed < rival_seeds else ()
+            for told in answers(planted, planted.frame, kind, seed, beside):
+                rows.append({"target": kind, "ratio": ratio, "seed": seed} | row(planted, told))
+                print(" ".join(f"{key}={_short(value)}" for key, value in rows[-1].items()), flush=True)
     return pd.DataFrame(rows)
 
 
@@ -235,10 +237,10 @@ def tell(table: pd.DataFrame) -> None:
     print("\nmost of one table (simulated)\n" + most.round(1).to_string())
 
 
-def stable(rivals: Sequence[str]) -> pd.DataFrame:
+def stable(kinds: Sequence[Kind], rivals: Sequence[str]) -> pd.DataFrame:
     """Return the stability of each method over subsamples without replacement, at a ratio of one half."""
     rows = []
-    for kind in KINDS:
+    for kind in kinds:
         planted = plant(seed=0, ratio=0.5, kind=kind)
         rng = np.random.default_rng(0)
         found: dict[str, list[list[str]]] = {}
@@ -258,6 +260,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--targets", nargs="*", default=KINDS, choices=KINDS)
+    parser.add_argument("--ratios", nargs="*", type=float, default=RATIOS, help="of signal to noise")
     parser.add_argument("--seeds", type=int, default=1, help="tables of each kind and ratio; 0: none")
     parser.add_argument("--rival-seeds", type=int, default=1, help="of these, how many the rivals are given")
     parser.add_argument("--stability", action="store_true", help="also over ten subsamples")
@@ -266,9 +270,12 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # the rivals' own
     print(f"simulated tables of {COLUMNS} columns; {os.cpu_count()} cores, one thread each")
     if arguments.seeds:
-        tell(truth(arguments.seeds, arguments.rival_seeds, arguments.rivals))
+        cells = list(itertools.product(arguments.targets, arguments.ratios))
+        tell(truth(cells, arguments.seeds, arguments.rival_seeds, arguments.rivals))
     if arguments.stability:
-        told = stable(arguments.rivals).pivot(index="method", columns="target", values="stability")
+        told = stable(arguments.targets, arguments.rivals).pivot(
+            index="method", columns="target", values="stability"
+        )
         print("\nstability (simulated)\n" + told.round(3).to_string())
 
 
