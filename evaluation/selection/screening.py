@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy import special, stats
 
 from evaluation.selection.ranks import Scores, normal_scores, score
 from evaluation.selection.study import Study
+from evaluation.selection.tails import log_f_tail
 
 RATE = 0.05  # the share of false columns, and of false pairs, that is accepted
 MOST_PAIRS = 20
@@ -24,7 +24,6 @@ ONE_THING = 0.7  # columns correlated beyond are no pair: their product is the s
 _LEFT_OVER = 1e-3  # share of its variance that a column must keep beside the others
 _STEPS, _CLIP, _CLOSE = 15, 15.0, 1e-3  # of iteratively reweighted least squares
 _RIDGE = 1e-6
-_TINY = 1e-280
 
 Pair = tuple[int, int]
 
@@ -219,7 +218,8 @@ class Screen:
         if count <= 2 * freedom:
             return 0.0
         statistic = float(total @ np.linalg.lstsq(pulls.T @ pulls, total, rcond=None)[0])
-        return _log_tail(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
+        scaled = np.array([statistic * (count - freedom) / (count * freedom)])
+        return float(log_f_tail(scaled, freedom, count - freedom)[0])
 
     def _fits(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> list[Left]:
         design = self._design(chosen, pairs)
@@ -235,12 +235,6 @@ class Screen:
         parts += [z[:, [column]] for column in single]
         parts += [(z[:, one] * z[:, other])[:, None] for one, other in pairs]
         return np.column_stack(parts)
-
-
-def _log_tail(statistic: float, freedom: int, left: int) -> float:
-    """Return the logarithm of the upper tail of an F distribution; by SciPy's slower way where the tail is tiny."""
-    tail = float(special.fdtrc(freedom, left, statistic))
-    return float(np.log(tail)) if tail > _TINY else float(stats.f.logsf(statistic, freedom, left))
 
 
 def _cluster_order(clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
