@@ -15,7 +15,7 @@ from evaluation.selection.tails import log_f_tail
 def test_the_tail_beyond_the_switch_is_the_one_that_scipy_still_knows(freedom: int, left: int) -> None:
     statistic = np.geomspace(1, 1e6, 40_000)
     known = np.asarray(special.fdtrc(freedom, left, statistic))
-    beyond = (known < 1e-281) & (known > 1e-304)
+    beyond = (known < 1e-281) & (known > 1e-290)  # nearer to its end SciPy is inexact
     assert beyond.any()
     np.testing.assert_allclose(
         log_f_tail(statistic, freedom, left)[beyond], np.log(known[beyond]), atol=0.002 * freedom
