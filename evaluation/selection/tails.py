@@ -25,4 +25,4 @@ def log_f_tail(statistic: np.ndarray, freedom: int, left: int) -> np.ndarray:
             -a * np.log1p(ratio) + b * (np.log(ratio) - np.log1p(ratio)) - np.log(a) - special.betaln(a, b)
         )
         told[far] = first - np.log1p(-beyond * (a + b) / (a + 1))
-    return told
+    return np.asarray(told)
