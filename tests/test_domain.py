@@ -365,3 +365,15 @@ def run(*arguments: str) -> str:
     ended = CliRunner().invoke(app, ["indicators", *arguments], catch_exceptions=False)
     assert ended.exit_code == 0
     return ended.stdout
+
+
+def test_a_service_of_places_can_be_scored_at_each_of_its_scopes() -> None:
+    domain = read_domain()
+    granularity = {one.id: one.granularity for one in domain.indicators}
+    for service in domain.services:
+        if "device" in service.aggregation_keys:  # places are the means of their devices
+            continue
+        for scope in service.aggregation_keys:
+            for kqi in service.kqis:
+                known = sum(one.weight for one in kqi.expert_weights if scope in granularity[one.indicator])
+                assert known > service.service_score.min_coverage, (service.id, scope, kqi.id)
