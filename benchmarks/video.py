@@ -156,14 +156,17 @@ def score(sessions: Sessions, workspace: Path, selection: Path) -> Judge:
     return judge
 
 
-def trees(sessions: Sessions, columns: Sequence[str]) -> Judge:
-    """Return LightGBM of columns."""
+def trees(sessions: Sessions, columns: Sequence[str], *, monotone: bool = False) -> Judge:
+    """Return LightGBM of columns; monotone: indicators, of which each may only raise or only lower the risk."""
     import lightgbm
 
     X = sessions.table[list(columns)].to_numpy("float64")
+    ways = [-1 if one == "yt_link_rate" else 1 for one in columns] if monotone else None
 
     def judge(learn: np.ndarray, judged: np.ndarray) -> np.ndarray:
-        model = lightgbm.LGBMClassifier(n_estimators=150, random_state=0, num_threads=1, verbose=-1)
+        model = lightgbm.LGBMClassifier(
+            n_estimators=150, random_state=0, num_threads=1, verbose=-1, monotone_constraints=ways
+        )
         model.fit(X[learn], sessions.stalled[learn])
         return np.asarray(model.predict_proba(X[judged])[:, 1])
 
@@ -206,6 +209,7 @@ def compare(sessions: Sessions, name: str, folder: Path) -> None:
     judges = {
         "score": ours,
         "LightGBM, same indicators": trees(sessions, names),
+        "the same, directions kept": trees(sessions, names, monotone=True),
         f"LightGBM, {len(raw)} raw columns": trees(sessions, raw),
         "LightGBM, shaping rate and bytes": trees(sessions, RATE_AND_BYTES),
     }
