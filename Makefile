@@ -57,6 +57,7 @@ bench: setup ## Print each benchmark's ratios against its rival in the same run.
 	$(BIN)/python benchmarks/history.py
 	$(BIN)/python benchmarks/online.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/score_rest.py
 	$(BIN)/python benchmarks/counters.py
 
 serve: setup ## Serve the newest run of the workspace (WORKSPACE=DIR) on http://127.0.0.1:3000.

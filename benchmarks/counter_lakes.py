@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import lake, sketch
-from features.counter_tables import COUNTERS, ROW
+from features.counter_tables import COUNTERS, FOLDER, ROW, STORED, gathered_sql
+from features.duck import connect
 from features.membership import MEMBERSHIP
 from features.table import arrow_schema
 
@@ -53,7 +54,7 @@ def make(workspace: Path, rows: int, shape: str) -> int:
             start = START + pd.Timedelta(days=day)
             tables = [_even(cells, start, random)] if shape == "even" else _sparse(cells, start, random)
             for table in tables:
-                _deliver(workspace, scratch, f"counters/date={start:%F}", table)
+                _deliver(workspace, scratch, f"{FOLDER}/date={start:%F}", table)
                 written += len(table)
     return written
 
@@ -64,18 +65,30 @@ def add_late(workspace: Path) -> None:
     frame = pd.DataFrame(told, columns=["scope", "scope_id", "counter"])
     frame = frame.assign(quarter=40, bin=None, numerator=30.0, denominator=40.0)
     with lake.writing(workspace) as scratch:
-        _deliver(workspace, scratch, f"counters/date={START:%F}", _counters(frame, START, "late"))
+        _deliver(workspace, scratch, f"{FOLDER}/date={START:%F}", _counters(frame, START, "late"))
 
 
 def _deliver(workspace: Path, scratch: Path, place: str, table: pa.Table) -> None:
     """Commit one file, as ingest does."""
-    kind = place.partition("/")[0]
+    kind, rows = place.partition("/")[0], len(table)
     number = len(list((workspace / "lake" / place).glob("*.parquet")))
     source = hashlib.sha256(f"{place} {number}".encode()).hexdigest()[:16]
     made = scratch / "made.parquet"
-    pq.write_table(table, made, compression="zstd", row_group_size=122_880)  # as DuckDB does
-    record = lake.Delivery(source, kind, place, 0, "", source, len(table), len(table), {}, {}, "", "", ())
+    stored = table if kind == "membership" else _gathered(table)
+    pq.write_table(stored, made, compression="zstd", row_group_size=122_880)  # as DuckDB does
+    record = lake.Delivery(source, kind, place, 0, "", source, rows, rows, {}, {}, "", "", ())
     lake.commit_delivery(workspace, record, {place: made})
+
+
+def _gathered(table: pa.Table) -> pa.Table:
+    """Return rows of COUNTERS as they lie in the lake, in its order: a sketch is one row."""
+    names = ", ".join(column.name for column in STORED)
+    with connect(threads=2) as connection:
+        connection.register("told", table)
+        rows = gathered_sql("(SELECT *, false AS hidden FROM told)")
+        return connection.execute(
+            f"SELECT {names} FROM ({rows}) ORDER BY window_start, scope, scope_id, counter, row"
+        ).to_arrow_table()
 
 
 def _members(cells: int, devices: int) -> pa.Table:

@@ -11,10 +11,12 @@ from pathlib import Path
 import counter_lakes
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import sketch
-from features.counter_tables import COUNTERS
+from features.counter_tables import FOLDER
 from features.indicator_sums import indicators_of
 from features.indicators import Indicator, Quantile, Ratio, read_indicators
 
@@ -112,9 +114,16 @@ def _open(workspace: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 2, "memory_limit": "3GB", "temp_directory": spill})
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET preserve_insertion_order = false")
-    for name, files in (("counters", "counters/*/*.parquet"), ("members", "membership/*.parquet")):
+    for name, files in (("stored", f"{FOLDER}/*/*.parquet"), ("members", "membership/*.parquet")):
         read = f"read_parquet('{workspace}/lake/{files}', hive_partitioning = false)"
         connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {read}")
+    keys = "scope, scope_id, window_start, window_s, counter"
+    connection.execute(
+        f"CREATE TEMP VIEW counters AS SELECT {keys}, NULL::INTEGER AS bin, numerator, denominator"
+        f" FROM stored WHERE sketch IS NULL UNION ALL SELECT {keys}, ((one >> 44) - 140000)::INTEGER,"
+        f" (one & 17592186044415)::DOUBLE, NULL FROM (SELECT {keys}, unnest(sketch) AS one FROM stored"
+        " WHERE sketch IS NOT NULL)"
+    )
     return connection
 
 
@@ -154,12 +163,25 @@ def _cells(scope: str, wanted: Iterable[Indicator]) -> Iterable[str]:
         yield f"coalesce(max(CASE {held} THEN samples END), 0) AS {one.id}__samples"
 
 
+_READ = ["scope_id", "window_start", "window_s", "counter", "numerator", "denominator", "sketch"]
+
+
+def _frame(stored: pa.Table) -> pd.DataFrame:
+    """Return rows of the lake with a row for each bin; Arrow takes the lists apart, at once."""
+    plain = stored.filter(pc.is_null(stored["sketch"])).drop_columns("sketch").to_pandas()
+    told = stored.filter(pc.is_valid(stored["sketch"]))
+    packed = pc.list_flatten(told["sketch"]).to_numpy()
+    rows = told.drop_columns("sketch").take(pc.list_parent_indices(told["sketch"])).to_pandas()
+    bins = rows.assign(bin=(packed >> 44) - 140_000, numerator=(packed & (2**44 - 1)).astype("float64"))
+    return pd.concat([plain, bins], ignore_index=True)
+
+
 def by_pandas(workspace: Path, shape: str) -> None:
     """Build an even lake with groupby, as one does in a notebook."""
     members = pd.read_parquet(workspace / "lake" / "membership").set_index("cell")
     rows = pd.concat(
-        pq.read_table(file, columns=[c.name for c in COUNTERS[:8]], partitioning=None).to_pandas()
-        for file in sorted((workspace / "lake" / "counters").glob("*/*.parquet"))
+        _frame(pq.read_table(file, columns=_READ, partitioning=None))
+        for file in sorted((workspace / "lake" / FOLDER).glob("*/*.parquet"))
     )
     rows["window_end"] = rows["window_start"] + pd.to_timedelta(rows["window_s"], unit="s")
     keys = ["scope_id", "window_end", "counter"]

@@ -19,7 +19,7 @@ Kind = Literal["binary", "continuous"]
 
 @dataclass(frozen=True)
 class Planted:
-    """frame: COLUMNS indicators, TARGET and TIME. group_of: what a column that matters belongs to, 0 .. GROUPS - 1."""
+    """frame: indicators, TARGET and TIME. group_of: what a column that matters belongs to, 0 .. GROUPS - 1."""
 
     frame: pd.DataFrame
     group_of: dict[str, int]
@@ -31,8 +31,8 @@ class Planted:
         return [name for name in self.frame if name not in (TARGET, TIME)]
 
 
-def plant(*, seed: int, ratio: float, kind: Kind, rows: int = ROWS) -> Planted:
-    """Return a table of ROWS rows. ratio: variance of the signal to that of the noise; binary: the top 30 %."""
+def plant(*, seed: int, ratio: float, kind: Kind, rows: int = ROWS, indicators: int = COLUMNS) -> Planted:
+    """Return a table. ratio: variance of the signal to that of the noise; binary: the top 30 %."""
     rng = np.random.default_rng(seed)
     columns: dict[str, np.ndarray] = {}
     group_of: dict[str, int] = {}
@@ -56,7 +56,7 @@ def plant(*, seed: int, ratio: float, kind: Kind, rows: int = ROWS) -> Planted:
     if kind == "binary":
         target = (truth > np.quantile(truth, 0.7)).astype("float64")
     columns["leaking"] = 0.6 * (target - target.mean()) / target.std() + rng.normal(size=rows)
-    _noise(rng, rows, columns)
+    _noise(rng, rows, columns, indicators)
     frame = pd.DataFrame(columns)
     for name in rng.choice(list(columns), 12, replace=False):
         frame.loc[rng.random(rows) < 0.1, name] = np.nan
@@ -117,8 +117,8 @@ def _drivers(
     return signal
 
 
-def _noise(rng: np.random.Generator, rows: int, columns: dict[str, np.ndarray]) -> None:
-    """Fill the table to COLUMNS with heavy tails, three blocks of correlated columns, and plain noise."""
+def _noise(rng: np.random.Generator, rows: int, columns: dict[str, np.ndarray], indicators: int) -> None:
+    """Fill the table to `indicators` with heavy tails, three blocks of correlated columns, and plain noise."""
     columns["noise_t2"] = rng.standard_t(2, rows)
     columns["noise_lognormal"] = rng.lognormal(0, 1.5, rows)
     columns["noise_cauchy"] = rng.standard_cauchy(rows)
@@ -128,5 +128,5 @@ def _noise(rng: np.random.Generator, rows: int, columns: dict[str, np.ndarray]) 
         for member in range(5):
             own = rng.normal(size=rows)
             columns[f"noise_block{block}_{member}"] = 0.85 * shared + np.sqrt(1 - 0.85**2) * own
-    while len(columns) < COLUMNS:
+    while len(columns) < indicators:
         columns[f"noise{len(columns)}"] = rng.normal(size=rows)

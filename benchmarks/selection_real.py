@@ -1,157 +1,146 @@
 """Selection on real tables: how much of the full score the smallest set keeps on later or other-vendor rows.
 
-    IOTLENS_DATA=DIR python benchmarks/selection_real.py [--tables youtube itu nbiot]
+    IOTLENS_DATA=DIR IOTLENS_SENTINEL=WORKSPACE python benchmarks/selection_real.py [--tables youtube ...] [--rows N]
 
-Each table is cut before anything is selected: youtube by day (the last 30 % of the sessions judge), itu by run (the
-last 30 % of each file), nbiot by vendor (each judges once). Trees of the same settings are fitted on the part before,
-with all usable columns, with `selected`, with `minimal`, and with what mRMR and mean |SHAP| give at the number of
-`minimal`; the score is of the judged part.
+Each table is cut before anything is selected (`real_tables.py`). Trees of the same settings are fitted on the part to
+select on, with all usable columns, with `selected`, with `minimal`, and with what the rivals take first, as many as
+`minimal` has: the largest mean |SHAP|, the largest gain of LightGBM, the most often stronger than every shuffled column
+(as Boruta counts), and mRMR where it is installed. All scores are of the judged rows: the area under the ROC curve (of
+several classes the mean over them), and the macro F1 of the named class.
 """
 
 import argparse
-import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from real_tables import TABLES, Table
+from sklearn.metrics import f1_score
 
-from evaluation.nbiot import read_logs
 from evaluation.selection import boosting
 from evaluation.selection.expert import Experts
-from evaluation.selection.procedure import Settings, select
-from evaluation.selection.study import Roles, Study, read_study
+from evaluation.selection.procedure import Selection, Settings, select
+from evaluation.selection.study import Study, read_study
 
-DATA = Path(os.environ.get("IOTLENS_DATA", "../shared/data"))
-LATER = 0.3  # share of the rows that judges
 KEPT = 0.97  # of the full score, wanted of the smallest set
+ROUNDS = 150
+SHADOWED = 10  # models against shuffled columns
+TREES = boosting.Trees(rounds=ROUNDS)
 
 
 @dataclass(frozen=True)
-class Table:
-    """frame: indicators and roles. judged: (n,) bool, the rows that judge; name says which."""
+class Job:
+    """What a rival gets: the learnt rows of the usable columns, with NaN, and how many columns to name."""
 
-    name: str
-    frame: pd.DataFrame
-    roles: Roles
-    judged: np.ndarray
+    study: Study
+    X: np.ndarray
+    count: int
 
-
-def youtube() -> Iterator[Table]:
-    """Stalling of a session from what the network side knows; no column of the player."""
-    frame = pd.read_csv(DATA / "youtube_qoe_tum2015" / "ifip_networking.dev.csv.gz")
-    target = "pl_buffering_boolean"
-    frame = frame[[name for name in frame if name == target or not name.startswith("pl_")]]
-    order = frame["run_start"].rank(method="first").to_numpy()
-    roles = Roles(target, time="run_start", ignored=("run_date", "yt_id", "run_id", "vid_category"))
-    yield Table("youtube, later sessions", frame, roles, order > (1 - LATER) * len(frame))
+    def strongest(self, strength: np.ndarray) -> list[int]:
+        """Return the places of the strongest columns."""
+        return [int(place) for place in np.argsort(-strength, kind="stable")[: self.count]]
 
 
-def itu() -> Iterator[Table]:
-    """Six states of a 5G core from 33 unnamed numbers; ten minutes of rows hang together."""
-    parts, judged = [], []
-    for name in ("01_a_test", "01_c_test", "02_b_train"):
-        folder = DATA / "itu_5gc_faults"
-        values = pd.read_csv(folder / f"{name}_data.txt.gz", sep=r"\s+", header=None)
-        labels = pd.to_numeric(
-            pd.read_csv(folder / f"{name}_label.txt.gz", sep=r"\s+", header=None)[0], errors="coerce"
-        ).dropna()
-        rows = min(len(values), len(labels))
-        part = values.iloc[:rows].set_axis([f"x{number}" for number in range(values.shape[1])], axis=1)
-        part = part.assign(
-            state=labels.to_numpy()[:rows].astype(int), stretch=[f"{name}-{row // 60}" for row in range(rows)]
-        )
-        parts.append(part)
-        judged.append(np.arange(rows) >= (1 - LATER) * rows)
-    yield Table(
-        "itu, later rows",
-        pd.concat(parts, ignore_index=True),
-        Roles("state", group="stretch"),
-        np.concatenate(judged),
+def top_shap(job: Job) -> list[int]:
+    """The largest mean |SHAP| of one model."""
+    booster = boosting.fit(job.study, job.X, np.arange(len(job.X)), TREES)
+    rows = np.random.default_rng(0).permutation(len(job.X))[:2000]
+    return job.strongest(np.abs(boosting.contributions(booster, job.X[rows])).mean(axis=(0, 2)))
+
+
+def gain(job: Job) -> list[int]:
+    """The largest gain of one model's splits."""
+    booster = boosting.fit(job.study, job.X, np.arange(len(job.X)), TREES)
+    return job.strongest(booster.feature_importance("gain"))
+
+
+def boruta(job: Job) -> list[int]:
+    """The most often of more gain than every shuffled column; of equal ones the largest mean gain."""
+    rng = np.random.default_rng(0)
+    width = job.X.shape[1]
+    hits, total = np.zeros(width), np.zeros(width)
+    for seed in range(SHADOWED):
+        shadows = np.column_stack([rng.permutation(column) for column in job.X.T])
+        both = np.column_stack([job.X, shadows])
+        grown = boosting.Trees(rounds=ROUNDS // 3, seed=seed)
+        told = boosting.fit(job.study, both, np.arange(len(both)), grown).feature_importance("gain")
+        hits += told[:width] > told[width:].max()
+        total += told[:width] / max(told.sum(), 1e-12)
+    return job.strongest(hits + total / SHADOWED)
+
+
+def mrmr(job: Job) -> list[int]:
+    """The most relevant, least redundant columns."""
+    import mrmr as package
+
+    frame = pd.DataFrame(job.X)
+    told = package.mrmr_classif(
+        frame.fillna(frame.median()),
+        pd.Series(job.study.target.values),
+        K=job.count,
+        show_progress=False,
+        n_jobs=1,
     )
+    return [int(place) for place in told]
 
 
-def nbiot() -> Iterator[Table]:
-    """Coverage level of a modem's row from its radio numbers, each vendor judged by the others."""
-    frame = read_logs(DATA / "nbiot_robinson").table
-    frame = frame[frame["ecl"].notna()].reset_index(drop=True)
-    told = [
-        "rsrp_dbm",
-        "rssi_dbm",
-        "snr_db",
-        "rsrq_db",
-        "tx_power_dbm",
-        "tx_time_ms",
-        "energy",
-        "max_current_ma",
-        "idle_time_ms",
-    ]
-    for vendor in sorted(frame["vendor"].unique()):
-        columns = frame[[*told, "ecl", "file"]]
-        yield Table(
-            f"nbiot, {vendor} by the others",
-            columns,
-            Roles("ecl", group="file", kind="classes"),
-            (frame["vendor"] == vendor).to_numpy(),
-        )
+RIVALS: dict[str, Callable[[Job], list[int]]] = {
+    "top SHAP": top_shap,
+    "gain": gain,
+    "Boruta": boruta,
+    "mRMR": mrmr,
+}
 
 
-TABLES: dict[str, Callable[[], Iterator[Table]]] = {"youtube": youtube, "itu": itu, "nbiot": nbiot}
+def judge(table: Table, cap: int) -> list[dict[str, object]]:
+    """Return a row for each way to choose columns: how many, and the scores on the judged rows.
 
-
-def judge(table: Table) -> dict[str, object]:
-    """Return the scores on the judged rows."""
+    cap: at most so many rows are screened and explained.
+    """
     learnt = read_study(table.frame[~table.judged].reset_index(drop=True), table.roles, table=table.name)
-    selection = select(learnt, Settings(), Experts())
+    began = time.process_time()
+    selection = select(learnt, Settings(rows=cap), Experts())
+    spent = time.process_time() - began
+    rows = []
+    for way, columns in _ways(learnt, selection).items():
+        area, named = _scores(table, [learnt.names[column] for column in columns])
+        rows.append({"table": table.name, "way": way, "columns": len(columns), "area": area, "F1": named})
+    whole = rows[0]
+    for row in rows:
+        row["area kept"] = row["area"] / whole["area"]  # type: ignore[operator]
+        row["F1 kept"] = row["F1"] / whole["F1"]  # type: ignore[operator]
+    minimal = ", ".join(learnt.names[column] for column in selection.minimal)
+    flagged = [drop.indicator for drop in selection.dropped if drop.reason in ("leak", "unstable")]
+    print(f"{table.name}: {len(learnt.X)} rows, {len(learnt.names)} columns, {spent:.0f} s of processor time")
+    print(f"  minimal: {minimal}; flagged: {flagged}", flush=True)
+    return rows
+
+
+def _ways(learnt: Study, selection: Selection) -> dict[str, list[int]]:
+    usable = list(selection.columns)
+    ways = {"all": usable, "selected": list(selection.selected), "minimal": list(selection.minimal)}
+    job = Job(learnt, learnt.X[:, usable], len(selection.minimal))
+    for name, rival in RIVALS.items():
+        try:
+            ways[name] = [usable[place] for place in rival(job)]
+        except ImportError as error:
+            print(f"left out: {error}")
+    return ways
+
+
+def _scores(table: Table, names: list[str]) -> tuple[float, float]:
+    """Return area and macro F1 on the judged rows of trees that learnt from the others."""
     whole = read_study(table.frame, table.roles, table=table.name)
     held = table.frame[table.roles.target].notna().to_numpy()
-    judged = table.judged[held]
-    fold = (np.flatnonzero(~judged), np.flatnonzero(judged))
-    names = [learnt.names[column] for column in selection.columns]
-    minimal = [learnt.names[column] for column in selection.minimal]
-    sets = {
-        "all": names,
-        "selected": [learnt.names[column] for column in selection.selected],
-        "minimal": minimal,
-        "mRMR": mrmr(learnt, names, len(minimal)),
-        "top SHAP": top_shap(learnt, names, len(minimal)),
-    }
-    told: dict[str, object] = {"table": table.name, "columns": len(learnt.names)}
-    for name, some in sets.items():
-        places = [whole.names.index(one) for one in some]
-        score = float(boosting.scores(whole, places, [fold], boosting.Trees(rounds=150))[0])
-        told |= {name: round(score, 3), f"of {name}": len(some)}
-    nothing = 0.0 if whole.target.kind == "continuous" else 0.5
-    told["kept"] = round(float(told["minimal"]) / float(told["all"]), 3)  # type: ignore[arg-type]
-    told["kept above chance"] = round((float(told["minimal"]) - nothing) / (float(told["all"]) - nothing), 3)  # type: ignore[arg-type]
-    return told
-
-
-def top_shap(study: Study, names: list[str], count: int) -> list[str]:
-    """Return the columns with the largest mean |SHAP| of one model."""
-    X = study.X[:, [study.names.index(name) for name in names]]
-    booster = boosting.fit(study, X, np.arange(len(X)), boosting.Trees(rounds=150))
-    strength = np.abs(boosting.contributions(booster, X[:5000])).mean(axis=(0, 2))
-    return [names[place] for place in np.argsort(-strength)[:count]]
-
-
-def mrmr(study: Study, names: list[str], count: int) -> list[str]:
-    """Return the most relevant, least redundant columns; none where the package is not installed."""
-    try:
-        import mrmr as package
-    except ImportError:
-        return []
-    frame = pd.DataFrame(study.X, columns=study.names)[names]
-    return list(
-        package.mrmr_classif(
-            frame.fillna(frame.median()),
-            pd.Series(study.target.values),
-            K=count,
-            show_progress=False,
-            n_jobs=1,
-        )
-    )
+    learn, judged = np.flatnonzero(~table.judged[held]), np.flatnonzero(table.judged[held])
+    X = whole.X[:, [whole.names.index(name) for name in names]]
+    said = boosting.fit(whole, X, learn, TREES).predict(X[judged], num_threads=1)
+    named = said.argmax(axis=1) if said.ndim == 2 else said > 0.5
+    truth = whole.target.values[judged]
+    area = boosting.judged(whole.target, judged, said)
+    return area, float(f1_score(truth, named, average="macro", labels=np.unique(truth)))
 
 
 def main() -> None:
@@ -159,13 +148,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
-    rows = []
-    for name in parser.parse_args().tables:
+    parser.add_argument("--rows", type=int, default=Settings().rows, help="cap of rows (%(default)s)")
+    arguments = parser.parse_args()
+    for name in arguments.tables:
         for table in TABLES[name]():
-            rows.append(judge(table))
-            print(rows[-1], flush=True)
-    print(pd.DataFrame(rows).to_string(index=False))
-    print(f"wanted: kept at least {KEPT}, with at most a third of the columns")
+            print(
+                pd.DataFrame(judge(table, arguments.rows))
+                .drop(columns="table")
+                .round(3)
+                .to_string(index=False),
+                flush=True,
+            )
+    print(f"wanted: minimal keeps at least {KEPT}, with at most a third of the columns")
 
 
 if __name__ == "__main__":

@@ -122,8 +122,7 @@ def worst(lost: LostPoints) -> dict[str, pa.Array]:
 def _by_exchange(plan: Plan, points: np.ndarray) -> np.ndarray:
     """Return for each step what all steps of its name cost, and a trace more where it cost most of them itself."""
     whole = np.empty_like(points)
-    for name in {step.name.partition(" ")[2] for step in plan.steps}:
-        rows = [at for at, step in enumerate(plan.steps) if step.name.partition(" ")[2] == name]
+    for rows in plan.exchanges:
         whole[rows] = points[rows].sum(axis=0) + _TRACE * points[rows]
     return whole
 

@@ -129,11 +129,14 @@ def score(plan: Plan, told: np.ndarray, off: Doubt | None = None) -> Scores:
 def step_scores(plan: Plan, told: np.ndarray) -> np.ndarray:
     """Return how well each step works (s, n): the mean utility of those of its indicators that are known; NaN: none."""
     found = np.full((len(plan.steps), told.shape[1]), np.nan)
-    for row, step in enumerate(plan.steps):
-        if step.indicators:
-            mine = told[list(step.indicators)]
-            known = (~np.isnan(mine)).sum(axis=0)
-            np.divide(np.nansum(mine, axis=0), known, out=found[row], where=known > 0)
+    with_some = [row for row, step in enumerate(plan.steps) if step.indicators]
+    lengths = [len(plan.steps[row].indicators) for row in with_some]
+    if with_some:
+        mine = told[[one for row in with_some for one in plan.steps[row].indicators]]
+        first = np.cumsum([0, *lengths[:-1]])  # of the indicators of each step
+        known = np.add.reduceat(~np.isnan(mine), first, axis=0, dtype="int64")
+        total = np.add.reduceat(np.nan_to_num(mine), first, axis=0)
+        found[with_some] = np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0)
     return found
 
 

@@ -70,6 +70,14 @@ class Plan:
         )
 
     @cached_property
+    def exchanges(self) -> tuple[list[int], ...]:
+        """The rows of the steps of each name: one exchange, whichever process it is told in."""
+        named: dict[str, list[int]] = {}
+        for at, step in enumerate(self.steps):
+            named.setdefault(step.name.partition(" ")[2], []).append(at)
+        return tuple(named.values())
+
+    @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """What each KQI weighs, in the order of the service file."""
         row = {one: at for at, one in enumerate(self.ids)}

@@ -15,7 +15,7 @@ from evaluation import scoring
 from evaluation.domain import Domain
 from evaluation.process import ServiceModel
 from evaluation.score_table import Judged, RollUp, judge, own_rows, schema
-from evaluation.scoring_plan import Plan, plan
+from evaluation.scoring_plan import Measured, Plan, plan
 from features import nearest, snapshot, terminal
 from features.indicators import Indicator
 from features.nearest import Told
@@ -82,7 +82,8 @@ def tables(workspace: Path, domain: Domain, what: Plan, *, at: datetime, scratch
     for devices in snapshot.devices(
         workspace, what.service.id, _measured(what), at=at, oldest=ages["device"], scratch=scratch
     ):
-        judged = _judged(what, _evidence(workspace, what, devices, around, at))
+        wanted = what.indicators[: what.weighed]
+        judged = _judged(what, evidence(workspace, wanted, devices, around, at))
         yield own_rows(what, "device", devices.ids, at, judged)
         for place in places:
             place.add(devices.places[place.scope], judged)
@@ -93,21 +94,21 @@ def _measured(what: Plan) -> tuple[Indicator, ...]:
     return tuple(one for one in what.indicators[: what.weighed] if isinstance(one, Indicator))
 
 
-def _evidence(
-    workspace: Path, what: Plan, devices: Known, around: Mapping[str, Known], at: datetime
+def evidence(
+    workspace: Path, wanted: Sequence[Measured], devices: Known, around: Mapping[str, Known], at: datetime
 ) -> list[Told]:
-    """Return what is known of devices of each indicator that is weighed, in the order of the plan."""
-    measured = _measured(what)
-    found = dict(zip(measured, nearest.evidence(devices, around, measured), strict=True))
-    if len(measured) == what.weighed:
-        return [found[one] for one in measured]
+    """Return what is known of devices of each wanted indicator: their own values, else those of the nearest place."""
+    measured = [one for one in wanted if isinstance(one, Indicator)]
+    found = dict(zip((one.id for one in measured), nearest.evidence(devices, around, measured), strict=True))
+    if len(measured) == len(wanted):
+        return [found[one.id] for one in wanted]
     ids = pd.Series(devices.ids.to_pandas(), dtype="string")
     asked = pd.DataFrame({"device_id": ids, "event_timestamp": pd.Timestamp(at)})
     own = terminal.as_of(asked, workspace)
     none = np.zeros(len(ids))
     return [
-        found[one] if isinstance(one, Indicator) else Told(own[one.id].to_numpy(), none, none.astype("int8"))
-        for one in what.indicators[: what.weighed]
+        found[one.id] if one.id in found else Told(own[one.id].to_numpy(), none, none.astype("int8"))
+        for one in wanted
     ]
 
 

@@ -38,6 +38,10 @@ KQI             key quality indicator: what the customer of a service sees, comp
 expert weight   what an expert thinks a driver contributes to a KQI, of 1
 CE level, ECL   coverage enhancement level 0, 1, 2 of NB-IoT: how often a message is repeated
 fault           one way to break: domain (who owns it), signature (what it moves), mechanism (what it does to a cause)
+baseline        what a score usually is at that time of the week; usual deviation: how far it usually is off
+siblings        places of one scope, at one window
+odd, calm       a window far below its baseline; one that is not. alarm: raised, updated, cleared; its cause: the alarm
+                of the widest ill place that it belongs to
 rule, atom      a demarcation rule; its smallest condition: metric at scope, operator, value. A missing metric: unknown
 
 The words of counters.
@@ -51,4 +55,13 @@ membership      which cell, TAC, MME, platform node, app, fleet, city and provin
 roll-up         counters of a device or cell counted in what they belonged to at that time
 tick            the longest time that all windows are multiples of
 vendor          who made a network element; a mapping says which column of its tables is which counter
+
+The words of user marks.
+
+behaviour       what a device did over the last days, from its flows and its membership; what nobody told is empty
+mark            one thing that may be true of a device or its user (configs/user_marks.yaml), with a probability
+held            probable enough, and the most probable of its exclusive group; MARKS has a row for each
+since, expires  from when on a mark was held at every moment of marking; until when it is true if nothing more is told
+weak label      what a rule tells of a device, as a teacher of a model; an expert's label overrides it
+skill           how well a model tells labels again that it did not see: 1 always, 0 as by chance
 """

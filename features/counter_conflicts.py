@@ -16,7 +16,7 @@ import duckdb
 
 from features import counter_overlaps
 from features.counter_ledger import LISTED_ELEMENTS, Ledger, Reach
-from features.counter_tables import unmarked_sql
+from features.counter_tables import long_sql, stored_sql, unmarked_sql
 from features.duck import listed
 
 _KEY = counter_overlaps.KEY
@@ -41,7 +41,7 @@ def settle(connection: duckdb.DuckDBPyConnection, ledger: Ledger, *, source: str
     marks = ledger.marks([source], but=source)
     if marks:  # their rows are used rows that a mark hides: they meet nobody again
         connection.execute(
-            f"UPDATE judged SET rule = '{_SETTLED}'"
+            f"UPDATE judged SET rule = '{_SETTLED}', hidden = true"
             f" FROM read_parquet([{listed(marks)}], hive_partitioning = false) AS mark"
             f" WHERE mark.source = '{source}' AND mark.row = judged.row AND mark.counter = judged.counter"
             " AND rule IS NULL"
@@ -63,9 +63,9 @@ def _keep_lost(
     if not (own and hidden and others):
         return
     for name, rows, by in (("told", others, hidden), ("windows", own, marks)):
-        read, named = (f"read_parquet([{listed(some)}], hive_partitioning = false)" for some in (rows, by))
+        named = f"read_parquet([{listed(by)}], hive_partitioning = false)"
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {read} AS one"
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM ({long_sql(stored_sql(rows))}) AS one"
             f" SEMI JOIN {named} AS mark USING (source, row, counter)"
         )
     connection.execute(
@@ -108,15 +108,20 @@ def _meet(connection: duckdb.DuckDBPyConnection, ledger: Ledger, source: str) ->
 
 
 def _open_there(connection: duckdb.DuckDBPyConnection, visible: str) -> None:
-    """Make `there`: the rows of others but `lost`, of what `judged` tells of, in the time of which it tells."""
+    """Make `there`: the rows of others but `lost`, of what `judged` tells of, in the time of which it tells.
+
+    visible: SQL of the rows of others, as they lie in the lake.
+    """
     line, end = counter_overlaps.LINE, counter_overlaps.END
     told = "FROM judged WHERE rule IS NULL"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE there AS SELECT * FROM ({visible})"
+        "CREATE OR REPLACE TEMP TABLE met AS"
+        f" SELECT * FROM ({visible})"
         f" WHERE window_start < (SELECT max({end}) {told}) AND {end} > (SELECT min(window_start) {told})"
         f" AND ({line}) IN (SELECT ({line}) {told})"
         " AND (source, row, counter) NOT IN (SELECT (source, row, counter) FROM lost)"
     )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE there AS {long_sql('FROM met')}")
 
 
 def _settle_within(connection: duckdb.DuckDBPyConnection) -> None:

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import lake
-from features.counter_tables import COUNTERS
+from features.counter_tables import COUNTERS, FOLDER, STORED, gathered_sql
 from features.duck import listed
 
-_COLUMNS = ", ".join(column.name for column in COUNTERS)
-_ORDER = "window_start, scope, scope_id, counter, bin, row"  # what is summed together lies together: a third faster
+_COLUMNS = ", ".join(column.name for column in STORED)
+_ORDER = (
+    "window_start, scope, scope_id, counter, row"  # what is summed together lies together: a third faster
+)
 
 
 def stage(
@@ -41,8 +43,8 @@ def stage(
     for (date,) in dates:
         day = f"window_start >= TIMESTAMPTZ '{date} 00:00:00+00'"
         day += f" AND window_start < TIMESTAMPTZ '{date} 00:00:00+00' + INTERVAL 1 DAY"
-        rows = f"SELECT {_COLUMNS}, row FROM judged WHERE rule IS NULL AND {day}"
-        write(f"counters/date={date}", f"{rows} ORDER BY {_ORDER}")
+        rows = gathered_sql(f"(SELECT * FROM judged WHERE rule IS NULL AND {day})")
+        write(f"{FOLDER}/date={date}", f"SELECT {_COLUMNS} FROM ({rows}) ORDER BY {_ORDER}")
     if record.superseded:
         write("superseded", "SELECT DISTINCT source, row, counter FROM lost ORDER BY ALL")
     if record.quarantined or record.superseded:

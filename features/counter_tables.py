@@ -2,6 +2,10 @@
 
 Rows never change once they lie there: of a window that is delivered twice the rows that lost are named in
 lake/superseded, and `visible_sql` leaves them out.
+
+What is delivered has a row for each bin of a sketch (COUNTERS); in the lake a sketch is one row (STORED), so that a
+build reads and sums a fraction of the rows. Lakes of before have a row for each bin: their folder tells, and they are
+read as sketches of one bin each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from features import lake
+from features import lake, sketch
 from features.duck import connect, listed
 from features.table import Column
 
@@ -41,6 +45,17 @@ COUNTERS: tuple[Column, ...] = (
     Column("source", "string", "-", "content id of the file"),
 )
 ROW = Column("row", "int64", "1", "place in the file, from 0", low=0)
+_OF_BIN = ("bin", "numerator", "denominator")
+_NAMES = ", ".join(column.name for column in COUNTERS if column.name not in _OF_BIN)
+STORED: tuple[Column, ...] = (
+    *(column for column in COUNTERS if column.name != "bin"),
+    ROW,  # the first of its rows
+    Column("sketch", "int64[]", "-", "bins of a quantile, packed (features/sketch.py)", empty=True),
+    Column("rows", "int64[]", "1", "place of each of these bins in the file", empty=True),
+)
+FOLDER = (
+    "counters/sketches"  # of the lake, by date; in counters/ itself lie files of before, a row for each bin
+)
 QUARANTINE: tuple[Column, ...] = (
     Column("file", "string", "-", "the file, as it was given"),
     Column("source", "string", "-", "its content id"),
@@ -72,14 +87,16 @@ def files(workspace: Path) -> list[Path]:
     return lake.delivered(workspace, KIND, "counters")
 
 
-def visible_sql(
-    workspace: Path, chosen: Sequence[Path], records: Mapping[str, lake.Delivery] | None = None
-) -> str:
-    """Return the SQL of the rows that count (COUNTERS and `row`) of some files of the lake, at least one.
+def visible_sql(workspace: Path, chosen: Sequence[Path]) -> str:
+    """Return the SQL of the rows that count (COUNTERS and `row`) of some files of the lake, at least one."""
+    return long_sql(counted_sql(workspace, chosen, lake.deliveries(workspace, KIND)))
 
-    records: of all deliveries, where the caller has read them before.
+
+def counted_sql(workspace: Path, chosen: Sequence[Path], told: Mapping[str, lake.Delivery]) -> str:
+    """Return the SQL of the rows that count (STORED) of some files of the lake, at least one.
+
+    told: the commit records of all deliveries.
     """
-    told = lake.deliveries(workspace, KIND) if records is None else records
     sources = {file.name.rpartition("-")[0] for file in chosen}
     hiding = (one for one in told.values() if not sources.isdisjoint(one.superseded))
     marks = [
@@ -89,12 +106,64 @@ def visible_sql(
 
 
 def unmarked_sql(files: Sequence[Path], marks: Sequence[Path]) -> str:
-    """Return the SQL of the rows of files that no mark names as superseded."""
-    rows = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+    """Return the SQL of the rows (STORED) of files that no mark names as superseded: a sketch falls whole."""
     if not marks:
-        return rows
+        return stored_sql(files)
     named = f"read_parquet([{listed(marks)}], hive_partitioning = false)"
-    return f"{rows} AS told ANTI JOIN {named} AS marks USING (source, row, counter)"
+    return (
+        f"SELECT * FROM ({stored_sql(files)}) AS told ANTI JOIN {named} AS marks USING (source, row, counter)"
+    )
+
+
+def stored_sql(files: Sequence[Path]) -> str:
+    """Return the SQL of the rows (STORED) of files of either form, at least one."""
+    ours = [file for file in files if file.parent.parent.name == Path(FOLDER).name]
+    before = [file for file in files if file.parent.parent.name != Path(FOLDER).name]
+    parts = [f"SELECT * FROM read_parquet([{listed(ours)}], hive_partitioning = false)"] if ours else []
+    if before:
+        alone = f"CASE WHEN bin IS NOT NULL THEN [{sketch.packed_sql('bin', 'numerator')}] END AS sketch"
+        place = "CASE WHEN bin IS NOT NULL THEN [row] END AS rows"
+        read = f"read_parquet([{listed(before)}], hive_partitioning = false)"
+        parts.append(f"SELECT * EXCLUDE (bin), {alone}, {place} FROM {read}")
+    return " UNION ALL BY NAME ".join(parts)
+
+
+def gathered_sql(rows: str) -> str:
+    """Return the SQL of rows (STORED and `hidden`) of a relation of COUNTERS, `row` and `hidden`.
+
+    hidden: whether a mark hides the row; what it hides of a sketch stays apart, so that it falls alone.
+    """
+    bins = f"list_sort(list(struct_pack(one := {sketch.packed_sql('bin', 'numerator')}, place := row)))"
+    keys = f"{_NAMES}, hidden"
+    return f"""
+        SELECT {keys}, numerator, denominator, row, NULL::BIGINT[] AS sketch, NULL::BIGINT[] AS rows
+        FROM {rows} WHERE bin IS NULL
+        UNION ALL BY NAME
+        SELECT {keys}, numerator, NULL::DOUBLE AS denominator, row,
+               list_transform(bins, lambda held: held.one) AS sketch,
+               list_transform(bins, lambda held: held.place) AS rows
+        FROM (
+            SELECT {keys}, sum(numerator) AS numerator, min(row) AS row, {bins} AS bins
+            FROM {rows} WHERE bin IS NOT NULL GROUP BY {keys}
+        )"""
+
+
+def long_sql(stored: str) -> str:
+    """Return the SQL of the rows as they were delivered (COUNTERS and `row`) of SQL of STORED."""
+    bin_, count = sketch.unpacked_sql("one")
+    names = {
+        "bin": bin_,
+        "numerator": f"CASE WHEN one IS NULL THEN numerator ELSE {count} END",
+        "row": "place",
+    }
+    columns = ", ".join(
+        f"{names[name]} AS {name}" if name in names else name
+        for name in (column.name for column in (*COUNTERS, ROW))
+    )
+    return (
+        f"SELECT {columns} FROM (SELECT *, unnest(coalesce(sketch, [NULL])) AS one,"
+        f" unnest(coalesce(rows, [row])) AS place FROM ({stored}))"
+    )
 
 
 def tally(workspace: Path) -> Tally:

@@ -182,7 +182,7 @@ def _classify(
         CREATE OR REPLACE TEMP TABLE judged AS
         SELECT row, coalesce(found, {first_broken()}) AS rule, scope, scope_id, window_start,
                TRY_CAST(window_s AS BIGINT) AS window_s, counter, TRY_CAST(bin AS BIGINT) AS bin, numerator,
-               denominator, element, vendor, received, '{content.source}' AS source
+               denominator, element, vendor, received, '{content.source}' AS source, false AS hidden
         FROM (
             SELECT given.*, known.* EXCLUDE (counter), members.scope_id IS NULL AND given.scope IN (
                 SELECT scope FROM members

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from features import indicator_rows, indicator_sums
+from features import indicator_rows, indicator_sums, sketch
 from features.duck import listed
 from features.indicator_plan import DAY, Plan, start_of
 from features.indicator_tables import folder
@@ -50,7 +50,7 @@ def _parts(
     parts = max(1, -(-int(told.fetchall()[0][0]) // _ROWS))
     connection.execute(
         f"COPY (SELECT id % {parts} AS part, id AS device, (end_s + {step - 1}) // {step} * {step} AS tick,"
-        f" counter, bin, n, d FROM ({plan.rows_sql(files)}) JOIN devices USING (scope_id) WHERE scope = 'device')"
+        f" counter, sketch, n, d FROM ({plan.rows_sql(files)}) JOIN devices USING (scope_id) WHERE scope = 'device')"
         f" TO {listed([aside])} (FORMAT parquet, PARTITION_BY (part), COMPRESSION lz4)"
     )
     for first, last in tqdm(_spans(aside, parts), desc="indicators of devices", delay=2, disable=None):
@@ -58,12 +58,12 @@ def _parts(
         rows = f"read_parquet([{listed(held)}], hive_partitioning = false)" if held else _NONE
         yield (
             f"scope_id IN (SELECT scope_id FROM devices WHERE id % {parts} >= {first} AND id % {parts} < {last})",
-            f"SELECT device, tick, counter, bin, n, d FROM {rows}",
+            f"SELECT device, tick, counter, sketch, n, d FROM {rows}",
         )
 
 
 _NONE = (
-    "(SELECT 0::INTEGER AS device, 0::BIGINT AS tick, 0::SMALLINT AS counter, 0::INTEGER AS bin,"
+    "(SELECT 0::INTEGER AS device, 0::BIGINT AS tick, 0::SMALLINT AS counter, NULL::BIGINT[] AS sketch,"
     " 0::DOUBLE AS n, 0::DOUBLE AS d WHERE false)"
 )
 
@@ -86,17 +86,16 @@ def _compute(
     """Compute the windows of some devices. rows: SQL of theirs. part: the SQL condition that they fulfil."""
     window = plan.windows["device"]
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT device, tick, counter, bin, sum(n) AS n, sum(d) AS d"
-        f" FROM ({rows}) GROUP BY ALL"
+        f"CREATE OR REPLACE TEMP TABLE ticked AS SELECT device, tick, counter, {sketch.LISTED_SQL} AS sketch,"
+        f" sum(n) AS n, sum(d) AS d FROM ({rows}) GROUP BY device, tick, counter"
     )
     counted = frozenset(
         code for (code,) in connection.execute("SELECT DISTINCT counter FROM ticked").fetchall()
     )
     recent = indicator_sums.recent_sql(window, int(span[0].timestamp()))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE recent AS SELECT * RENAME (end_s AS tick) FROM ({recent})"
+        f"CREATE OR REPLACE TEMP VIEW effective AS SELECT * RENAME (end_s AS tick) FROM ({recent})"
     )
-    connection.execute("CREATE OR REPLACE TEMP VIEW effective AS SELECT * FROM recent")
     least = plan.settings.min_samples_at_device_scope
     sql = indicator_rows.cells_sql(plan, "device", counted, 1, ids="devices", at_least=least)
     return indicator_rows.write(connection, plan, "device", span=span, computed=sql, stored=part)
@@ -116,7 +115,8 @@ def _open_touched(connection: duckdb.DuckDBPyConnection, plan: Plan) -> datetime
         ]
         union = " UNION ".join(told) or "SELECT CAST(NULL AS VARCHAR) AS scope_id WHERE false"
         connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {union}")
-        return first
+        ((count,),) = connection.execute("SELECT count(*) FROM touched").fetchall()
+        return first if count else None
     end = f"(epoch_us(window_start) // 1000000 + window_s + {step - 1}) // {step} * {step}"
     read = "SELECT scope_id, {end} AS end_s FROM read_parquet([{files}], hive_partitioning = false)"
     added = [file for day in change.counted for file in plan.added.get(day, [])]

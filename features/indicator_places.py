@@ -18,7 +18,7 @@ from features.duck import listed
 from features.indicator_plan import DAY_S, Plan, kind_of, number_ids, start_of
 
 _PART_ROWS = 6_000_000  # of COUNTERS at a time, where windows are short enough
-_SUMS = "tick, counter, bin, n, d"
+_SUMS = "tick, counter, sketch, n, d"
 _TOPOLOGY = {"cell": "cells", "tac": "tacs", "city": "cities"}  # tables of what lies above
 
 
@@ -30,6 +30,7 @@ class _Part:
     scopes: tuple[str, ...]
     span: tuple[int, int]  # windows end after the first, up to the last, in seconds since 1970
     longest_s: int  # no row of a counter is longer
+    feeding: frozenset[str]  # scopes that counted something that day, of those that they are computed from
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,13 @@ def build(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[tuple[s
     """Compute the windows of places that a change touches; yield scope, and how many rows were computed and written."""
     for day in tqdm(plan.change.dates, desc="indicators", delay=2, disable=None):
         _open_topology(connection, day)
-        _number(connection, plan.files.get(day, []))
-        for scopes, length_s in indicator_sums.groups(plan.windows):
-            for part in _parts(connection, plan, day, scopes, length_s):
+        files = plan.files.get(day, [])
+        _number(connection, files)
+        told = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)" if files else ""
+        counted = _counted(connection, told)
+        touched = [] if day in plan.change.whole else _counted(connection, plan.touched_sql(day))
+        for group in indicator_sums.groups(plan.windows):
+            for part in _parts(plan, day, group, counted=counted, touched=touched):
                 yield from _compute(connection, plan, part)
 
 
@@ -80,49 +85,69 @@ def _feeding(scopes: Iterable[str]) -> tuple[str, ...]:
     return (*scopes, *below)
 
 
-def _parts(
-    connection: duckdb.DuckDBPyConnection, plan: Plan, day: date, scopes: tuple[str, ...], length_s: int
-) -> Iterator[_Part]:
-    """Yield the parts of a day that are computed one after another: few rows at a time need little memory."""
-    start, files = int(start_of(day).timestamp()), plan.files.get(day, [])
-    told = f"SELECT * FROM read_parquet([{listed(files)}], hive_partitioning = false)" if files else ""
-    counts, longest_s = _windows(connection, told, scopes, length_s)
-    ends: Iterable[int] = range(start + length_s, start + DAY_S + 1, length_s)
-    if day not in plan.change.whole:
-        touched, _ = _windows(connection, plan.touched_sql(day), scopes, length_s)
-        beyond = plan.change.beyond.timestamp() if plan.change.beyond else math.inf
-        later = ends if day in plan.change.pending else counts
-        ends = sorted({*touched, *(end for end in later if end > beyond)})
-    first = last = start
-    rows = 0
-    for end in ends:
-        fed = counts.get(end, 0)
-        if last == first or last < end - length_s or rows + fed > _PART_ROWS:
-            if last > first:
-                yield _Part(day, scopes, (first, last), longest_s)
-            first, rows = end - length_s, 0
-        last, rows = end, rows + fed
-    if last > first:
-        yield _Part(day, scopes, (first, last), longest_s)
+@dataclass(frozen=True)
+class _Counted:
+    """How many rows a scope counted in windows that begin and last alike, in seconds (since 1970)."""
+
+    start: int
+    length_s: int
+    scope: str
+    rows: int
 
 
-def _windows(
-    connection: duckdb.DuckDBPyConnection, rows_sql: str, scopes: Sequence[str], length_s: int
-) -> tuple[dict[int, int], int]:
-    """Return how many rows ("" for none) feed each window, by its end; and how many seconds the longest row counted."""
+def _counted(connection: duckdb.DuckDBPyConnection, rows_sql: str) -> list[_Counted]:
+    """Return what scopes counted when, of SQL of rows; of "" nothing."""
     if not rows_sql:
-        return {}, 0
+        return []
     found = connection.execute(
         f"SELECT epoch_us(window_start) // 1000000, window_s, scope, count(*) FROM ({rows_sql})"
         " GROUP BY window_start, window_s, scope"
     ).fetchall()
+    return [_Counted(*row) for row in found]
+
+
+def _parts(
+    plan: Plan,
+    day: date,
+    group: tuple[tuple[str, ...], int],
+    *,
+    counted: Sequence[_Counted],
+    touched: Sequence[_Counted],
+) -> Iterator[_Part]:
+    """Yield the parts of a day that are computed one after another: few rows at a time need little memory.
+
+    group: the scopes that are computed together, and the window of all of them.
+    """
+    scopes, length_s = group
+    start, feeding = int(start_of(day).timestamp()), _feeding(scopes)
+    fed = [one for one in counted if one.scope in feeding]
+    of_scopes, longest_s = frozenset(one.scope for one in fed), max((one.length_s for one in fed), default=0)
+    counts = _by_end(fed, length_s)
+    ends: Iterable[int] = range(start + length_s, start + DAY_S + 1, length_s)
+    if day not in plan.change.whole:
+        beyond = plan.change.beyond.timestamp() if plan.change.beyond else math.inf
+        later = ends if day in plan.change.pending else counts
+        of_touched = _by_end((one for one in touched if one.scope in feeding), length_s)
+        ends = sorted({*of_touched, *(end for end in later if end > beyond)})
+    first = last = start
+    rows = 0
+    for end in ends:
+        more = counts.get(end, 0)
+        if last == first or last < end - length_s or rows + more > _PART_ROWS:
+            if last > first:
+                yield _Part(day, scopes, (first, last), longest_s, of_scopes)
+            first, rows = end - length_s, 0
+        last, rows = end, rows + more
+    if last > first:
+        yield _Part(day, scopes, (first, last), longest_s, of_scopes)
+
+
+def _by_end(counted: Iterable[_Counted], length_s: int) -> Mapping[int, int]:
+    """Return how many rows feed each window of a length, by its end."""
     counts: Counter[int] = Counter()
-    longest_s, feeding = 0, _feeding(scopes)
-    for start, seconds, scope, rows in found:
-        if scope in feeding:
-            counts[-(-(start + seconds) // length_s) * length_s] += rows
-            longest_s = max(longest_s, seconds)
-    return counts, longest_s
+    for one in counted:
+        counts[-(-(one.start + one.length_s) // length_s) * length_s] += one.rows
+    return counts
 
 
 def _compute(
@@ -147,26 +172,28 @@ def _compute(
 def _open(connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part) -> _Fed:
     """Make `ticked`, the rows that the places of a part counted, and `placed`, those of devices in them."""
     files = plan.files.get(part.day, [])
-    if not files:
+    if not part.feeding:
         return _Fed({})
     tick = indicator_sums.tick_s(plan.windows)
     first, last = part.span
     starts = f"make_timestamptz({first - part.longest_s}000000) AND make_timestamptz({last}000000)"
     within = f"end_s > {first} AND end_s <= {last} AND window_start BETWEEN {starts}"  # Parquet skips by the latter
     rows = f"SELECT * FROM ({plan.rows_sql(files)}) WHERE {within}"
-    own = f"SELECT * FROM ({rows}) WHERE scope IN ({listed(part.scopes)})"
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE ticked AS SELECT kind, id, counter, bin, n, d,"
-        f" (end_s + {tick - 1}) // {tick} * {tick} AS tick FROM ({own}) JOIN ids USING (scope, scope_id)"
-    )
-    told = connection.execute("SELECT kind, list(DISTINCT counter) FROM ticked GROUP BY kind").fetchall()
-    found = {kind: frozenset(codes) for kind, codes in told}
-    counters = {scope: found.get(kind_of(scope), frozenset[int]()) for scope in part.scopes}
+    counters = {}
+    if part.feeding.intersection(part.scopes):
+        own = f"SELECT * FROM ({rows}) WHERE scope IN ({listed(part.scopes)})"
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE ticked AS SELECT kind, id, counter, sketch, n, d,"
+            f" (end_s + {tick - 1}) // {tick} * {tick} AS tick FROM ({own}) JOIN ids USING (scope, scope_id)"
+        )
+        told = connection.execute("SELECT kind, list(DISTINCT counter) FROM ticked GROUP BY kind").fetchall()
+        found = {kind: frozenset(codes) for kind, codes in told}
+        counters = {scope: found.get(kind_of(scope), frozenset[int]()) for scope in part.scopes}
     held = tuple(scope for scope in part.scopes if scope in membership.PLACES)
-    if "device" in _feeding(part.scopes):
+    if "device" in part.feeding:
         connection.execute(
             "CREATE OR REPLACE TEMP VIEW counted AS"
-            f" SELECT scope_id AS device, end_s, counter, bin, n, d FROM ({rows}) WHERE scope = 'device'"
+            f" SELECT scope_id AS device, end_s, counter, sketch, n, d FROM ({rows}) WHERE scope = 'device'"
         )
         connection.execute(f"CREATE OR REPLACE TEMP TABLE placed AS {indicator_sums.placed_sql(held, tick)}")
         ((codes,),) = connection.execute("SELECT list(DISTINCT counter) FROM placed").fetchall()
@@ -182,10 +209,11 @@ def _open_effective(
     own: whether the scope counted something itself. below: the relation of what its parent is summed into.
     """
     further, length_s = indicator_sums.above(scope), plan.windows[scope].length_s
-    connection.execute(
-        "CREATE OR REPLACE TEMP VIEW own AS"
-        f" SELECT id, tick, counter, bin, n, d FROM ticked WHERE kind = {kind_of(scope)}"
-    )
+    if own:
+        connection.execute(
+            "CREATE OR REPLACE TEMP VIEW own AS"
+            f" SELECT id, tick, counter, sketch, n, d FROM ticked WHERE kind = {kind_of(scope)}"
+        )
     if own and below:
         outranked = indicator_sums.outranked_sql(scope, below, (scope, *further), length_s)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE rest AS SELECT * FROM ({outranked})")

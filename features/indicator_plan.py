@@ -53,7 +53,7 @@ class Plan:
         found: dict[date, list[Path]] = {}
         for name in (name for record in self._deliveries.values() for name in record.files):
             folder, _, day = name.rpartition("/")[0].partition("/date=")
-            if folder == "counters":
+            if folder in ("counters", counter_tables.FOLDER):
                 found.setdefault(date.fromisoformat(day), []).append(self.workspace / "lake" / name)
         return found
 
@@ -94,7 +94,7 @@ class Plan:
         """Return a DuckDB with `codes` (of counters), `ids` (of places) and `stays` (MEMBERSHIP of those days)."""
         connection = connect(threads=2, scratch=self.scratch)
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute(sketch.MACRO)
+        sketch.prepare(connection)
         numbered = {
             "counter": pa.array(list(self.codes)),
             "code": pa.array(list(self.codes.values()), pa.int16()),
@@ -113,11 +113,11 @@ class Plan:
     def rows_sql(self, files: Iterable[Path]) -> str:
         """Return the SQL of the rows that count of files, at least one.
 
-        Columns: scope, scope_id, window_start, end_s, counter (its code), bin, n, d.
+        Columns: scope, scope_id, window_start, end_s, counter (its code), sketch, n, d.
         """
         end = "epoch_us(window_start) // 1000000 + window_s AS end_s"
-        numbers = "code AS counter, bin::INTEGER AS bin, numerator AS n, denominator AS d"
-        visible = counter_tables.visible_sql(self.workspace, list(files), self._deliveries)
+        numbers = "code AS counter, sketch, numerator AS n, denominator AS d"
+        visible = counter_tables.counted_sql(self.workspace, list(files), self._deliveries)
         return f"SELECT scope, scope_id, window_start, {end}, {numbers} FROM ({visible}) JOIN codes USING (counter)"
 
 

@@ -40,16 +40,23 @@ def write(
     until = min(plan.until, span[1]) if plan.until else span[1]
     within = f"window_end > TIMESTAMPTZ '{span[0].isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
     none = "SELECT '' AS scope_id, now() AS window_end WHERE false"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE computed AS SELECT * FROM ({computed or none}) WHERE {within}"
-    )
-    count = int(connection.execute("SELECT count(*) FROM computed").fetchall()[0][0])
+    made = f"SELECT * FROM ({computed or none}) WHERE {within}"
     days = [span[0].date() + DAY * n for n in range((span[1].date() - span[0].date()).days + 1)]
     files = [file for day in days for file in sorted((place / f"date={day}").glob("*.parquet"))]
     earlier = [file for file in files if not file.name.startswith(_stamp(plan.created))]
+    if not earlier:
+        new = connection.execute(f"{made} {_ORDER}").to_arrow_table()
+        _append(_whole(new, schema, plan.created), place, plan.created)
+        return len(new), len(new)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE computed AS {made}")
+    ((count,),) = connection.execute("SELECT count(*) FROM computed").fetchall()
     changed = _changed(connection, schema, earlier, f"{within} AND {stored}")
     _append(_whole(changed, schema, plan.created), place, plan.created)
     return count, len(changed)
+
+
+_DATE = "epoch_us(window_end) // 86400000000"
+_ORDER = f"ORDER BY {_DATE}, scope_id, window_end"  # rows of one file of the lake lie together
 
 
 def _changed(
@@ -57,10 +64,8 @@ def _changed(
 ) -> pa.Table:
     """Return the rows of `computed` that are not stored so, and as empty the stored ones that are not computed.
 
-    files: that rows may be stored in. where: SQL of the stored rows that are looked at.
+    files: that rows may be stored in, at least one. where: SQL of the stored rows that are looked at.
     """
-    if not files:
-        return connection.execute("SELECT * FROM computed ORDER BY scope_id, window_end").to_arrow_table()
     names = [name for name in schema.names if name not in ("scope_id", "window_end", "created")]
     made = set(connection.table("computed").columns)
     cells = ", ".join(
@@ -74,7 +79,7 @@ def _changed(
         f"WITH stored AS MATERIALIZED (SELECT * EXCLUDE (created) FROM ({newest}))"
         f" SELECT * FROM (SELECT scope_id, window_end, {cells} FROM computed EXCEPT SELECT * FROM stored"
         f" UNION ALL SELECT scope_id, window_end, {empties} FROM stored"
-        f" ANTI JOIN computed USING (scope_id, window_end) WHERE {known or 'false'}) ORDER BY scope_id, window_end"
+        f" ANTI JOIN computed USING (scope_id, window_end) WHERE {known or 'false'}) {_ORDER}"
     ).to_arrow_table()
     connection.unregister("template")
     return changed
@@ -118,7 +123,7 @@ def cells_sql(
         return ""
     sql = indicator_sums.values_sql(made, tuple(plan.codes.items()), length_s, at_least)
     return (
-        "SELECT names.scope_id, to_timestamp(end_s) AS window_end, found.* EXCLUDE (scope_id, end_s)"
+        "SELECT names.scope_id, make_timestamptz(end_s * 1000000) AS window_end, found.* EXCLUDE (scope_id, end_s)"
         f" FROM ({sql}) AS found JOIN {ids} AS names ON names.id = found.scope_id"
     )
 
@@ -129,9 +134,12 @@ def _stamp(created: datetime) -> str:
 
 
 def _append(table: pa.Table, place: Path, created: datetime) -> None:
-    """Write rows into the partitions of their dates, one file each, whole or not at all."""
-    dates = table["window_end"].cast(pa.date32())
-    days = pc.unique(dates).to_pylist()
-    for day in days:
-        rows = table if len(days) == 1 else table.filter(pc.equal(dates, pa.scalar(day)))
-        lake.write_parquet(place / f"date={day}" / f"{_stamp(created)}-{uuid4().hex[:8]}.parquet", rows)
+    """Write rows, in the order of `_ORDER`, into the partitions of their dates, one file each, whole or not at all."""
+    dates = table["window_end"].cast(pa.date32()).combine_chunks()
+    names = table.column_names
+    values = {name.removesuffix("__samples") for name in names if _is_samples(name)}
+    first = 0
+    for run in pc.run_end_encode(dates).run_ends.to_pylist():
+        path = place / f"date={dates[first]}" / f"{_stamp(created)}-{uuid4().hex[:8]}.parquet"
+        lake.write_parquet(path, table.slice(first, run - first), varied=values)
+        first = run

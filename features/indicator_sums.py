@@ -8,7 +8,7 @@ own rows of a counter in a window, they win: nothing below adds to them.
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, reduce
 
 import ibis
@@ -34,7 +34,8 @@ _PLACES = 6  # samples and events: a denominator may be of seconds or device-day
 DEVICE_STEP_S = 900  # a device's window may end this often; where it counted nothing there is none
 ROLLED_UP = ("city", "province")  # they have every indicator that anything below them has
 _EVENT = 10**_PLACES  # parts of one event
-_SUMS = ("counter", "bin", "n", "d")
+_SUMS = ("counter", "sketch", "n", "d")
+_FEW = 16  # counters, up to which a filtered aggregate for each is cheaper than lists
 _KEYS = ("scope_id", "end_s")
 
 
@@ -91,12 +92,24 @@ def ceiling(seconds: ir.IntegerColumn, step_s: int) -> ir.IntegerColumn:
 
 
 def summed(rows: ir.Table, keys: Sequence[str]) -> ir.Table:
-    """Return the sums n (of numerators) and d (of denominators) by keys, counter and bin."""
-    return rows.group_by([*keys, "counter", "bin"]).agg(n=rows["n"].sum(), d=rows["d"].sum())
+    """Return the sums by keys and counter: n (of numerators or samples), d (of denominators), and sketch.
+
+    The bins of sketches are summed too, so that those of many do not make one as long as all of them.
+    """
+    told, by = rows["sketch"].notnull(), [*keys, "counter"]
+    plain = rows.filter(~told).group_by(by).agg(n=rows["n"].sum(), d=rows["d"].sum())
+    one = rows.filter(told).select(*by, one=rows["sketch"].unnest())
+    bin_, count = sketch.unpacked(one["one"])
+    bins = one.mutate(bin=bin_, count=count).group_by([*by, "bin"]).agg(n=ibis._["count"].sum())
+    bins = bins.mutate(packed=sketch.packed(bins["bin"], bins["n"]))
+    sketches = bins.group_by(by).agg(
+        n=bins["n"].sum(), d=ibis.null("float64"), sketch=bins["packed"].collect()
+    )
+    return plain.mutate(sketch=ibis.null("array<int64>")).union(sketches)
 
 
 def placed(rows: ir.Table, stays: ir.Table, scopes: Sequence[str], tick: int) -> ir.Table:
-    """Return rows of devices (device, end_s, counter, bin, n, d) as sums of the places that they were in.
+    """Return rows of devices (device, end_s, counter, sketch, n, d) as sums of the places that they were in.
 
     stays: MEMBERSHIP as it holds, valid_from and valid_to in microseconds.
     """
@@ -111,7 +124,7 @@ def placed(rows: ir.Table, stays: ir.Table, scopes: Sequence[str], tick: int) ->
 def outranked(below: ir.Table, own: ir.Table, scope: str, length_s: int) -> ir.Table:
     """Return the rows from below that count in a scope: those of counters that it did not count in the window itself.
 
-    below: a column for each place that the rows count in, the scope's among them, tick, counter, bin, n, d.
+    below: a column for each place that the rows count in, the scope's among them, tick, counter, sketch, n, d.
     own: id, tick, counter. Rows with no place in the scope stay: they may have one above it.
     """
     told = own.select(
@@ -130,10 +143,10 @@ def lifted(rows: ir.Table, places: Sequence[str]) -> ir.Table:
 def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir.Table:
     """Return the sums of each device as of each step after `since_s` in which it counted something.
 
-    rows: device, tick (of DEVICE_STEP_S), counter, bin, n, d. A row counts from its own window on, until `events` newer
-    ones of its counter have come, or until it is `length_s` old. Columns: scope_id, end_s, counter, bin, n, d.
+    rows: device, tick (of DEVICE_STEP_S), counter, sketch, n, d. A row counts from its own window on, until `events`
+    newer ones of its counter have come, or until it is `length_s` old. Columns: scope_id, end_s, counter, sketch, n, d.
     """
-    counts = ibis.ifelse(rows["bin"].isnull(), rows["d"], rows["n"]).sum()
+    counts = ibis.ifelse(rows["sketch"].isnull(), rows["d"], rows["n"]).sum()
     events = (
         (counts * _EVENT).round().cast("int64")
     )  # whole parts of an event: they are compared with one another
@@ -149,11 +162,12 @@ def recent(rows: ir.Table, since_s: ir.IntegerScalar, window: ScopeWindow) -> ir
         lasting = lasting.mutate(last=last, replaced=lasting["number"].min().over(newer) - 1)
         last = ibis.least(lasting["last"], lasting["replaced"].fill_null(lasting["last"]))
     first = ibis.greatest(lasting["number"], lasting["first"])
-    lasting = lasting.mutate(in_window=ibis.range(first, last + 1).unnest())
+    lasting = lasting.select("device", "tick", "counter", within=ibis.range(first, last + 1))
+    held = lasting.join(rows, ["device", "tick", "counter"])  # before it is spread: the sums go with it
+    spread = held.select("device", *_SUMS, "within").mutate(in_window=ibis._.within.unnest())
     seen = ends.select("device", in_window="number", end_s="tick")
-    spread = lasting.select("device", "tick", "counter", "in_window").join(seen, ["device", "in_window"])
-    found = spread.select("device", "tick", "counter", "end_s").join(rows, ["device", "tick", "counter"])
-    return found.select(scope_id="device", end_s="end_s", **{name: found[name] for name in _SUMS})
+    found = spread.join(seen, ["device", "in_window"])
+    return found.select(*_SUMS, scope_id="device", end_s="end_s")
 
 
 def _numbered(counted: ir.Table, length_s: int, since_s: ir.IntegerScalar) -> ir.Table:
@@ -176,10 +190,67 @@ def values(
 ) -> ir.Table:
     """Return one row per scope_id and end_s, with <indicator> and <indicator>__samples for each indicator.
 
-    rows: scope_id, end_s, counter (its code), bin, n, d, several of a bin or counter where several count.
+    rows: scope_id, end_s, counter (its code), sketch, n, d, several of a counter where several count.
     A value is empty below min_samples; the samples are told. at_least: the least samples of all indicators, where the
     scope has its own.
     """
+    counters = {one.counter for one in indicators}
+    if len(counters) <= _FEW:
+        held, of = _side_by_side(rows, indicators, codes)
+    else:
+        held, of = _in_lists(rows, indicators, codes)
+    cells: dict[str, ir.Value] = {}
+    for one in indicators:
+        x, d, bin_ = of(one)
+        samples = d.round(_PLACES)
+        least = one.min_samples if at_least is None else at_least
+        enough = (samples >= least) & (samples > 0)
+        value = sketch.value_of(bin_) if isinstance(one.aggregate, Quantile) else _value(x, d, one.aggregate)
+        cells[one.id] = ibis.ifelse(enough, value, ibis.null("float64"))
+        cells[f"{one.id}__samples"] = samples
+    return held.select(*_KEYS, **cells)
+
+
+_Sums = tuple[
+    ir.FloatingValue, ir.FloatingValue, ir.IntegerValue
+]  # of an indicator: of n, samples, bin of a quantile
+_Held = tuple[ir.Table, Callable[[Indicator], _Sums]]
+
+
+def _side_by_side(rows: ir.Table, indicators: Sequence[Indicator], codes: Mapping[str, int]) -> _Held:
+    """Return a row per scope_id and end_s, and what it has of an indicator: each counter was summed on its own."""
+    sums: dict[str, ir.Value] = {}
+    for one in indicators:
+        code = codes[one.counter]
+        told = rows["counter"] == code
+        sums[f"x{code}"] = rows["n"].sum(where=told)
+        if isinstance(one.aggregate, Quantile):
+            sums[f"sketch{code}"] = _all_bins(rows, told)
+        else:
+            sums[f"d{code}"] = rows["d"].sum(where=told)
+    wanted = rows["counter"].isin(sorted({codes[one.counter] for one in indicators}))
+    held = rows.filter(wanted).group_by(_KEYS).agg(**sums)
+    held = held.mutate(
+        **{
+            f"bin_of_{one.id}": sketch.bin_at(
+                held[f"sketch{codes[one.counter]}"], one.aggregate.q * (held[f"x{codes[one.counter]}"] - 1)
+            )
+            for one in indicators
+            if isinstance(one.aggregate, Quantile)
+        }
+    )
+
+    def of(one: Indicator) -> _Sums:
+        x = held[f"x{codes[one.counter]}"]
+        if isinstance(one.aggregate, Quantile):
+            return x, x.fill_null(0.0), held[f"bin_of_{one.id}"]
+        return x, held[f"d{codes[one.counter]}"].fill_null(0.0), ibis.null("int64")
+
+    return held, of
+
+
+def _in_lists(rows: ir.Table, indicators: Sequence[Indicator], codes: Mapping[str, int]) -> _Held:
+    """Return a row per scope_id and end_s, and what it has of an indicator: taken out of lists by its number."""
     ranks = {
         one.aggregate.q: f"q{one.aggregate.q}" for one in indicators if isinstance(one.aggregate, Quantile)
     }
@@ -190,26 +261,24 @@ def values(
     )  # a list leaves empty ones out
     lists = {name: long[name].collect() for name in ("counter", "x", "samples", *reached)}
     held = long.group_by(_KEYS).agg(**lists)
-    cells: dict[str, ir.Value] = {}
-    for one in indicators:
+
+    def of(one: Indicator) -> _Sums:
         at = held["counter"].index(codes[one.counter]).nullif(-1)  # a list has a last place, which -1 names
-        d = held["samples"][at].fill_null(0.0)
-        samples = d.round(_PLACES)
-        least = one.min_samples if at_least is None else at_least
-        enough = (samples >= least) & (samples > 0)
-        if isinstance(one.aggregate, Quantile):
-            value = sketch.value_of(held[ranks[one.aggregate.q]][at])
-        else:
-            value = _value(held["x"][at], d, one.aggregate)
-        cells[one.id] = ibis.ifelse(enough, value, ibis.null("float64"))
-        cells[f"{one.id}__samples"] = samples
-    return held.select(*_KEYS, **cells)
+        bin_ = held[ranks[one.aggregate.q]][at] if isinstance(one.aggregate, Quantile) else ibis.null("int64")
+        return held["x"][at], held["samples"][at].fill_null(0.0), bin_
+
+    return held, of
+
+
+def _all_bins(rows: ir.Table, where: ir.BooleanValue) -> ir.ArrayValue:
+    """Return the aggregate of the bins of all sketches of some rows."""
+    return rows["sketch"].collect(where=where & rows["sketch"].notnull()).flatten()
 
 
 def _collected(rows: ir.Table, codes: Sequence[int]) -> ir.Table:
-    """Return scope_id, end_s, counter, x (the sum of n), samples and sketch (the bins of one, else nothing)."""
+    """Return scope_id, end_s, counter, x (the sum of n), samples and sketch (all bins of one, else nothing)."""
     counted = rows.filter(rows["counter"].isin(codes))
-    bins = sketch.packed(counted["bin"], counted["n"]).collect(where=counted["bin"].notnull())
+    bins = _all_bins(counted, ibis.literal(True))
     found = counted.group_by([*_KEYS, "counter"]).agg(x=counted["n"].sum(), d=counted["d"].sum(), sketch=bins)
     return found.mutate(samples=found["d"].fill_null(found["x"])).drop("d")
 
@@ -230,7 +299,7 @@ def codes_of(indicators: Sequence[Indicator]) -> dict[str, int]:
 
 
 # What follows is the SQL of the above for DuckDB, where an id of a place is a number; Ibis takes half a second for it.
-_SUM = {"counter": "int16", "bin": "int32", "n": "float64", "d": "float64"}
+_SUM = {"counter": "int16", "sketch": "array<int64>", "n": "float64", "d": "float64"}
 _ROW = {"tick": "int64", **_SUM}
 
 

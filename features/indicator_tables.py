@@ -93,17 +93,44 @@ def rows(workspace: Path, scope: str, scope_id: str | None = None) -> pd.DataFra
 
 
 def newest_end(workspace: Path) -> datetime:
-    """Return the end of the newest window of any scope. Raises LookupError where nothing is built."""
-    days = {file.parent.name for file in root(workspace).rglob("*.parquet")}
-    if not days:
+    """Return the end of the newest window, of scopes whose windows are short: a day's ends long after what is known.
+
+    Where all windows are long the newest of them counts. Raises LookupError where nothing is built.
+    """
+    step = indicator_sums.DEVICE_STEP_S
+    windows = read_indicators(workspace).windows
+    brief = [scope for scope, one in windows.items() if scope == "device" or one.length_s <= step]
+    files = [file for scope in brief for file in folder(workspace, scope).rglob("*.parquet")]
+    files = files or sorted(root(workspace).rglob("*.parquet"))
+    if not files:
         raise LookupError(f"no indicators in the lake of {workspace}; run iotlens indicators build first")
-    files = sorted(root(workspace).glob(f"*/{max(days)}/*.parquet"))
+    last = max(file.parent.name for file in files)
+    newest = [file for file in files if file.parent.name == last]
     with files_stay(), connect(threads=1) as connection:
         ((end,),) = connection.execute(
-            f"SELECT max(window_end) FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+            f"SELECT max(window_end) FROM read_parquet([{listed(newest)}], hive_partitioning = false)"
         ).fetchall()
-    newest: datetime = end.astimezone(UTC)
-    return newest
+    told: datetime = end.astimezone(UTC)
+    return told
+
+
+def newest_ends(workspace: Path, *, until: datetime) -> dict[str, datetime]:
+    """Return by scope the end of its newest window that ends by a moment; a scope without one is left out."""
+    found = {}
+    with files_stay(), connect(threads=1) as connection:
+        for place in sorted(root(workspace).glob("scope=*")):
+            days = [day for day in place.glob("date=*") if day.name <= f"date={until:%F}"]
+            files = [
+                file for day in sorted(days)[-2:] for file in day.glob("*.parquet")
+            ]  # the last may begin later
+            if files:
+                ((end,),) = connection.execute(
+                    f"SELECT max(window_end) FROM read_parquet([{listed(files)}], hive_partitioning = false)"
+                    f" WHERE window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+                ).fetchall()
+                if end is not None:
+                    found[place.name.partition("=")[2]] = end.astimezone(UTC)
+    return found
 
 
 def long(workspace: Path, scope: str) -> pd.DataFrame:

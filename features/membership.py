@@ -5,8 +5,9 @@ tells when it ended stands.
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -129,6 +130,23 @@ def places(workspace: Path, device_id: str, at: datetime) -> dict[str, str]:
         "device": device_id,
         **{place: str(found[place]) for place in PLACES if not pd.isna(found[place])},
     }
+
+
+def services(workspace: Path, at: datetime) -> dict[str, str]:
+    """Return the service of each device that is in a row at a moment."""
+    return dict(_asked(workspace, "SELECT device_id, service FROM stays", at))
+
+
+def devices_of_services(workspace: Path, at: datetime) -> dict[str, int]:
+    """Return how many devices each service has at a moment."""
+    return dict(_asked(workspace, "SELECT service, count(*) FROM stays GROUP BY service", at))
+
+
+def _asked(workspace: Path, sql: str, at: datetime) -> list[tuple[Any, Any]]:  # Any: as DuckDB gives it
+    """Return the rows of a query of `stays`, MEMBERSHIP as it holds at a moment."""
+    stays = stays_sql(files(workspace), span=(at, at + timedelta(microseconds=1)))
+    with files_stay(), connect(threads=2) as connection:
+        return connection.execute(f"WITH stays AS ({stays}) {sql}").fetchall()
 
 
 def as_of(entities: pd.DataFrame, workspace: Path) -> pd.DataFrame:

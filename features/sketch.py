@@ -5,15 +5,18 @@ them against the library `ddsketch`. A sketch is rows (bin, number of samples), 
 `RELATIVE_ACCURACY` of a true one. Bins stand in the order of their values: negative ones below 0, 0 in bin 0.
 
 In SQL a sketch is a list of whole numbers, each a bin and what it holds (`packed`), in any order and of any number of
-parts; `bin_at` sorts and walks it. That takes half as long as a window over the rows of bins.
+parts; `bin_at` finds the place in all lists of a batch at once, by numpy.
 """
 
 import math
 
+import duckdb
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import numpy as np
+import pyarrow as pa
+from duckdb.func import ARROW, SPECIAL
 
 RELATIVE_ACCURACY = 0.01  # of the value: 1 % of a delay in ms, of a power in dBm about 1 dB at -100 dBm
 LOWEST_BIN, HIGHEST_BIN = -140_000, 140_000  # what a float64 can fall into lies within
@@ -27,15 +30,7 @@ MOST_SAMPLES = (
 )  # of a bin in one row: 50,000 a second of a whole day; thousands of such rows can be added
 _COUNT_BITS = 44  # samples of a bin are fewer than 2^44: with the 19 bits of a bin it fits into 63
 _COUNT = 2**_COUNT_BITS
-# A connection needs it for `bin_at`. It walks from how many samples lie before the place, below zero, up to the bin in
-# which that many are reached. The number stands in the list itself: with a column beside lists of several lengths,
-# list_reduce of DuckDB 1.5.6 takes another row's.
-MACRO = f"""CREATE TEMP MACRO reached(sketch, place) AS
-    CASE WHEN sketch IS NOT NULL THEN
-        list_reduce(list_prepend(-(floor(place)::BIGINT + 1), list_sort(sketch)), lambda found, one:
-            CASE WHEN found >= 0 THEN found
-                 WHEN found + (one & {_COUNT - 1}) >= 0 THEN one >> {_COUNT_BITS}
-                 ELSE found + (one & {_COUNT - 1}) END) + {LOWEST_BIN} END"""
+LISTED_SQL = "flatten(list(sketch) FILTER (sketch IS NOT NULL))"  # an aggregate: all bins of several sketches
 
 
 def bins(values: np.ndarray) -> np.ndarray:
@@ -71,14 +66,57 @@ def packed(bin_: ir.IntegerValue, count: ir.NumericValue) -> ir.IntegerValue:
     return (bin_.cast("int64") - LOWEST_BIN) * _COUNT + held
 
 
+def packed_sql(bin_: str, count: str) -> str:
+    """Return `packed` as SQL of two columns, of a count that is known to be few enough."""
+    return f"(({bin_})::BIGINT - {LOWEST_BIN}) * {_COUNT} + ({count})::BIGINT"
+
+
+def unpacked_sql(packed_: str) -> tuple[str, str]:
+    """Return the SQL of the bin and of the number of samples (DOUBLE) that one number of `packed` holds."""
+    return f"({packed_} >> {_COUNT_BITS}) + {LOWEST_BIN}", f"({packed_} & {_COUNT - 1})::DOUBLE"
+
+
+def unpacked(packed_: ir.IntegerValue) -> tuple[ir.IntegerValue, ir.FloatingValue]:
+    """Return the bin and the number of samples that one number of `packed` holds."""
+    return (packed_ >> _COUNT_BITS) + LOWEST_BIN, (packed_ & (_COUNT - 1)).cast("float64")
+
+
 def bin_at(sketch: ir.ArrayValue, place: ir.FloatingValue) -> ir.IntegerValue:
-    """Return the bin of the sample at a place of a list of `packed` bins, from 0 on; nothing of no list."""
+    """Return the bin of the sample at a place of a list of `packed` bins, from 0 on; nothing of no list.
+
+    The connection must be prepared by `prepare`.
+    """
     return _reached(sketch, place)
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Teach a connection what `bin_at` asks of it."""
+    lists, place, bin_ = (duckdb.sqltype(name) for name in ("BIGINT[]", "DOUBLE", "BIGINT"))
+    connection.create_function("reached", _bins_at, [lists, place], bin_, type=ARROW, null_handling=SPECIAL)
+
+
+def _bins_at(told: pa.ChunkedArray, places: pa.ChunkedArray) -> pa.Array:
+    """Return `bin_at` of a batch: all lists lie behind one another, and so do their running totals."""
+    sketches = told.combine_chunks()
+    bounds = sketches.offsets.to_numpy()
+    held = sketches.values.to_numpy()[bounds[0] : bounds[-1]]
+    bounds = bounds - bounds[0]
+    absent = (np.diff(bounds) == 0) | sketches.is_null().to_numpy(zero_copy_only=False)
+    if not len(held):
+        return pa.nulls(len(sketches), pa.int64())
+    falls = np.diff(held) < 0
+    falls[bounds[(bounds > 0) & (bounds < len(held))] - 1] = False  # from one list to the next
+    if falls.any():
+        held = held[np.lexsort((held, np.repeat(np.arange(len(sketches)), np.diff(bounds))))]
+    totals = np.concatenate([[0], np.cumsum(held & (_COUNT - 1))])
+    before = totals[bounds[:-1]] + np.floor(np.nan_to_num(places.to_numpy())).astype(np.int64)
+    at = np.searchsorted(totals[1:], before, side="right")  # the first bin beyond as many samples
+    return pa.array((held[np.minimum(at, len(held) - 1)] >> _COUNT_BITS) + LOWEST_BIN, mask=absent)
 
 
 @ibis.udf.scalar.builtin(
     name="reached", signature=((dt.Array(dt.int64), dt.float64), dt.int64)
-)  # what MACRO makes
+)  # what `prepare` makes
 def _reached(sketch, place):  # type: ignore[no-untyped-def]
     ...
 

@@ -1,8 +1,7 @@
 """The one file that speaks Feast: its definitions, the past of a device, and the newest windows online."""
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from features import feast_views
+from features import device_marks, feast_views
 from features.configuration import find_config, read_config
 from features.feast_import import load as _feast
 from features.indicators import Indicator, all_indicators, read_indicators
@@ -22,13 +21,15 @@ from features.online_row import Layout, unpack
 from features.point_in_time import as_of, moment_of, newest
 from features.publication import Publication, mark
 from features.service import FeatureService, feature_service_name, pick, still_made
-from features.store_settings import StoreSettings, project_name
+from features.store_settings import StoreSettings, let_readers_in, project_name
 from features.table import Column
 
 __all__ = ["Store", "feature_service_name", "open"]
 
 _READ_ROWS = 10_000  # devices per online read; one SQLite statement takes 32,766 parameters
 _WRITE_ROWS = 2_000  # devices per online write; each is one transaction
+_MARKS_ONLINE = "device_marks_online"
+_MARKS_SERVE = timedelta(days=14)  # the longest that a mark of the shipped file lasts untold
 _LEDGER = "ledger"  # the view of what publish has done, kept in the online store that it is about
 
 
@@ -43,7 +44,9 @@ def open(workspace: Path | str) -> "Store":
     lengths = read_indicators(workspace).windows
     scopes = {str(scope): timedelta(seconds=2 * window.length_s) for scope, window in lengths.items()}
     columns = tuple(feature.column for feature in FEATURES)
-    return Store(workspace, columns, ttl, settings, indicators=all_indicators(workspace), scopes=scopes)
+    marks = device_marks.stored_columns(workspace)
+    known = all_indicators(workspace)
+    return Store(workspace, columns, ttl, settings, indicators=known, scopes=scopes, marks=marks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class Store:
 
     features: all that a window row has, in order. ttl: how long a row of a window serves after window_end.
     indicators: what is computed of scopes. scopes: how long a row of a scope serves; one view each.
+    marks: the marks of devices, as features; none before devices were marked.
     Many processes may read while one writes; one Store belongs to one thread.
     """
 
@@ -61,6 +65,7 @@ class Store:
     settings: StoreSettings = field(default_factory=StoreSettings)
     indicators: tuple[Indicator, ...] = ()
     scopes: Mapping[str, timedelta] = field(default_factory=dict)
+    marks: tuple[Column, ...] = ()
     _services: dict[str, FeatureService] = field(default_factory=dict, repr=False)
     _layouts: dict[str, Layout] = field(default_factory=dict, repr=False)
 
@@ -182,6 +187,30 @@ class Store:
         }
         return evidence.evidence(files, places, at=moment, indicators=self.indicators, known_only=known_only)
 
+    def latest_marks(self, device_ids: Sequence[str]) -> pd.DataFrame:
+        """Return the probability of each mark of each device asked for as last published, in order, on a RangeIndex.
+
+        Columns: device_id, window_end (when it was marked; NaT: never), then the marks; NaN is unknown. Whether a mark
+        has expired since, MARKS of the lake tells. Raises LookupError where devices were never marked.
+        """
+        if not self.marks:
+            raise LookupError(f"no device of {self.workspace} was ever marked; run iotlens mark first")
+        packed = self._read(_MARKS_ONLINE, {"device_id": list(device_ids)})
+        ends, marks = unpack(packed, self.marks, self._layout)
+        keys = {
+            "device_id": pd.array(list(device_ids), dtype="string"),
+            "window_end": pd.DatetimeIndex(ends, tz="UTC"),
+        }
+        return pd.concat([pd.DataFrame(keys), marks], axis=1)
+
+    def publish_marks(self) -> int:
+        """Write the newest marks of each device online where they are new since last time; return how many."""
+        if not self.marks:
+            return 0
+        self.apply()
+        with one_writer(self._registry.parent):
+            return self._publish_rows(_Published("marks", _MARKS_ONLINE, self.marks, self._mark_files()))
+
     def publish(self) -> int:
         """Write the newest window row of each device online where it is new since last time; return how many.
 
@@ -192,8 +221,13 @@ class Store:
             return sum(self._publish(window) for window in self.ttl)
 
     def _publish(self, window: str) -> int:
-        layout, files = Layout.of(self.features), self._files(window)
-        (told,) = self._read(_LEDGER, {"entry": [f"window {window}"]})
+        return self._publish_rows(
+            _Published(f"window {window}", _online(window), self.features, self._files(window))
+        )
+
+    def _publish_rows(self, what: "_Published") -> int:
+        layout, files = Layout.of(what.features), what.files
+        (told,) = self._read(_LEDGER, {"entry": [what.entry]})
         before = Publication.from_bytes(told)
         marks = frozenset(map(mark, files))
         fresh = before.fresh(files, layout.tag)
@@ -201,23 +235,23 @@ class Store:
             return 0
         self._enter(f"layout {layout.tag}", layout.to_json())
         written: set[str] = set()
-        with tqdm(desc=f"publish {window}", unit=" devices", delay=2, disable=None) as progress:
-            for rows in newest(files, fresh, features=self.features, batch_rows=_WRITE_ROWS):
-                self._write(_online(window), rows, layout.pack(rows))
+        with tqdm(desc=f"publish {what.entry}", unit=" devices", delay=2, disable=None) as progress:
+            for rows in newest(files, fresh, features=what.features, batch_rows=_WRITE_ROWS):
+                self._write(what.view, rows, layout.pack(rows))
                 written.update(rows["device_id"])
                 progress.update(len(rows))
         gone = before.devices - written if fresh == files else frozenset()
-        self._withdraw(window, sorted(gone))
+        self._withdraw(what.view, sorted(gone))
         # Last, so that a publish that does not come this far is done again.
         devices = before.devices - gone | written
-        self._enter(f"window {window}", Publication(layout.tag, marks, devices).to_bytes())
+        self._enter(what.entry, Publication(layout.tag, marks, devices).to_bytes())
         return len(written) + len(gone)
 
-    def _withdraw(self, window: str, devices: Sequence[str]) -> None:
+    def _withdraw(self, view: str, devices: Sequence[str]) -> None:
         """Make devices missing online. Feast cannot delete a row, but an empty value is none."""
         for start in range(0, len(devices), _WRITE_ROWS):
             part = list(devices[start : start + _WRITE_ROWS])
-            self._write(_online(window), _now(device_id=part), [b""] * len(part))
+            self._write(view, _now(device_id=part), [b""] * len(part))
 
     def _write(self, view: str, rows: pd.DataFrame, packed: Sequence[bytes]) -> None:
         """Write the one value of each row's entity. rows: the join key, window_end, created; more is not read."""
@@ -253,6 +287,9 @@ class Store:
     def _files(self, window: str) -> list[Path]:
         return sorted(self._folder(window).rglob("*.parquet"))
 
+    def _mark_files(self) -> list[Path]:
+        return sorted(device_marks.folder(self.workspace.resolve()).rglob("*.parquet"))
+
     def _folder(self, window: str) -> Path:
         return self.workspace.resolve() / "lake" / "windows" / f"window={window}"
 
@@ -266,7 +303,7 @@ class Store:
         with one_writer(self._registry.parent):
             with changed_whole(self._registry) as registry:
                 yield self._over(registry)
-            _let_readers_in(self._online_store)
+            let_readers_in(self._online_store)
 
     @cached_property
     def _feast_store(self) -> Any:
@@ -300,7 +337,15 @@ class Store:
         online = [feast_views.packed(_online(window), device, self._source(window)) for window in self.ttl]
         ledger = feast_views.packed(_LEDGER, entry, self._source(next(iter(self.ttl))))
         scopes = [one for scope in self.scopes for one in self._of_scope(scope)]
-        return [device, entry, *past, *online, ledger, *scopes]
+        return [device, entry, *past, *online, ledger, *scopes, *self._of_marks(device)]
+
+    def _of_marks(self, device: Any) -> list[Any]:
+        """Return two views of the marks of devices, as of a window, once there are some."""
+        if not self.marks:
+            return []
+        read = feast_views.source("device_marks", device_marks.folder(self.workspace.resolve()))
+        past = feast_views.past("device_marks", device, self.marks, ttl=_MARKS_SERVE, read=read)
+        return [past, feast_views.packed(_MARKS_ONLINE, device, read)]
 
     def _past(self, window: str, device: Any) -> Any:
         ttl, read = self.ttl[window], self._source(window)
@@ -318,6 +363,16 @@ class Store:
         columns = wide_columns(indicators_of(scope, self.indicators))[len(KEYS) :]
         read = feast_views.source(name, folder(self.workspace.resolve(), scope))
         return [owner, feast_views.past(name, owner, columns, ttl=self.scopes[scope], read=read)]
+
+
+@dataclass(frozen=True)
+class _Published:
+    """What one publication puts online: its entry in the ledger, its view, the features of a row, its files."""
+
+    entry: str
+    view: str
+    features: tuple[Column, ...]
+    files: list[Path]
 
 
 def _online(window: str) -> str:
@@ -339,10 +394,3 @@ def _project(registry: Path) -> str | None:
 
     projects = Registry.FromString(registry.read_bytes()).projects
     return projects[0].spec.name if projects else None
-
-
-def _let_readers_in(online_store: Mapping[str, Any]) -> None:
-    """Switch SQLite to its write-ahead log, which lasts with the file: readers never wait for a writer."""
-    if online_store.get("type") == "sqlite":
-        with closing(sqlite3.connect(online_store["path"])) as database:
-            database.execute("PRAGMA journal_mode = WAL")

@@ -2,7 +2,9 @@
 
 import difflib
 import re
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -57,3 +59,10 @@ def project_name(workspace: Path) -> str:
     """Return the workspace's name as Feast takes it: ASCII letters, digits, underscores, a letter first."""
     name = re.sub(r"\W", "_", workspace.resolve().name, flags=re.ASCII).strip("_").lower()
     return name if name[:1].isalpha() else f"workspace_{name}".rstrip("_")
+
+
+def let_readers_in(online_store: Mapping[str, Any]) -> None:
+    """Switch SQLite to its write-ahead log, which lasts with the file: readers never wait for a writer."""
+    if online_store.get("type") == "sqlite":
+        with closing(sqlite3.connect(online_store["path"])) as database:
+            database.execute("PRAGMA journal_mode = WAL")

@@ -67,7 +67,7 @@ def as_of(entities: pd.DataFrame, workspace: Path, *, known_only: bool = False) 
         connection.register("asked", asked)
         newest = "row_number() OVER (PARTITION BY place, indicator ORDER BY told.at DESC, received DESC) = 1"
         sql = (
-            f"SELECT place, indicator, value, told.at AS measured FROM asked JOIN ({known}) told"
+            f"SELECT place, indicator, value, epoch_us(told.at) AS measured FROM asked JOIN ({known}) told"
             f" USING (device_id) WHERE told.at <= event_timestamp{late} QUALIFY {newest}"
         )
         found = connection.execute(sql).df() if files else empty
@@ -77,6 +77,18 @@ def as_of(entities: pd.DataFrame, workspace: Path, *, known_only: bool = False) 
         for what in ("value", "measured")
     )
     values = wide.astype("float64").set_axis(entities.index)
-    measured = times.apply(pd.to_datetime, utc=True).add_suffix("__at").set_axis(entities.index)
+    measured = times.apply(_moments).add_suffix("__at").set_axis(entities.index)
     joined: pd.DataFrame = pd.concat([entities, values, measured], axis=1)
     return joined
+
+
+def _moments(microseconds: "pd.Series[float]") -> "pd.Series[pd.Timestamp]":
+    """Return microseconds since 1970 as times, UTC; whole numbers below 2**53, so that floats hold them exactly.
+
+    As times they could not be pivoted: pandas 2.3 fails on those of a time zone where no cell is empty.
+    """
+    there = microseconds.notna().to_numpy()
+    whole = np.where(there, microseconds.to_numpy(dtype=np.float64, na_value=0.0), 0.0).astype(
+        "datetime64[us]"
+    )
+    return pd.Series(whole, index=microseconds.index).where(there).dt.tz_localize("UTC")

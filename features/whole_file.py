@@ -1,12 +1,15 @@
-"""A Parquet file that is there when all of it is written, and not at all where that fails."""
+"""Files that are there when all of them is written, and stay as they were where that fails."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from features.table import Column, arrow_schema
 
 
 @contextmanager
@@ -17,6 +20,24 @@ def parquet_writer(path: Path, columns: pa.Schema) -> Iterator[pq.ParquetWriter]
     try:
         with pq.ParquetWriter(beside, columns, compression="zstd") as writer:
             yield writer
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_frame(path: Path, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
+    """Write a frame that keeps a contract as Parquet."""
+    schema = arrow_schema(columns)
+    with parquet_writer(path, schema) as writer:
+        writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

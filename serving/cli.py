@@ -10,9 +10,12 @@ import typer
 
 from serving import (
     cli_counters,
+    cli_cycle,
     cli_data,
     cli_indicators,
     cli_learn,
+    cli_marks,
+    cli_monitor,
     cli_province,
     cli_score,
     cli_selection,
@@ -37,8 +40,11 @@ app.add_typer(province_app, name="province")
 simulate_app.command("province")(cli_province.simulate_province)
 province_app.command("load")(cli_counters.load_province)
 province_app.command("day")(cli_province.draw_day)
+app.command("cycle")(cli_cycle.run_cycle)
 app.command("score")(cli_score.score_service)
+app.command("monitor")(cli_monitor.monitor_places)
 app.add_typer(cli_data.app, name="data")
+app.command("mark")(cli_marks.mark_devices)
 app.add_typer(keys_app, name="keys")
 app.add_typer(simulate_app, name="simulate")
 
@@ -77,7 +83,8 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 Csv = Annotated[Path, typer.Option("--out", "-o", help="CSV to write: one row per capture and device.")]
 Predicted = Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet to write, row for row.")]
 Scopes = Annotated[
-    list[str] | None, typer.Option("--scope", help="identify (default), explain, reports or metrics.")
+    list[str] | None,
+    typer.Option("--scope", help="identify (default), explain, score, mark, alarms, reports or metrics."),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same bytes.")]
 PerType = Annotated[int, typer.Option(help="Devices of each of the ten types at each site.")]
@@ -146,13 +153,9 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Fit a model, judge it, write its report, seal the run. The last line printed is the run directory."""
-    from evaluation import report
-    from training import experiment, run
+    from evaluation import trained
 
-    recipe = experiment.read(experiment.find(config, workspace), overrides or [])
-    fitted = run.fit(recipe, workspace)
-    report.judge(fitted)
-    typer.echo(run.seal(fitted.directory))
+    typer.echo(trained.train(config, workspace, overrides or []))
 
 
 @app.command()
@@ -214,7 +217,10 @@ def serve(
     port: Port = 3000,
     workers: Annotated[int, typer.Option(help="Processes that answer.")] = 1,
 ) -> None:
-    """Serve a run over REST; its page is at the address printed."""
+    """Serve a run, and the scores of services, over REST; its page is at the address printed.
+
+    --run none: scores alone, for a workspace without a run.
+    """
     from serving import server
 
     start = server.prepare(workspace, run, host=host, port=port, workers=workers)

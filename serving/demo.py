@@ -43,7 +43,7 @@ def walk(fleet: Fleet, out: Path, *, port: int | None) -> None:
     directory = _train(workspace)
     _say("report", f"{(directory / 'report.html').resolve()}")
     _ask(workspace, directory, device, port=port)
-    demo_province.walk(out, say=_say)
+    demo_province.walk(out, port=port, say=_say)
     _say(
         "done",
         f"in {time.monotonic() - began:.0f} s; serve it: .venv/bin/iotlens serve --workspace {workspace}",

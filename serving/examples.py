@@ -73,6 +73,9 @@ PROBLEM_DETAILS: dict[str, str] = {
     "no-key": "send `Authorization: Bearer KEY` or `X-API-Key: KEY`; `iotlens keys add` makes one",
     "scope": "/metrics needs scope 'metrics', but key 'dashboard' has ['identify']",
     "unknown-device": _MISSING["problem"]["detail"],
+    "nothing-known": "neither MEMBERSHIP nor the indicators know 'sensor-999' at 2026-03-02T12:00:00Z",
+    "no-service": "neither MEMBERSHIP nor identification says what the device is; name the service in the question",
+    "unknown-service": "no service 'smoke'; there are bike_sharing, smoke_sensor, video",
     "unknown-report": "no report 'run.tiny.1'; `iotlens report` and GET /reports list those there are",
     "too-large": "a body may have 16777216 bytes, but this one has at least 20000000",
     "not-json": "Content-Type must be application/json, however: text/plain",
@@ -85,6 +88,7 @@ PROBLEM_DETAILS: dict[str, str] = {
 }
 PROBLEM_MEMBERS: dict[str, dict[str, Any]] = {
     "unknown-device": {"missing": ["meter-999"]},
+    "nothing-known": {"missing": ["sensor-999"]},
     "invalid": {
         "errors": [
             {
@@ -115,6 +119,10 @@ BATCH_QUESTIONS: dict[str, Any] = {
 ANSWERS: dict[str, Any] = {"answers": [_ANSWER]}
 BATCH_ANSWERS: dict[str, Any] = {"answers": [_ANSWER, _MISSING], "known": 1, "stale": 0, "missing": 1}
 WHY_QUESTIONS: dict[str, Any] = {
+    "scores": {
+        "summary": "Which steps cost the score of a service its points",
+        "value": {"service": "smoke_sensor", "device_ids": ["sensor-017"], "top": 3},
+    },
     "devices": {
         "summary": "Devices by name, and the two strongest reasons",
         "value": {"device_ids": ["meter-017", "meter-999"], "top": 2},

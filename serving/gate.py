@@ -13,7 +13,17 @@ from serving.settings import Settings
 
 MAX_BODY_BYTES = 16 * 2**20  # 10,000 inline flows with their first 32 packets are 13 MB
 PAGE = frozenset({"/", DOCUMENT})  # what a browser opens before a person can give it a key; it tells no data
-_SCOPES: Mapping[str, keys.Scope] = {"metrics": "metrics", "explain": "explain", "reports": "reports"}
+_SCOPES: Mapping[str, keys.Scope | None] = {
+    "metrics": "metrics",
+    "explain": "explain",
+    "reports": "reports",
+    "alarms": "alarms",
+    "mark": "mark",
+    "score": "score",
+    "score_batch": "score",
+    "services": None,  # what the configuration says: any key will do
+    "indicators": None,
+}
 
 
 class Gate:
@@ -54,12 +64,12 @@ def check_access(settings: Settings, path: str, headers: Headers) -> None:
         detail = f"the key is not known; {rule}" if presented else rule
         raise Problem("no-key", detail, headers={"WWW-Authenticate": "Bearer"})
     wanted = scope_of(path)
-    if wanted not in key.scopes:
+    if wanted is not None and wanted not in key.scopes:
         raise Problem("scope", f"{path} needs scope {wanted!r}, but key {key.name!r} has {list(key.scopes)}")
 
 
-def scope_of(path: str) -> keys.Scope:
-    """Return the scope that a path and all below it need."""
+def scope_of(path: str) -> keys.Scope | None:
+    """Return the scope that a path and all below it need; None where any key will do."""
     return _SCOPES.get(path.strip("/").partition("/")[0], "identify")
 
 

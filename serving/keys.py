@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Scope = Literal["identify", "explain", "reports", "metrics"]
+Scope = Literal["identify", "explain", "score", "mark", "alarms", "reports", "metrics"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "iotlens_"  # lets a secret scanner recognise a leaked key
 KEY_BYTES = 32  # 256 bits

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from serving.schema import Answer, Missing
+    from serving.score_schema import Refused, Scored
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LATENCY_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -48,6 +49,19 @@ class Metrics:
         self.age = prometheus.Histogram(
             "iotlens_feature_age_seconds", "now minus window_end", buckets=_AGE_S, registry=self._registry
         )
+
+        self.scores = prometheus.Counter(
+            "iotlens_scores",
+            "devices and rows asked to be scored",
+            ("service", "status"),
+            registry=self._registry,
+        )
+
+    def count_scores(self, answers: "Sequence[Scored | Refused]") -> None:
+        """Count the scores of one request; a row that was refused is of no service."""
+        told = Counter(("" if one.status == "refused" else one.service, one.status) for one in answers)
+        for (service, status), count in told.items():
+            self.scores.labels(service, status).inc(count)
 
     def count(self, answers: "Sequence[Answer | Missing]") -> None:
         """Count the answers of one request; inline flows have no age and no status."""

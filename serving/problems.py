@@ -24,6 +24,8 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "no-key": (401, "An API key is needed"),
     "scope": (403, "The API key lacks the scope"),
     "unknown-device": (404, "No window of the device is online"),
+    "nothing-known": (404, "Nothing is known of the device"),
+    "unknown-service": (404, "There is no such service"),
     "unknown-report": (404, "There is no such report"),
     "unknown-route": (404, "There is no such route"),
     "method": (405, "The route does not take this method"),
@@ -31,6 +33,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "not-json": (415, "The body must be application/json"),
     "wrong-host": (421, "The service does not go by this name"),
     "invalid": (422, "The request breaks its schema"),
+    "no-service": (422, "The service of the device is not known"),
     "no-inline-flows": (422, "The served model reads no inline flows"),
     "internal": (500, "The service failed"),
     "not-ready": (503, "The service is not ready"),
@@ -90,6 +93,12 @@ def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
     kind = "too-large" if first["type"] == "too_long" and len(first["loc"]) == 2 else "invalid"
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
     return Problem(kind, f"{shown[0]['pointer']}: {shown[0]['detail']}{more}", errors=shown)
+
+
+def broken(faults: Sequence[tuple[tuple[str | int, ...], str, str]]) -> Problem:
+    """Return the problem of values that break a rule of the domain. faults: (place in the body, rule, in words)."""
+    errors = [{"loc": ("body", *place), "type": rule, "msg": words} for place, rule, words in faults]
+    return of_validation(errors)
 
 
 def _words(error: Mapping[str, Any]) -> str:

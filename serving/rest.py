@@ -1,4 +1,4 @@
-"""The REST application that says which device or application stands behind the traffic of a device."""
+"""The REST application: which device or application stands behind traffic, and how well services work."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, FastAPI, Query, Request
 from starlette.responses import Response
 
-from serving import answering, examples, metrics, openapi, problems, reports
+from serving import answering, examples, metrics, openapi, problems, reports, rest_score
 from serving.answering import AnsweringThread
 from serving.explain import ExplainingThread, Task
 from serving.gate import Gate
@@ -27,8 +27,9 @@ from serving.schema import (
     ServedModel,
     ServedModels,
     State,
-    WhyQuestion,
 )
+from serving.score_questions import Scoring
+from serving.score_schema import ScoreExplanations, WhyQuestion
 from serving.settings import Settings, from_environment
 
 BODY = ("malformed", "too-large", "not-json", "invalid", "not-ready", "overloaded")
@@ -86,8 +87,8 @@ async def identify_batch(
 
 @router.post(
     "/explain",
-    summary="Why a device was answered as it was",
-    response_model=Explanations,
+    summary="Why a device was answered as it was, or a service scored as it was",
+    response_model=Explanations | ScoreExplanations,
     responses=openapi.example(examples.EXPLANATIONS) | openapi.errors(*BODY, "no-inline-flows"),
     tags=["identify"],
 )
@@ -97,8 +98,11 @@ async def explain(
     """Say which features spoke for and against each label, by groups of those that move together.
 
     Where keys are needed, one with scope `explain`. A row that cannot be answered, or not be explained within the
-    10 s of a request, has a problem of its own.
+    10 s of a request, has a problem of its own. With `service`: which steps cost the score of that service its points,
+    by which indicators, in their units.
     """
+    if question.service is not None:
+        return _json(await rest_score.explain_scores(request, question))
     thread = _thread(request)
     explaining: ExplainingThread = request.app.state.explaining
     with explaining.place():
@@ -165,8 +169,14 @@ async def livez() -> State:
 
 @router.get("/readyz", summary="Is the model ready", responses=openapi.errors("not-ready"), tags=["service"])
 async def readyz(request: Request) -> State:
-    """Say whether the model is loaded and repeated its self-test. Needs no key."""
-    _thread(request).ready()
+    """Say whether the model is loaded and repeated its self-test; without a run, whether services are loaded.
+
+    Needs no key.
+    """
+    if request.app.state.thread is None:
+        request.app.state.scoring.services()
+    else:
+        _thread(request).ready()
     return State(status="ready")
 
 
@@ -181,18 +191,28 @@ async def series(request: Request) -> Response:
     return Response(_metrics(request).text(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
-def _json(answers: Answers | BatchAnswers | Explanations) -> Response:
+def _json(answers: Answers | BatchAnswers | Explanations | ScoreExplanations) -> Response:
     return Response(answers.model_dump_json(), media_type="application/json")
 
 
 def _thread(request: Request) -> AnsweringThread:
-    thread: AnsweringThread = request.app.state.thread
+    thread: AnsweringThread | None = request.app.state.thread
+    if thread is None:
+        detail = "the service was started with --run none: it scores services, and identifies nothing"
+        raise problems.Problem("not-ready", detail)
     return thread
 
 
 def _metrics(request: Request) -> metrics.Metrics:
     series: metrics.Metrics = request.app.state.metrics
     return series
+
+
+def _answering(told: Settings) -> AnsweringThread | None:
+    """Return the thread that identifies; None where no run is served."""
+    if told.run_directory is None:
+        return None
+    return AnsweringThread(partial(answering.load, told.workspace, told.run_directory))
 
 
 def create_app(read_settings: Callable[[], Settings] = from_environment) -> FastAPI:
@@ -205,16 +225,20 @@ def create_app(read_settings: Callable[[], Settings] = from_environment) -> Fast
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         told = app.state.settings = read_settings()
         app.state.metrics = metrics.Metrics()
-        app.state.thread = AnsweringThread(partial(answering.load, told.workspace, told.run_directory))
-        app.state.explaining = ExplainingThread()
-        await app.state.thread.settled()  # while loading, take no connection from another worker
+        thread = app.state.thread = _answering(told)
+        app.state.explaining, app.state.scoring = ExplainingThread(), Scoring(told.workspace)
+        await app.state.scoring.load()
+        if thread is not None:
+            await thread.settled()  # while loading, take no connection from another worker
         yield
-        app.state.thread.close()
+        if thread is not None:
+            thread.close()
         app.state.explaining.close()
+        app.state.scoring.close()
 
     app = FastAPI(
         title="iotlens",
-        summary="Which device or application stands behind this traffic?",
+        summary="Which device or application stands behind this traffic, and how well does its service work?",
         version=version("iotlens"),
         openapi_url=openapi.DOCUMENT,
         docs_url=None,
@@ -223,6 +247,7 @@ def create_app(read_settings: Callable[[], Settings] = from_environment) -> Fast
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.include_router(router)
+    app.include_router(rest_score.router)
     openapi.publish(app)
     problems.install(app)
     app.add_middleware(HeadAsGet)

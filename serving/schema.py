@@ -166,17 +166,6 @@ class Question(BaseModel):
         return self
 
 
-class WhyQuestion(Question, frozen=True):
-    """Of which devices the answers are to be explained, and by how many groups of features."""
-
-    max_sessions: ClassVar[int] = MAX_EXPLAINED
-
-    device_ids: list[Text] | None = Field(None, min_length=1, max_length=MAX_EXPLAINED)
-    top: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP)] = Field(
-        5, description="how many groups of features are told, the strongest first"
-    )
-
-
 class BatchQuestion(BaseModel, frozen=True, extra="forbid"):
     """Which devices, many at once, by name."""
 

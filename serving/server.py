@@ -23,6 +23,7 @@ from serving.settings import Settings
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 3000
 START_LIMIT_S = 120.0  # feast alone takes 5 s to import, and several times that on a busy machine
 STOP_LIMIT_S = 20.0
+NO_RUN = "none"  # the name of no run: scores alone are told
 _SERVICE = "serving.identify:service"
 
 
@@ -47,11 +48,9 @@ def prepare(
     """Return how to start the service, after every check that can be made before.
 
     The run is resolved here, so that all workers, also one that is started anew, serve the same run.
+    run: `none` for a service that tells scores and identifies nothing.
     Raises ValueError when the address may not be used or the run not be served, LookupError without a run.
     """
-    from serving.answering import servable
-    from training.run import find
-
     if workers < 1:
         raise ValueError(f"workers must be at least 1, however: {workers}")
     workspace = workspace.resolve()
@@ -61,9 +60,7 @@ def prepare(
             f"a host other than loopback needs an API key, but {workspace} has none for {host};"
             " run `iotlens keys add NAME --scope identify`"
         )
-    online = find(workspace, run, suits=lambda manifest: manifest.feature_service is not None)
-    directory = online.resolve()
-    servable(directory)
+    directory = _run_directory(workspace, run)
     settings = Settings(workspace, directory, without_keys=loopback)
     check_free(address, port)
     home, empty = own_place(workspace, port)
@@ -74,6 +71,20 @@ def prepare(
         directory=empty,
         url=f"http://{f'[{address}]' if ':' in address else address}:{port}",
     )
+
+
+def _run_directory(workspace: Path, run: str) -> Path | None:
+    """Return where the run lies that identifies; None where none is wanted."""
+    from serving.answering import servable
+    from training.run import find
+
+    if run == NO_RUN:
+        if not workspace.is_dir():
+            raise ValueError(f"the workspace must exist, but {workspace} is no directory")
+        return None
+    directory = find(workspace, run, suits=lambda manifest: manifest.feature_service is not None).resolve()
+    servable(directory)
+    return directory
 
 
 def serve(start: Start) -> NoReturn:

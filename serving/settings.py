@@ -10,17 +10,20 @@ _WORKSPACE, _RUN, _OPEN = "IOTLENS_WORKSPACE", "IOTLENS_RUN_DIRECTORY", "IOTLENS
 
 @dataclass(frozen=True)
 class Settings:
-    """workspace, run_directory: absolute. without_keys: who reaches the port needs no key (loopback only)."""
+    """workspace, run_directory: absolute. without_keys: who reaches the port needs no key (loopback only).
+
+    run_directory: None where nothing is identified, and only scores are told.
+    """
 
     workspace: Path
-    run_directory: Path
+    run_directory: Path | None
     without_keys: bool
 
     def environment(self) -> dict[str, str]:
         """Return the variables from which `from_environment` makes the same settings."""
         return {
             _WORKSPACE: str(self.workspace),
-            _RUN: str(self.run_directory),
+            _RUN: str(self.run_directory or ""),
             _OPEN: "yes" if self.without_keys else "no",
         }
 
@@ -33,6 +36,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     for name in (_WORKSPACE, _RUN):
         if name not in environment:
             raise LookupError(f"{name} is not set; start the service with `iotlens serve`, which sets it")
+    run = environment[_RUN]
     return Settings(
-        Path(environment[_WORKSPACE]), Path(environment[_RUN]), without_keys=environment.get(_OPEN) == "yes"
+        Path(environment[_WORKSPACE]),
+        Path(run) if run else None,
+        without_keys=environment.get(_OPEN) == "yes",
     )

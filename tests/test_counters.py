@@ -305,13 +305,11 @@ def test_files_lie_by_the_date_of_their_window_under_the_contract(tmp_path: Path
     later = row(window_start="2026-03-02T00:00:00Z", received="2026-03-02T01:00:00Z")
     counters.ingest([write(tmp_path / "a.csv", row(), later)], tmp_path / "ws")
     (record,) = lake.deliveries(tmp_path / "ws", "counters").values()
-    dates = [file.split("/")[1] for file in record.files]
-    assert dates == ["date=2026-03-01", "date=2026-03-02"]
+    folders = [file.rpartition("/")[0] for file in record.files]
+    assert folders == [f"{counter_tables.FOLDER}/date=2026-03-{day}" for day in ("01", "02")]
     stored = pq.read_table(counter_tables.files(tmp_path / "ws")[0], partitioning=None)
-    assert stored.column_names == [column.name for column in (*counter_tables.COUNTERS, counter_tables.ROW)]
-    assert [field.type for field in stored.schema][:-1] == [
-        column.arrow for column in counter_tables.COUNTERS
-    ]
+    assert stored.column_names == [column.name for column in counter_tables.STORED]
+    assert [field.type for field in stored.schema] == [column.arrow for column in counter_tables.STORED]
 
 
 def test_a_file_that_gives_nothing_is_named_with_what_it_lacks_and_the_others_go_on(tmp_path: Path) -> None:

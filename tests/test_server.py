@@ -14,6 +14,7 @@ import pytest
 from tiny_fleet import free_port
 
 from serving import keys, server
+from serving.settings import Settings, from_environment
 
 START = """
 import sys
@@ -87,6 +88,16 @@ def test_a_run_of_a_plain_table_does_not_hide_the_latest_that_can_be_served(
     assert start.environment["IOTLENS_RUN_DIRECTORY"] == str(served.resolve())
     with pytest.raises(ValueError, match="of a plain table; use `iotlens predict`"):
         server.prepare(tmp_path, "lamps/latest", port=free_port())
+
+
+def test_a_service_of_scores_alone_is_asked_for_by_name_and_needs_its_workspace(tmp_path: Path) -> None:
+    start = server.prepare(tmp_path, server.NO_RUN, port=free_port())
+    assert start.environment["IOTLENS_RUN_DIRECTORY"] == ""
+    assert from_environment(start.environment) == Settings(tmp_path, None, without_keys=True)
+    with pytest.raises(LookupError, match=r"no .*run"):
+        server.prepare(tmp_path, port=free_port())
+    with pytest.raises(ValueError, match="the workspace must exist"):
+        server.prepare(tmp_path / "typo", server.NO_RUN, port=free_port())
 
 
 def test_beyond_loopback_the_workers_are_told_to_ask_for_keys(fleet: Any) -> None:

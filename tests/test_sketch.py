@@ -73,7 +73,7 @@ def test_lists_of_bins_of_any_order_and_length_beside_none_give_the_same_bins(
     held = table.group_by("of").agg(sketch=bins, samples=table["n"].sum())
     answer = held.select("of", at=sketch.bin_at(held["sketch"], q * (held["samples"] - 1)))
     with duckdb.connect() as connection:
-        connection.execute(sketch.MACRO)
+        sketch.prepare(connection)
         connection.execute('CREATE TABLE told ("of" BIGINT, bin INTEGER, n DOUBLE)')
         connection.executemany("INSERT INTO told VALUES (?, ?, ?)", rows)
         assert sorted(connection.execute(str(ibis.to_sql(answer, dialect="duckdb"))).fetchall()) == due
@@ -100,7 +100,7 @@ def test_a_bin_of_as_many_samples_as_its_number_can_hold_is_told_and_of_more_ref
         ibis.to_sql(lists.select(at=sketch.bin_at(lists["sketch"], lists["samples"] - 1)), dialect="duckdb")
     )
     with duckdb.connect() as connection:
-        connection.execute(sketch.MACRO)
+        sketch.prepare(connection)
         connection.execute(
             f"CREATE TABLE told AS SELECT {sketch.HIGHEST_BIN} AS bin, {held}::DOUBLE AS n"
             f" UNION ALL SELECT {sketch.LOWEST_BIN}, 1"

@@ -16,7 +16,17 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from training import artifact, dataset, decision, provenance, splits, tables, usual, validation
+from training import (
+    artifact,
+    dataset,
+    decision,
+    mark_models,
+    provenance,
+    splits,
+    tables,
+    usual,
+    validation,
+)
 from training.artifact import Manifest, Model, SelfTest, Thresholds, WeightsFile
 from training.dataset import Dataset
 from training.experiment import Experiment
@@ -77,7 +87,7 @@ def fit(experiment: Experiment, workspace: Path) -> Fitted:
     manifest = _manifest(experiment, data, weights, classes, _calibration(experiment, data, judged, classes))
     model = Model(manifest, weights)
     predictions = _predictions(model, data, judged)
-    directory = _new_directory(workspace / "runs" / experiment.name)
+    directory = new_directory(workspace / "runs" / experiment.name)
     artifact.save(model, directory)
     predictions.to_parquet(directory / PREDICTIONS, index=False)
     return Fitted(directory, experiment, data, parts, predictions, model)
@@ -93,10 +103,25 @@ def seal(directory: Path) -> Path:
     return directory
 
 
-def find(workspace: Path, ref: str, *, suits: Callable[[Manifest], bool] | None = None) -> Path:
+def seal_marks(directory: Path) -> Path:
+    """Finish a run of user marking as `seal` does one of devices: its models must answer as they did."""
+    models = mark_models.load(directory)
+    models.self_test()
+    (directory / DONE).write_text(models.manifest.model_version + "\n", encoding="utf-8")
+    return directory
+
+
+def find(
+    workspace: Path,
+    ref: str,
+    *,
+    suits: Callable[[Manifest], bool] | None = None,
+    manifest: str = artifact.MANIFEST,
+) -> Path:
     """Return the directory of a sealed run by path, id, model version or `latest`; EXPERIMENT/ may stand before it.
 
-    suits: what `latest` alone must be, so that a newer run of another kind does not hide it.
+    suits: what `latest` alone must be, so that a newer run of another kind does not hide it. manifest: the file that
+    a run of the wanted task has; others are not looked at.
     Raises LookupError that says what there is instead, ValueError where one id names runs of two experiments.
     """
     experiment, _, name = ref.rpartition("/")
@@ -104,7 +129,7 @@ def find(workspace: Path, ref: str, *, suits: Callable[[Manifest], bool] | None 
         return _sealed(Path(ref))
     every = sorted((workspace / "runs").glob("*/*/"), key=lambda run: _order(run.name))
     runs = [run for run in every if experiment in ("", run.parent.name)]
-    finished = [run for run in runs if (run / DONE).is_file()]
+    finished = [run for run in runs if (run / DONE).is_file() and (run / manifest).is_file()]
     if ref == LATEST and suits is not None:
         useful = (run for run in reversed(finished) if suits(artifact.read_manifest(run)))
         named = list(islice(useful, 1))
@@ -268,7 +293,7 @@ def _per_class(model: Model, proba: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(proba, columns=[f"p_{name}" for name in model.manifest.classes])
 
 
-def _new_directory(parent: Path) -> Path:
+def new_directory(parent: Path) -> Path:
     """Make and return a new directory whose name tells when, UTC; the second one of a second ends in -2."""
     moment = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     attempt = 1

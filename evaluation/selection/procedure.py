@@ -13,6 +13,7 @@ from evaluation.selection.contributions import Contributions, How, Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.groups import Group, Likeness
 from evaluation.selection.ranks import Scores, score
+from evaluation.selection.row_cap import capped
 from evaluation.selection.screening import RATE, Screen, Screened
 from evaluation.selection.shapes import Effect, effect
 from evaluation.selection.smallest import Curve
@@ -95,7 +96,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     Raises ValueError where no indicator can be used at all.
     """
     inspected = quality.inspect(study)
-    sample = replace(study.rows(_capped(study, settings)), notes=study.notes)
+    sample = replace(study.rows(capped(study, rows=settings.rows, seed=settings.seed)), notes=study.notes)
     work = _usable(study, sample, inspected.drops, experts)
     scores = score(sample.X)
     trees = _trees(sample, work.columns, settings, experts)
@@ -145,19 +146,6 @@ def _usable(study: Study, sample: Study, drops: Sequence[Drop], experts: Experts
             + "; ".join(f"{drop.indicator}: {drop.detail}" for drop in work.drops[:5])
         )
     return work
-
-
-def _capped(study: Study, settings: Settings) -> np.ndarray:
-    """Return the rows to work on: all, or whole clusters drawn at random up to the cap."""
-    if len(study.X) <= settings.rows:
-        return np.arange(len(study.X))
-    clusters, codes, sizes = np.unique(study.clusters, return_inverse=True, return_counts=True)
-    drawn = np.random.default_rng(settings.seed).permutation(len(clusters))
-    fits = np.cumsum(sizes[drawn]) <= settings.rows
-    fits[0] = True
-    taken = np.zeros(len(clusters), dtype=bool)
-    taken[drawn[fits]] = True
-    return np.flatnonzero(taken[codes])
 
 
 def _told_by_experts(experts: Experts) -> list[Drop]:
@@ -296,10 +284,21 @@ def _confirmed(
     for suspect in suspects[:MOST_CONFIRMED]:
         if len(chosen) and alike[suspect, [*chosen, *added]].max() >= groups.ALIKE:
             continue
-        gains = np.array([_gain(work.study.rows(rows), [*chosen, *added], suspect, trees) for rows in draws])
-        if gains.min() > 0 and gains.mean() > CLEAR_GAIN * gains.std(ddof=1):
+        if _gains_clearly(work, [*chosen, *added], suspect, draws, trees):
             added.append(suspect)
     return added
+
+
+def _gains_clearly(
+    work: _Work, columns: list[int], added: int, draws: Sequence[np.ndarray], trees: boosting.Trees
+) -> bool:
+    """Return whether one more column raises the score in each draw, and by more than the draws differ."""
+    gains: list[float] = []
+    for rows in draws:
+        gains.append(_gain(work.study.rows(rows), columns, added, trees))
+        if gains[-1] <= 0:
+            return False  # most suspects fail at the first draws; the others need not be asked
+    return float(np.mean(gains)) > CLEAR_GAIN * float(np.std(gains, ddof=1))
 
 
 def _gain(part: Study, columns: list[int], added: int, trees: boosting.Trees) -> float:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from evaluation.selection.evidence import least_squares
 from evaluation.selection.ranks import normal_scores
+from evaluation.selection.rare import few_others, surprise
 from evaluation.selection.study import Drop, Study
 
 MOST_MISSING = 0.95
-FEWEST_OTHERS = (
-    20  # rows that differ from the commonest value, below which a column tells of single rows only
-)
 IN_STEP = (
     0.9999  # rank correlation with the order of rows beyond which whole distinct numbers are an identifier
 )
@@ -35,7 +34,12 @@ def inspect(study: Study) -> Quality:
     drops: list[Drop] = []
     seen: dict[bytes, str] = {}
     for name, values in zip(study.names, study.X.T, strict=True):
-        told = _spoilt(name, values) or _identifier(name, values, study.times) or _doubled(name, values, seen)
+        told = (
+            _spoilt(name, values)
+            or _rare(name, values, study)
+            or _identifier(name, values, study.times)
+            or _doubled(name, values, seen)
+        )
         if told is not None:
             drops.append(told)
     out = {drop.indicator for drop in drops}
@@ -65,14 +69,24 @@ def _spoilt(name: str, values: np.ndarray) -> Drop | None:
         return Drop(name, "empty", "no row has a value")
     if missing > MOST_MISSING:
         return Drop(name, "empty", f"{100 * missing:.1f} % of the rows have no value")
-    distinct, counts = np.unique(there, return_counts=True)
-    commonest = distinct[counts.argmax()]
-    if len(distinct) == 1:
-        return Drop(name, "constant", f"every value is {commonest:g}")
-    others = len(there) - counts.max()
-    if others < FEWEST_OTHERS and others < 0.02 * len(there):
-        return Drop(name, "constant", f"all but {others} values are {commonest:g}")
+    if there.min() == there.max():
+        return Drop(name, "constant", f"every value is {there[0]:g}")
     return None
+
+
+def _rare(name: str, values: np.ndarray, study: Study) -> Drop | None:
+    """Return a drop for a column that differs in a few rows only, unless these rows decide the target."""
+    others = few_others(values)
+    if others is None:
+        return None
+    responses = study.target.responses
+    if study.target.kind == "continuous":
+        responses = normal_scores(study.target.values)[:, None]
+    residual = least_squares(np.ones((len(responses), 1)), responses).residual
+    if surprise(others, study.clusters, residual) < np.log(SURE / len(study.names)):
+        return None
+    commonest = float(np.median(values[~np.isnan(values)]))
+    return Drop(name, "constant", f"all but {len(others)} values are {commonest:g}")
 
 
 def _identifier(name: str, values: np.ndarray, times: np.ndarray | None) -> Drop | None:

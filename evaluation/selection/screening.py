@@ -1,10 +1,9 @@
 """Which columns explain a target beyond the others: conditional tests, forward, over pairs, and backward.
 
 A column stands for itself if it explains what the chosen ones leave over. The test is a score test of the column's
-functions in a linear model of the chosen ones (logistic for two classes; for more, one of each class's 0 and 1), with a
-variance that rows of one cluster share and that unequal spread does not deceive. The share of false ones among the
-chosen is held below a stated rate.
-Sources: Liang & Zeger 1986, Biometrika 73 (variance); Benjamini & Hochberg 1995, JRSS B 57 (rate).
+functions in a linear model of the chosen ones (`evidence.py`). The share of false ones among the chosen is held below
+a stated rate.
+Source: Benjamini & Hochberg 1995, JRSS B 57 (rate).
 """
 
 from collections.abc import Sequence
@@ -12,19 +11,23 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy import special, stats
 
+from evaluation.selection.evidence import Evidence, Left, least_squares, logistic
 from evaluation.selection.ranks import Scores, normal_scores, score
+from evaluation.selection.rare import few_others, surprise
 from evaluation.selection.study import Study
+from evaluation.selection.tails import log_f_tail
 
 RATE = 0.05  # the share of false columns, and of false pairs, that is accepted
 MOST_PAIRS = 20
 PAIR_CANDIDATES = 40  # of the largest products, how many are tested with all that they stand on
 ONE_THING = 0.7  # columns correlated beyond are no pair: their product is the square of what they share
+<<<<<<< HEAD
+=======
 _LEFT_OVER = 1e-3  # share of its variance that a column must keep beside the others
 _STEPS, _CLIP, _CLOSE = 15, 15.0, 1e-3  # of iteratively reweighted least squares
 _RIDGE = 1e-6
-_TINY = 1e-280
+>>>>>>> h-bench
 
 Pair = tuple[int, int]
 
@@ -48,21 +51,6 @@ class Screened:
         return tuple(dict.fromkeys([*self.chosen, *(column for pair in self.pairs for column in pair)]))
 
 
-@dataclass(frozen=True)
-class Left:
-    """What a fitted model leaves: Q (n, q) orthonormal, residuals and weights of its rows."""
-
-    Q: np.ndarray
-    residual: np.ndarray  # (n,), of variance about 1
-    root: np.ndarray  # (n,), square root of the weight of a row
-    linear: np.ndarray  # (n,), what the model says on the scale of the link
-
-    def beside(self, functions: np.ndarray) -> np.ndarray:
-        """Return what of functions (n, d) the model does not have already."""
-        weighted = functions * self.root[:, None]
-        return np.asarray(weighted - self.Q @ (self.Q.T @ weighted))
-
-
 class Screen:
     """The conditional tests on one study; columns outside `candidates` are never chosen."""
 
@@ -70,15 +58,17 @@ class Screen:
         self.scores = score(study.X) if scores is None else scores
         self.candidates = list(candidates)
         self._functions = cache(self.scores.functions)  # each is asked for in every step
-        self._order, self._starts = _cluster_order(study.clusters)
         target = study.target
         self._kind = target.kind
         whole = target.kind == "continuous"
-        self._responses = [normal_scores(target.values)] if whole else list(target.responses.T)
+        self._responses = normal_scores(target.values)[:, None] if whole else target.responses
+        self._evidence = Evidence(study.clusters)
+        self._clusters = study.clusters
+        self._rare = cache(lambda column: few_others(study.X[:, column]))
 
     def run(self, *, rate: float = RATE) -> Screened:
         """Return the columns and pairs that matter."""
-        nothing = self._fits([], [])
+        nothing = self._left([], [])
         alone = np.zeros(self.scores.z.shape[1])
         for column in self.candidates:
             alone[column] = self.log_p(nothing, column)
@@ -94,43 +84,43 @@ class Screen:
     def judged(self, screened: Screened) -> Screened:
         """Return the same choice with the p-value of each column beside it, told anew."""
         chosen, pairs = screened.chosen, screened.pairs
-        everything = self._fits(chosen, pairs)
+        everything = self._left(chosen, pairs)
         told = np.zeros(self.scores.z.shape[1])
         for column in self.candidates:
-            others = [one for one in chosen if one != column]
-            fits = everything if column not in chosen else self._fits(others, pairs)
-            told[column] = self.log_p(fits, column)
+            told[column] = self.log_p(self._without(everything, chosen, pairs, column), column)
         for pair in pairs:
             product = self.product_beside(chosen, [one for one in pairs if one != pair], pair)
             for column in pair:
                 told[column] = min(told[column], product)
         return replace(screened, log_p=told)
 
-    def log_p(self, fits: Sequence[Left], column: int) -> float:
+    def log_p(self, left: Left, column: int) -> float:
         """Return the logarithm of the p-value of a column beside a fitted model."""
-        return self._test(fits, self._functions(column))
+        others = self._rare(column)
+        if others is not None:
+            return surprise(others, self._clusters, left.residual)
+        return self._evidence.of_functions(self._functions(column), left)
 
     def pull(self, chosen: Sequence[int], pairs: Sequence[Pair], column: int) -> tuple[int, float]:
         """Return the sign of the linear effect of a column beside others, and its log p; of classes, the first's."""
-        left = self._fits([one for one in chosen if one != column], pairs)[0]
-        beside = left.beside(self._functions(column)[:, :1])
-        return int(np.sign(float((beside[:, 0] * left.residual).sum()))), self._robust(
-            beside, left, least=_LEFT_OVER
-        )
+        left = self._left([one for one in chosen if one != column], pairs).first()
+        linear = self._functions(column)[:, :1]
+        rises = float((left.beside(linear)[:, 0] * left.residual[:, 0]).sum())
+        return int(np.sign(rises)), self._evidence.of_functions(linear, left)
 
     def beside(self, chosen: Sequence[int], pairs: Sequence[Pair], column: int) -> float:
         """Return the logarithm of the p-value of a column beside chosen ones and pairs."""
-        return self.log_p(self._fits(chosen, pairs), column)
+        return self.log_p(self._left(chosen, pairs), column)
 
     def product_beside(self, chosen: Sequence[int], pairs: Sequence[Pair], pair: Pair) -> float:
         """Return the logarithm of the p-value of a product beside chosen columns and pairs."""
-        return self._product(self._fits(chosen, pairs), pair)
+        return self._product(self._left(chosen, pairs), pair)
 
     def _forward(self, chosen: list[int], pairs: Sequence[Pair], rate: float) -> list[int]:
         chosen = list(chosen)
         while left := [column for column in self.candidates if column not in chosen]:
-            fits = self._fits(chosen, pairs)
-            told = [self.log_p(fits, column) for column in left]
+            model = self._left(chosen, pairs)
+            told = [self.log_p(model, column) for column in left]
             best = int(np.argmin(told))
             if told[best] > np.log(rate * (len(chosen) + 1) / len(self.candidates)):
                 break
@@ -140,7 +130,8 @@ class Screen:
     def _backward(self, chosen: list[int], pairs: Sequence[Pair], rate: float) -> list[int]:
         chosen = list(chosen)
         while chosen:
-            told = [self.beside([one for one in chosen if one != column], pairs, column) for column in chosen]
+            everything = self._left(chosen, pairs)
+            told = [self.log_p(self._without(everything, chosen, pairs, one), one) for one in chosen]
             worst = int(np.argmax(told))
             if told[worst] <= np.log(rate * len(chosen) / len(self.candidates)):
                 break
@@ -150,7 +141,7 @@ class Screen:
     def _pairs(self, chosen: Sequence[int], rate: float) -> list[Pair]:
         found: list[Pair] = []
         while len(found) < MOST_PAIRS:
-            told = self._products(self._fits(chosen, found), set(found))
+            told = self._products(self._left(chosen, found), set(found))
             if not told or min(told)[0] > self._limit(len(found) + 1, rate):
                 break
             found.append(min(told)[1])
@@ -167,13 +158,13 @@ class Screen:
         """Return the log p that the last of so many pairs must reach."""
         return float(np.log(rate * found / max(1.0, len(self.candidates) * (len(self.candidates) - 1) / 2)))
 
-    def _products(self, fits: Sequence[Left], known: set[Pair]) -> list[tuple[float, Pair]]:
+    def _products(self, left: Left, known: set[Pair]) -> list[tuple[float, Pair]]:
         """Return (log p, pair) of the products that look largest."""
         columns = np.array(self.candidates)
         z = self.scores.z[:, columns]
         largest = np.zeros((len(columns), len(columns)))
-        for left in fits:
-            pull = left.residual * left.root
+        for residual in left.residual.T:
+            pull = residual * left.root[:, 0]
             spread = (z**2 * (pull**2)[:, None]).T @ z**2
             largest = np.maximum(largest, (z.T @ (z * pull[:, None])) ** 2 / np.maximum(spread, 1e-12))
         apart = np.abs(self.scores.rho[np.ix_(columns, columns)]) < ONE_THING
@@ -183,20 +174,15 @@ class Screen:
             (int(columns[one[place]]), int(columns[other[place]]))
             for place in order[: PAIR_CANDIDATES + len(known)]
         ]
-        return [(self._product(fits, pair), pair) for pair in ranked if pair not in known]
+        return [(self._product(left, pair), pair) for pair in ranked if pair not in known]
 
-    def _product(self, fits: Sequence[Left], pair: Pair) -> float:
-        """Return log p of a product beside the model, its own two columns, and the bend that the whole has."""
+    def _product(self, left: Left, pair: Pair) -> float:
         one, other = (self.scores.z[:, column] for column in pair)
-        told = []
-        for left in fits:
-            bend = left.linear - left.linear.mean()
-            stand_on = left.beside(np.column_stack([one, other, bend**2, bend**3]))
-            product = left.beside((one * other)[:, None])
-            product -= stand_on @ np.linalg.lstsq(stand_on, product, rcond=1e-6)[0]
-            told.append(self._robust(product, left, least=0.01))
-        return float(min(0.0, min(told) + np.log(len(told))))
+        return self._evidence.of_product(one, other, left)
 
+<<<<<<< HEAD
+    def _left(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> Left:
+=======
     def _test(self, fits: Sequence[Left], functions: np.ndarray) -> float:
         """Return log p of the better of two tests, of the linear function alone and of all, over all responses."""
         if not functions.shape[1]:
@@ -219,14 +205,26 @@ class Screen:
         if count <= 2 * freedom:
             return 0.0
         statistic = float(total @ np.linalg.lstsq(pulls.T @ pulls, total, rcond=None)[0])
-        return _log_tail(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
+        scaled = np.array([statistic * (count - freedom) / (count * freedom)])
+        return float(log_f_tail(scaled, freedom, count - freedom)[0])
 
     def _fits(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> list[Left]:
+>>>>>>> h-bench
         design = self._design(chosen, pairs)
         if self._kind == "binary":
-            return [_logistic(design, self._responses[0])]
-        Q, _ = np.linalg.qr(design)
-        return [_least_squares(Q, response) for response in self._responses]
+            return logistic(design, self._responses[:, 0])
+        return least_squares(design, self._responses)
+
+    def _without(self, everything: Left, chosen: Sequence[int], pairs: Sequence[Pair], column: int) -> Left:
+        """Return what the model of `everything` leaves over without a column, itself where the column is not in it."""
+        if column not in chosen:
+            return everything
+        others = [one for one in chosen if one != column]
+        if everything.R is None or any(column in pair for pair in pairs):
+            return self._left(others, pairs)
+        start = 1 + sum(self._functions(one).shape[1] for one in chosen[: chosen.index(column)])
+        width = self._functions(column).shape[1]
+        return everything.without(range(start, start + width), self._responses)
 
     def _design(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> np.ndarray:
         z = self.scores.z
@@ -235,12 +233,8 @@ class Screen:
         parts += [z[:, [column]] for column in single]
         parts += [(z[:, one] * z[:, other])[:, None] for one, other in pairs]
         return np.column_stack(parts)
-
-
-def _log_tail(statistic: float, freedom: int, left: int) -> float:
-    """Return the logarithm of the upper tail of an F distribution; by SciPy's slower way where the tail is tiny."""
-    tail = float(special.fdtrc(freedom, left, statistic))
-    return float(np.log(tail)) if tail > _TINY else float(stats.f.logsf(statistic, freedom, left))
+<<<<<<< HEAD
+=======
 
 
 def _cluster_order(clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -282,3 +276,4 @@ def _logistic(design: np.ndarray, response: np.ndarray) -> Left:
 def _said(linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     probability = 1 / (1 + np.exp(-np.clip(linear, -_CLIP, _CLIP)))
     return probability, np.maximum(probability * (1 - probability), 1e-4)
+>>>>>>> h-bench

@@ -12,6 +12,7 @@ from evaluation.selection.screening import Screen
 from evaluation.selection.study import Study
 
 FOLDS = 5
+NO_LOSS = 0.01  # of the best score, which is not worth another column to measure, however sure it is
 RANKED_ROWS = 1000  # whose SHAP values rank the columns
 
 
@@ -19,8 +20,8 @@ RANKED_ROWS = 1000  # whose SHAP values rank the columns
 class Curve:
     """scores: (folds, K + 1), of the best 0 ... K columns as each fold's own rows rank them; whole: (folds,) of all.
 
-    order: all selected columns, the best first, as all rows rank them. enough: how many are within one standard error
-    of the best score.
+    order: all selected columns, the best first, as all rows rank them. enough: how many lose no more than one standard
+    error or NO_LOSS of the best score.
     """
 
     order: tuple[int, ...]
@@ -49,29 +50,48 @@ def curve(
 
 
 def enough(scores: np.ndarray) -> int:
-    """Return the smallest number of columns, one at least, within one standard error of the best mean score.
+    """Return the smallest number of columns, one at least, that loses no more than one standard error, or NO_LOSS.
 
-    scores: (folds, K + 1). Source: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
+    scores: (folds, K + 1). The loss is that of each fold beside the best number in the same fold, as a hard fold is
+    hard for all numbers. Source: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
     """
     mean = scores.mean(axis=0)
     best = int(mean.argmax())
-    error = float(scores[:, best].std(ddof=1)) / np.sqrt(len(scores))
-    smallest = int(np.flatnonzero(mean >= mean[best] - error)[0])
+    loss = scores[:, [best]] - scores
+    error = loss.std(axis=0, ddof=1) / np.sqrt(len(scores))
+    allowed = np.maximum(error, NO_LOSS * abs(mean[best]))
+    smallest = int(np.flatnonzero(loss.mean(axis=0) <= allowed)[0])
     return int(max(smallest, min(1, scores.shape[1] - 1)))
 
 
 def eliminate(study: Study, columns: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> list[int]:
-    """Return the columns, the best first: the third that moves trees least is taken out, again and again."""
+    """Return the columns, the best first: the quarter that moves trees least is taken out, again and again.
+
+    Classes count alike, as they do in the score, be they rare or common: a column is judged by how it moves each class
+    on the rows of that class.
+    """
     left, gone = list(columns), []
-    shown = rows[:: max(1, len(rows) // RANKED_ROWS)]
+    shown = _shown(study, rows)
+    own = study.target.values[shown].astype("int64") if study.target.kind == "classes" else 0
     while len(left) > 1:
         X = study.X[:, left]
         booster = boosting.fit(study, X, rows, replace(trees, monotone=_of(trees, left)))
-        moved = np.abs(boosting.contributions(booster, X[shown], threads=trees.threads)).mean(axis=(0, 2))
-        weakest = np.argsort(moved, kind="stable")[: -(-len(left) // 3)]
+        shap = boosting.contributions(booster, X[shown], threads=trees.threads)
+        moved = np.abs(shap[np.arange(len(shown)), :, own]).mean(axis=0)
+        weakest = np.argsort(moved, kind="stable")[: -(-len(left) // 4)]
         gone += [left[place] for place in weakest]
         left = [column for column in left if column not in gone]
     return [*left, *gone[::-1]]
+
+
+def _shown(study: Study, rows: np.ndarray) -> np.ndarray:
+    """Return about RANKED_ROWS of the rows, evenly over them, and as many of each class as of any where it has them."""
+    target = study.target
+    if target.kind == "continuous":
+        return rows[:: max(1, len(rows) // RANKED_ROWS)]
+    parts = [rows[target.values[rows] == code] for code in range(len(target.classes))]
+    part = max(1, RANKED_ROWS // len(parts))
+    return np.sort(np.concatenate([one[:: max(1, len(one) // part)] for one in parts]))
 
 
 def _selected_inside(

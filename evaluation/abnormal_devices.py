@@ -1,0 +1,225 @@
+"""ABNORMAL_DEVICES: silent, chatty, storming with false alarms, battery at risk, misplaced; each by a stated rule."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from evaluation.domain import Domain
+from evaluation.monitor_settings import DeviceRules, MonitorSettings
+from evaluation.process import ServiceModel
+from features import events, membership, terminal
+from features.table import Column, check_table, empty_table
+
+ABNORMAL_DEVICES: tuple[Column, ...] = (
+    Column("device_id", "string", "-", "the device"),
+    Column("service", "string", "-", "its service"),
+    Column("kind", "string", "-", "silent, chatty, false_alarms, battery or misplaced"),
+    Column("at", "timestamp", "UTC", "the moment that is judged"),
+    Column(
+        "since", "timestamp", "UTC", "since when, by the evidence; empty where it does not tell", empty=True
+    ),
+    Column("value", "float64", "-", "what the rule looks at, in the unit that the evidence names"),
+    Column("threshold", "float64", "-", "beyond which it is abnormal"),
+    Column("evidence", "string", "-", "what was seen, in words"),
+)
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of the devices of one service at a moment.
+
+    members: device_id, fleet, cell, valid_from, of each. log: EVENTS of the service as far back as a rule looks.
+    told: by device, what it had last told of itself, a column for each terminal indicator.
+    """
+
+    service: ServiceModel
+    at: datetime
+    members: pd.DataFrame
+    log: pd.DataFrame
+    told: pd.DataFrame
+
+
+Rule = Callable[[Seen, DeviceRules], pd.DataFrame]
+
+
+def find(workspace: Path, domain: Domain, settings: MonitorSettings, *, at: datetime) -> pd.DataFrame:
+    """Return ABNORMAL_DEVICES of a workspace as of a moment, by kind and device."""
+    parts = [
+        rule(seen, settings.devices)
+        for seen in _seen(workspace, domain, settings, at)
+        for rule in (silent, chatty, false_alarms, battery, misplaced)
+    ]
+    some = [part for part in parts if len(part)]
+    if not some:
+        return empty_table(ABNORMAL_DEVICES)
+    found: pd.DataFrame = pd.concat(some).sort_values(["kind", "device_id"], kind="stable", ignore_index=True)
+    return found
+
+
+def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: datetime) -> Iterator[Seen]:
+    rows = membership.rows(workspace)
+    held = rows[(rows["valid_from"] <= at) & ~(rows["valid_to"] <= at).fillna(False)]
+    first = rows.groupby("device_id")["valid_from"].min()
+    for service in domain.services:
+        if service.device_profile is None:
+            continue
+        members = held[held["service"] == service.id]
+        members = members.assign(valid_from=members["device_id"].map(first)).reset_index(drop=True)
+        quiet = timedelta(seconds=settings.devices.silent.heartbeats * service.device_profile.heartbeat_s)
+        processes = [process.id for process in service.processes]
+        log = events.rows(workspace, since=at - max(_DAY, quiet), until=at, processes=processes)
+        asked = members[["device_id"]].assign(event_timestamp=pd.Timestamp(at))
+        told = terminal.as_of(asked, workspace).set_index("device_id")
+        yield Seen(service, at, members, log, told)
+
+
+def silent(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
+    """Nothing of the device arrived for so many heartbeats of its service, and it has been there as long."""
+    assert seen.service.device_profile is not None  # else it is not seen
+    beat = seen.service.device_profile.heartbeat_s
+    limit = pd.Timedelta(seconds=rules.silent.heartbeats * beat)
+    heard = seen.log[seen.log["ok"]].groupby("device_id")["at"].max()
+    last = seen.members["device_id"].map(heard)
+    quiet = (pd.Timestamp(seen.at) - last.fillna(seen.members["valid_from"])) >= limit
+    found = seen.members[quiet & (seen.at - seen.members["valid_from"] >= limit)]
+    since = found["device_id"].map(heard).astype("datetime64[us, UTC]")
+    return _rows(
+        seen,
+        found["device_id"],
+        kind="silent",
+        since=since,
+        value=[
+            rules.silent.heartbeats if pd.isna(one) else (seen.at - one).total_seconds() / beat
+            for one in since
+        ],
+        threshold=rules.silent.heartbeats,
+        evidence="nothing arrived for {value:.1f} heartbeats or more",
+    )
+
+
+def chatty(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
+    """It tried more often in a day than so many times the median of its fleet."""
+    day = seen.log[seen.log["at"] >= seen.at - _DAY]
+    tried = seen.members["device_id"].map(day.groupby("device_id").size()).fillna(0.0).astype("float64")
+    usual = tried.groupby(seen.members["fleet"].fillna("")).transform("median")
+    limit = (rules.chatty.times * usual).clip(lower=float(rules.chatty.least))
+    far = tried >= limit
+    return _rows(
+        seen,
+        seen.members.loc[far, "device_id"],
+        kind="chatty",
+        since=pd.Series(seen.at - _DAY, index=tried.index[far]),
+        value=tried[far].tolist(),
+        threshold=limit[far].tolist(),
+        evidence="{value:.0f} attempts in a day; at {threshold:.0f} it is chatty beside its fleet",
+    )
+
+
+def false_alarms(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
+    """It raised so many alarms within a time in which next to nobody else in its cell did: smoke is seen by several."""
+    rule = rules.false_alarms
+    alarms = seen.log[
+        seen.log["process"].isin(list(rule.processes))
+        & ~seen.log["repeated"]
+        & (seen.log["at"] >= seen.at - timedelta(seconds=rule.within_s))
+    ]
+    count = seen.members["device_id"].map(alarms.groupby("device_id").size()).fillna(0.0).astype("float64")
+    cell = seen.members["cell"].fillna("")
+    others = (count > 0).groupby(cell).transform("sum") - (count > 0)
+    far = (count >= rule.alarms) & (others <= rule.neighbours)
+    first = seen.members.loc[far, "device_id"].map(alarms.groupby("device_id")["at"].min())
+    return _rows(
+        seen,
+        seen.members.loc[far, "device_id"],
+        kind="false_alarms",
+        since=first.astype("datetime64[us, UTC]"),
+        value=count[far].tolist(),
+        threshold=float(rule.alarms),
+        evidence="{value:.0f} alarms, and the other devices of its cell tell of nothing",
+    )
+
+
+def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
+    """It told a low level, or at the drain that it told there is not much left."""
+    rule = rules.battery
+    level, drain = (seen.told[name] for name in ("term_battery_level", "term_battery_drain"))
+    left = (level / drain).where(drain > 0)
+    low, soon = level < rule.level, left < rule.days_left
+    at = seen.told["term_battery_level__at"]
+    by_level = _rows(
+        seen,
+        pd.Series(low.index[low]),
+        kind="battery",
+        since=pd.Series(at[low].to_numpy(), dtype="datetime64[us, UTC]"),
+        value=level[low].tolist(),
+        threshold=rule.level,
+        evidence="it told a level of {value:.0f} %",
+    )
+    ends = soon & ~low
+    by_drain = _rows(
+        seen,
+        pd.Series(ends.index[ends]),
+        kind="battery",
+        since=pd.Series(at[ends].to_numpy(), dtype="datetime64[us, UTC]"),
+        value=left[ends].tolist(),
+        threshold=rule.days_left,
+        evidence="{value:.0f} days are left at the drain that it told",
+    )
+    return pd.concat([by_level, by_drain], ignore_index=True)
+
+
+def misplaced(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
+    """A static device that strange cells served in a day, while its own cell kept most of its other devices."""
+    profile, rule = seen.service.device_profile, rules.misplaced
+    if profile is None or profile.mobility != "static":
+        return empty_table(ABNORMAL_DEVICES)
+    day = seen.log[(seen.log["at"] >= seen.at - _DAY) & (seen.log["cell"] != "")]
+    own = day["device_id"].map(seen.members.set_index("device_id")["cell"])
+    day = day.assign(strange=(day["cell"] != own).astype("float64"))[own.notna()]
+    by_device = day.groupby("device_id").agg(
+        cells=("cell", "nunique"), strange=("strange", "mean"), first=("at", "min")
+    )
+    table = seen.members.merge(by_device, left_on="device_id", right_index=True)
+    away = table["strange"] > rule.share
+    moved = away.groupby(table["cell"]).transform("mean") > rule.peers
+    far = (away & ~moved) | (table["cells"] >= rule.cells)
+    return _rows(
+        seen,
+        table.loc[far, "device_id"],
+        kind="misplaced",
+        since=table.loc[far, "first"],
+        value=table.loc[far, "cells"].astype("float64").tolist(),
+        threshold=float(rule.cells),
+        evidence="{value:.0f} cells served it in a day, or mostly one that is not its own",
+    )
+
+
+def _rows(
+    seen: Seen,
+    devices: "pd.Series[str]",
+    *,
+    kind: str,
+    since: "pd.Series[pd.Timestamp]",
+    value: Sequence[float],
+    threshold: float | Sequence[float],
+    evidence: str,
+) -> pd.DataFrame:
+    limits = [threshold] * len(devices) if isinstance(threshold, float) else list(threshold)
+    told = [evidence.format(value=v, threshold=t) for v, t in zip(value, limits, strict=True)]
+    rows = pd.DataFrame(
+        {
+            "device_id": devices.tolist(),
+            "service": seen.service.id,
+            "kind": kind,
+            "at": pd.Timestamp(seen.at),
+            "since": pd.to_datetime(pd.Series(since.tolist(), dtype="object"), utc=True),
+            "value": list(value),
+            "threshold": limits,
+            "evidence": told,
+        }
+    )
+    return check_table(rows, ABNORMAL_DEVICES, table="abnormal devices")

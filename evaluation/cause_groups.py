@@ -1,0 +1,105 @@
+"""Alarms of one cause: those of places within one another, under the widest place that has one itself."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from evaluation.alarm_table import Alarm, Place
+
+WIDER: Mapping[str, tuple[str, ...]] = {  # what may contain a place, nearest first
+    "cell": ("tac", "mme", "city", "province"),
+    "tac": ("mme", "city", "province"),
+    "mme": ("province",),
+    "city": ("province",),
+    "platform_node": ("province",),
+    "app": ("province",),
+    "fleet": ("province",),
+    "program_source": ("province",),
+}
+_BY_WIDTH = (
+    "device",
+    "cell",
+    "program_source",
+    "fleet",
+    "app",
+    "platform_node",
+    "tac",
+    "mme",
+    "city",
+    "province",
+)
+Nesting = Mapping[Place, frozenset[Place]]  # of each place, those that contain it
+
+
+def nesting(members: pd.DataFrame) -> dict[Place, frozenset[Place]]:
+    """Return what contains each place: of each wider scope the one that most of its devices hang on.
+
+    members: a column for each scope, a row for each device.
+    """
+    found: dict[Place, frozenset[Place]] = {}
+    for scope, wider in WIDER.items():
+        if scope not in members:
+            continue
+        around: dict[str, set[Place]] = {str(one): set() for one in members[scope].dropna().unique()}
+        for above in (one for one in wider if one in members):
+            counted = members.groupby([scope, above]).size().reset_index(name="devices")
+            most = counted.sort_values(["devices", above], ascending=[False, True]).drop_duplicates(scope)
+            for inner, outer in zip(most[scope], most[above], strict=True):
+                around[str(inner)].add(Place(above, str(outer)))
+        found |= {Place(scope, one): frozenset(places) for one, places in around.items()}
+    return found
+
+
+def related(one: Place, other: Place, within: Nesting) -> bool:
+    """Tell whether two places are the same, or one contains the other."""
+    return one == other or other in around(one, within) or one in around(other, within)
+
+
+def around(place: Place, within: Nesting) -> frozenset[Place]:
+    """Return what contains a place. A place of which no device tells where it is lies in every province."""
+    if place in within or "province" not in WIDER.get(place.scope, ()):
+        return within.get(place, frozenset())
+    return frozenset(one for places in within.values() for one in places if one.scope == "province")
+
+
+def grouped(
+    raised: Iterable[Alarm], standing: Iterable[Alarm], *, within: Nesting, at: datetime, within_s: float
+) -> dict[str, Alarm]:
+    """Return by id the new alarms with their cause, and the standing ones whose cause is another from now on.
+
+    An alarm joins the widest place with an alarm that contains it, or its own, if that was raised no longer ago than
+    within_s; of several alarms there the oldest stands for the cause. A wider place takes over what stood for itself.
+    """
+    recent = {one.alarm_id: one for one in standing if at - one.raised <= timedelta(seconds=within_s)}
+    changed: dict[str, Alarm] = {}
+    for new in sorted(raised, key=lambda one: (-_width(one), one.alarm_id)):
+        head = _head(new, recent.values(), within)
+        placed = replace(new, parent=head.cause if head else None)
+        recent[new.alarm_id] = changed[new.alarm_id] = placed
+        below = {
+            one.cause
+            for one in recent.values()
+            if _place(new) in around(_place(one), within) and one.cause != placed.cause
+        }
+        for one in [*recent.values()]:
+            if one.cause in below and _width(recent.get(one.cause, one)) < _width(placed):
+                moved = replace(one, parent=placed.cause, updated=max(one.updated, at))
+                recent[one.alarm_id] = changed[one.alarm_id] = moved
+    return changed
+
+
+def _head(new: Alarm, others: Iterable[Alarm], within: Nesting) -> Alarm | None:
+    """Return the alarm of the widest place that a new one belongs to; None where it stands for itself."""
+    wider = around(_place(new), within)
+    found = [one for one in others if _place(one) == _place(new) or _place(one) in wider]
+    return min(found, key=lambda one: (-_width(one), one.raised, one.alarm_id), default=None)
+
+
+def _place(one: Alarm) -> Place:
+    return Place(one.scope, one.scope_id)
+
+
+def _width(one: Alarm) -> int:
+    return _BY_WIDTH.index(one.scope) if one.scope in _BY_WIDTH else 0

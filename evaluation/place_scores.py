@@ -1,0 +1,115 @@
+"""KQI scores of places as the monitor sees them: of what each place tells itself, at many moments at once.
+
+A place is judged by its own indicators alone: of each what it counted in the last `pool`, else the newest value that
+is no older than `service_scores.oldest`.
+What another place tells is that place's to answer for: an application that fails must not make every cell look ill that
+has a device of it, or nobody could tell where the fault lies. So a KQI is scored over the indicators that the place
+knows, as `Scores.estimate` is, where these have at least `min_coverage` of its weight.
+
+Utilities have the benefit of the doubt: a ratio counts with the upper end of Wilson's interval of 95 %. One failure
+among twenty attempts is beyond most `unacceptable` anchors and says next to nothing; four in five is a fault, and both
+have a utility of 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from evaluation import place_values, scoring
+from evaluation.domain import Domain
+from evaluation.place_values import PlaceValues, Span
+from evaluation.scoring_plan import Plan
+from evaluation.service_scores import oldest
+from features import membership
+from features.indicators import Indicator
+from features.membership import PLACES
+
+
+@dataclass(frozen=True)
+class PlaceScores:
+    """Scores of the places (p) of one scope at moments (t).
+
+    kqi: (t, p, k), NaN where too little of the weight is known. utilities: (t, p, f), of what a KQI weighs.
+    devices: (p,), that hang on each.
+    """
+
+    scope: str
+    ids: tuple[str, ...]
+    kqi: np.ndarray
+    utilities: np.ndarray
+    devices: np.ndarray
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is scored. ends: moments, ascending. stays: `members`. min_coverage: of a KQI's weight. pool: see Span."""
+
+    what: Plan
+    ends: Sequence[datetime]
+    stays: pd.DataFrame
+    min_coverage: float
+    pool: timedelta
+
+
+def score(workspace: Path, domain: Domain, asked: Asked) -> Iterator[PlaceScores]:
+    """Yield the scores of each scope of places of a service."""
+    what = asked.what
+    ages = oldest(what.service, domain)
+    measured = [one for one in what.indicators[: what.weighed] if isinstance(one, Indicator)]
+    for scope in what.service.aggregation_keys:
+        if scope != "device":
+            span = Span(asked.pool, ages[scope])
+            told = place_values.read(workspace, scope, measured, ends=asked.ends, span=span)
+            yield _scored(asked, scope, told)
+
+
+def members(workspace: Path, service: str, at: datetime) -> pd.DataFrame:
+    """Return MEMBERSHIP of the devices of a service as it held at a moment: device_id and a column for each place."""
+    rows = membership.rows(workspace)
+    held = (rows["valid_from"] <= at) & ~(rows["valid_to"] <= at).fillna(False)
+    found: pd.DataFrame = rows.loc[held & (rows["service"] == service), ["device_id", *PLACES]]
+    return found
+
+
+def _scored(asked: Asked, scope: str, told: PlaceValues) -> PlaceScores:
+    what, stays = asked.what, asked.stays
+    hung = stays[scope].value_counts() if scope in stays else pd.Series(dtype="int64")
+    ids = tuple(one for one in told.ids if one in hung.index or scope not in stays)
+    mine = [told.ids.index(one) for one in ids]
+    shape = (len(asked.ends), len(ids))
+    utilities = best_utilities(what, told, mine, len(asked.ends)).reshape(what.weighed, *shape)
+    kqi = kqi_estimates(what, utilities.reshape(what.weighed, -1), asked.min_coverage)
+    return PlaceScores(
+        scope,
+        ids,
+        np.moveaxis(kqi.reshape(len(kqi), *shape), 0, 2),
+        np.moveaxis(utilities, 0, 2),
+        np.array([int(hung.get(one, 0)) for one in ids], dtype="int64"),
+    )
+
+
+def best_utilities(what: Plan, told: PlaceValues, mine: Sequence[int], count: int) -> np.ndarray:
+    """Return utilities with the benefit of the doubt (f, n), NaN where unknown."""
+    unknown = np.full(count * len(mine), np.nan)
+    values, samples = (
+        [of[one][:, mine].ravel() if one in of else unknown for one in what.ids[: what.weighed]]
+        for of in (told.values, told.samples)
+    )
+    with np.errstate(invalid="ignore"):
+        above = scoring.doubt(what, values, samples).above
+    best: np.ndarray = np.minimum(scoring.utilities(what, values) + above, scoring.BEST)
+    return best
+
+
+def kqi_estimates(what: Plan, utilities: np.ndarray, min_coverage: float) -> np.ndarray:
+    """Return the score of each KQI over what is known of it (k, n); NaN where that has too little of the weight."""
+    scores = scoring.score(what, utilities)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimate = np.minimum(scores.kqi / scores.kqi_coverage, scoring.BEST)
+    enough = (scores.kqi_coverage >= min_coverage) & (scores.kqi_coverage > 0)
+    found: np.ndarray = np.where(enough, estimate, np.nan)
+    return found

@@ -1,0 +1,155 @@
+"""PLACE_SCORES: the history of the KQI scores of places, one file a window, in WS/scores/service=S/date=D/HHMM.parquet.
+
+A window is scored once, from what was known then: a file that lies there is not made again, so that a monitor called
+window by window reads the same as one that is called once. To judge a time anew, remove its files.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation import place_scores
+from evaluation.domain import Domain
+from evaluation.monitor_settings import MonitorSettings
+from evaluation.place_scores import Asked, PlaceScores
+from evaluation.process import ServiceModel
+from evaluation.scoring import BEST
+from evaluation.scoring_plan import Plan, plan
+from features import indicator_tables
+from features.duck import connect, files_stay, listed
+from features.table import Column, arrow_schema
+
+log = logging.getLogger(__name__)
+KEYS: tuple[Column, ...] = (
+    Column("scope", "string", "-", "the kind of place: cell, tac, fleet, city ..."),
+    Column("scope_id", "string", "-", "which one"),
+    Column("window_end", "timestamp", "UTC", "the moment that the scores are of"),
+    Column("devices", "int64", "1", "devices of the service that hung on it when the day began", low=0),
+)
+
+
+def columns(what: Plan) -> tuple[Column, ...]:
+    """Return PLACE_SCORES of a service: keys, a score for each KQI, the utility of each indicator that one weighs."""
+    kqis = [(one.id, f"score of: {one.name}, over what is known of it") for one in what.service.kqis]
+    weighed = [
+        (f"u_{one.id}", f"utility of: {one.name}, with the benefit of the doubt")
+        for one in what.indicators[: what.weighed]
+    ]
+    numbers = (
+        Column(name, "float64", "1", told, low=0.0, high=BEST, empty=True) for name, told in (*kqis, *weighed)
+    )
+    return (*KEYS, *numbers)
+
+
+def path_of(workspace: Path, service: str, end: datetime) -> Path:
+    """Return the file of a service and window."""
+    return workspace / "scores" / f"service={service}" / f"date={end:%F}" / f"{end:%H%M}.parquet"
+
+
+def windows(workspace: Path, *, until: datetime, every_s: int) -> list[datetime]:
+    """Return the ends of all windows from the first that any place told until a moment, ascending.
+
+    Raises LookupError where nothing is built.
+    """
+    newest = min(indicator_tables.newest_end(workspace), until)
+    first = _first_day(workspace)
+    step = timedelta(seconds=every_s)
+    count = int((newest - first) / step)
+    return [first + n * step for n in range(1, count + 1)]
+
+
+def _first_day(workspace: Path) -> datetime:
+    root = indicator_tables.root(workspace)
+    days = {
+        day.name.removeprefix("date=")
+        for day in root.glob("scope=*/date=*")
+        if day.parent.name != "scope=device"
+    }
+    if not days:
+        raise LookupError(
+            f"no indicators of places in the lake of {root}; run iotlens indicators build first"
+        )
+    return datetime.fromisoformat(min(days)).replace(tzinfo=UTC)
+
+
+def extend(
+    workspace: Path,
+    domain: Domain,
+    service: ServiceModel,
+    ends: Sequence[datetime],
+    settings: MonitorSettings,
+) -> int:
+    """Score the places of a service at each window that is not scored yet; return how many were.
+
+    A file is there whole or not at all.
+    """
+    what = plan(service, (*domain.indicators, *domain.terminal))
+    missing = [end for end in ends if not path_of(workspace, service.id, end).exists()]
+    days: dict[datetime, list[datetime]] = {}
+    for end in missing:
+        begun = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        days.setdefault(begun, []).append(end)
+    for day, asked in days.items():
+        stays = place_scores.members(workspace, service.id, day)
+        wanted = Asked(what, asked, stays, settings.min_coverage, timedelta(seconds=settings.pool_s))
+        scored = list(place_scores.score(workspace, domain, wanted))
+        for row, end in enumerate(asked):
+            _write(path_of(workspace, service.id, end), _table(what, scored, row, end))
+        log.info("monitor: %s, %s windows of %s scored", service.id, len(asked), f"{day:%F}")
+    return len(missing)
+
+
+def _table(what: Plan, scored: Sequence[PlaceScores], row: int, end: datetime) -> pa.Table:
+    wanted = arrow_schema(columns(what))
+    ids = [one for scope in scored for one in scope.ids]
+    kqi = np.concatenate([one.kqi[row] for one in scored]).T
+    utilities = np.concatenate([one.utilities[row] for one in scored]).T
+    cells: list[pa.Array] = [
+        pa.array([scope.scope for scope in scored for _ in scope.ids], pa.string()),
+        pa.array(ids, pa.string()),
+        pa.array([end] * len(ids), pa.timestamp("us", tz="UTC")),
+        pa.array(np.concatenate([one.devices for one in scored]), pa.int64()),
+        *(pa.array(values, pa.float64(), from_pandas=True) for values in (*kqi, *utilities)),
+    ]
+    return pa.table(cells, schema=wanted)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, beside, compression="zstd")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(
+    workspace: Path,
+    service: str,
+    ends: Sequence[datetime],
+    names: Sequence[str],
+    *,
+    place: tuple[str, str] | None = None,
+) -> pa.Table:
+    """Return scope, scope_id, window_end and the named columns of the windows that are scored, by time and place.
+
+    place: scope and scope_id, only of this one.
+    """
+    files = [path for path in (path_of(workspace, service, end) for end in ends) if path.exists()]
+    if not files:
+        return pa.table({})
+    asked = ", ".join(f'"{name}"' for name in ("scope", "scope_id", "window_end", *names))
+    only = " WHERE scope = ? AND scope_id = ?" if place else ""
+    with files_stay(), connect(threads=1) as connection:
+        return connection.execute(
+            f"SELECT {asked} FROM read_parquet([{listed(files)}], hive_partitioning = false){only}"
+            " ORDER BY window_end, scope, scope_id",
+            [*(place or ())],
+        ).to_arrow_table()

@@ -1,0 +1,142 @@
+"""The monitor over a workspace: scores of windows not scored yet, alarms up to a moment, written as one table."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from evaluation import monitor, monitor_state, score_history
+from evaluation.alarm_life import Event
+from evaluation.alarm_table import OPEN, Alarm, Series
+from evaluation.cause_groups import Nesting, nesting
+from evaluation.domain import Domain
+from evaluation.fallen import Fallen, fallen
+from evaluation.monitor import Windows
+from evaluation.monitor_settings import MonitorSettings
+from evaluation.monitor_state import Remembered
+from evaluation.scoring_plan import plan
+from features import membership
+from features.one_writer import one_writer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one call did. end: of the last window judged. alarms: all up to then, those of before included."""
+
+    end: datetime
+    windows: int
+    alarms: tuple[Alarm, ...]
+
+    def text(self) -> str:
+        """Return one line for a person."""
+        standing = sum(one.status == OPEN for one in self.alarms)
+        causes = len({one.cause for one in self.alarms})
+        return (
+            f"monitor: {self.windows:,} windows judged until {self.end:%FT%TZ}; {len(self.alarms):,} alarms of"
+            f" {causes:,} causes, {standing:,} open"
+        )
+
+
+def watch(workspace: Path, domain: Domain, settings: MonitorSettings, *, until: datetime) -> Watched:
+    """Judge every window that ends by a moment and was not judged yet; return all alarms as they stood then.
+
+    A moment before the last one judged is judged from the first window on, and not remembered.
+    Raises LookupError where the workspace holds no indicators of places.
+    """
+    with one_writer(workspace / "alarms"):
+        ends = score_history.windows(workspace, until=until, every_s=settings.every_s)
+        for service in domain.services:
+            score_history.extend(workspace, domain, service, ends, settings)
+        known = monitor_state.load(workspace, settings)
+        back = known.end is not None and bool(ends) and known.end > ends[-1]
+        if back:
+            known = monitor_state.nothing(settings)
+        asked = [end for end in ends if known.end is None or end > known.end]
+        for _, day in groupby(asked, key=lambda end: (end - timedelta(microseconds=1)).date()):
+            known = _judged(workspace, domain, settings, known, list(day))
+        if asked and not back:
+            monitor_state.save(workspace, known, settings)
+    return Watched(known.end or until, len(asked), tuple(known.alarms.values()))
+
+
+def _judged(
+    workspace: Path, domain: Domain, settings: MonitorSettings, known: Remembered, ends: Sequence[datetime]
+) -> Remembered:
+    """Return what is known after some windows of one day."""
+    windows = read_windows(workspace, domain, ends)
+    state, events = monitor.replay(known.state, windows, settings)
+    alarms = dict(known.alarms)
+    for event in events:
+        before = alarms.get(event.alarm.alarm_id)
+        step, indicator = (
+            (before.worst_step, before.worst_indicator)
+            if before
+            else _fallen(workspace, domain, settings, event)
+        )
+        alarms[event.alarm.alarm_id] = replace(event.alarm, worst_step=step, worst_indicator=indicator)
+    return Remembered(ends[-1], state, alarms)
+
+
+def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime]) -> Windows:
+    """Return the scored windows of all services of one day, and what contained what when it began."""
+    series: list[Series] = []
+    scores, devices = [], []
+    for service in domain.services:
+        kqis = [one.id for one in service.kqis]
+        rows = score_history.read(workspace, service.id, ends, ["devices", *kqis])
+        if not len(rows):
+            continue
+        moments = np.array([round(end.timestamp() * 1e6) for end in ends])
+        line = np.searchsorted(moments, rows["window_end"].cast("int64").to_numpy())
+        names = list(zip(rows["scope"].to_pylist(), rows["scope_id"].to_pylist(), strict=True))
+        places = sorted(set(names))
+        column = {one: at for at, one in enumerate(places)}
+        at = np.array([column[one] for one in names])
+        for kqi in kqis:
+            told, hung = (
+                np.full((len(ends), len(places)), np.nan),
+                np.zeros((len(ends), len(places)), "int64"),
+            )
+            told[line, at] = rows[kqi].to_numpy(zero_copy_only=False)
+            hung[line, at] = rows["devices"].to_numpy()
+            scores.append(told)
+            devices.append(hung)
+            series += [Series(service.id, kqi, *one) for one in places]
+    count = len(ends)
+    return Windows(
+        tuple(ends),
+        tuple(series),
+        np.concatenate([np.zeros((count, 0)), *scores], axis=1),
+        np.concatenate([np.zeros((count, 0), "int64"), *devices], axis=1),
+        (_within(workspace, ends[0]),) * count,
+    )
+
+
+def _within(workspace: Path, end: datetime) -> Nesting:
+    day = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    rows = membership.rows(workspace)
+    held = (rows["valid_from"] <= day) & ~(rows["valid_to"] <= day).fillna(False)
+    return nesting(rows[held])
+
+
+def _fallen(workspace: Path, domain: Domain, settings: MonitorSettings, event: Event) -> Fallen:
+    alarm = event.alarm
+    service = domain.service(alarm.service)
+    what = plan(service, (*domain.indicators, *domain.terminal))
+    lags = sorted({0, *settings.week_lags, *settings.day_lags})
+    ends = [event.at - timedelta(seconds=settings.every_s) * lag for lag in reversed(lags)]
+    names = [f"u_{one}" for one in what.ids[: what.weighed]]
+    rows = score_history.read(workspace, service.id, ends, names, place=(alarm.scope, alarm.scope_id))
+    told = _columns(rows, names)
+    return fallen(what, alarm.kqi, told[-1], told[:-1])
+
+
+def _columns(rows: pa.Table, names: Iterable[str]) -> np.ndarray:
+    return np.stack([rows[name].to_numpy(zero_copy_only=False).astype("float64") for name in names], axis=1)

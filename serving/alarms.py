@@ -1,0 +1,88 @@
+"""The alarms of a workspace, as `iotlens monitor` leaves them below alarms/: read when asked, never kept."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pyarrow.parquet as pq
+from pydantic import BaseModel, Field
+
+MAX_ALARMS = 10_000  # of one answer
+FOLDER = "alarms"
+
+
+class Alarm(BaseModel, frozen=True):
+    """One KQI of one place that fell, from when it was raised until it is cleared."""
+
+    alarm_id: str
+    service: str
+    kqi: str
+    scope: str
+    scope_id: str
+    raised: datetime
+    updated: datetime
+    cleared: datetime | None = Field(description="null while it is open")
+    severity: str
+    score: float = Field(description="of the KQI when it was worst")
+    baseline: float = Field(description="what it was held against then")
+    deviation: float = Field(description="score less baseline, in usual deviations")
+    worst_step: str | None
+    worst_indicator: str | None
+    parent: str | None = Field(description="the alarm that stands for its cause; null: it does so itself")
+    status: str
+    devices: int = Field(description="of the service that hung on the place")
+
+
+class Alarms(BaseModel, frozen=True):
+    """Alarms, the one raised last first."""
+
+    alarms: list[Alarm]
+    total: int = Field(description="how many there are, of which at most `limit` are told")
+    simulated: bool
+
+
+class Wanted(BaseModel, frozen=True, extra="forbid"):
+    """Which alarms are asked for; None: all. limit: how many are told."""
+
+    status: Literal["open", "cleared"] | None = None
+    service: str | None = None
+    scope: str | None = None
+    scope_id: str | None = None
+    limit: int = Field(1000, ge=1, le=MAX_ALARMS)
+
+
+def read(workspace: Path, wanted: Wanted) -> tuple[list[Alarm], int]:
+    """Return the alarms that are wanted, the one raised last first, at most `limit`; and how many there are.
+
+    Of an alarm that several files tell, the file written last counts. A table that lacks columns is of something else.
+    """
+    names = list(Alarm.model_fields)
+    frames = [pd.read_parquet(file, columns=names) for file in _files(workspace, names)]
+    if not frames:
+        return [], 0
+    whole = pd.concat(frames, ignore_index=True).drop_duplicates("alarm_id", keep="last")
+    for column, value in wanted.model_dump(exclude={"limit"}, exclude_none=True).items():
+        whole = whole[whole[column] == value]
+    newest = whole.sort_values(["raised", "alarm_id"], ascending=[False, True])
+    return list(_alarms(newest.head(wanted.limit))), len(newest)
+
+
+def _files(workspace: Path, names: list[str]) -> list[Path]:
+    """Return the tables of alarms, the one written last at the end."""
+    found = sorted(
+        (workspace / FOLDER).glob("*.parquet"), key=lambda file: (file.stat().st_mtime_ns, file.name)
+    )
+    return [file for file in found if set(names) <= set(pq.read_schema(file).names)]
+
+
+def _alarms(frame: pd.DataFrame) -> Iterator[Alarm]:
+    for row in frame.to_dict("records"):
+        told = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        moments = {
+            name: moment.to_pydatetime().astimezone(UTC)
+            for name in ("raised", "updated", "cleared")
+            if isinstance(moment := told[name], pd.Timestamp)
+        }
+        yield Alarm.model_validate(told | moments)

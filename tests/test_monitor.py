@@ -1,0 +1,199 @@
+"""Alarms of places are raised and cleared once, and grouped by cause; a replay tells what as many steps do."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from evaluation import monitor
+from evaluation.alarm_life import Event
+from evaluation.alarm_table import ALARMS, Alarm, Place, Series, as_table, from_table
+from evaluation.monitor import Windows
+from evaluation.monitor_settings import MonitorSettings, read_monitor_settings
+from features.table import check_table
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+WEEK = 672
+WITHIN = {
+    Place("cell", "c1"): frozenset({Place("tac", "t"), Place("province", "p")}),
+    Place("cell", "c2"): frozenset({Place("tac", "t"), Place("province", "p")}),
+    Place("tac", "t"): frozenset({Place("province", "p")}),
+    Place("app", "a"): frozenset({Place("province", "p")}),
+}
+SERIES = tuple(
+    Series("smoke_sensor", "ss_alarm_latency", scope, name)
+    for scope, name in (("cell", "c1"), ("cell", "c2"), ("tac", "t"), ("province", "p"), ("app", "a"))
+)
+C1, C2, TAC, PROVINCE, APP = range(5)
+
+
+@pytest.fixture
+def settings() -> MonitorSettings:
+    return read_monitor_settings()
+
+
+def windows_of(scores: np.ndarray, first: int = 0) -> Windows:
+    count = len(scores)
+    ends = tuple(START + timedelta(minutes=15) * (first + n + 1) for n in range(count))
+    return Windows(ends, SERIES, scores, np.full(scores.shape, 7), (WITHIN,) * count)
+
+
+def steady(count: int = 2 * WEEK) -> np.ndarray:
+    return np.full((count, len(SERIES)), 90.0)
+
+
+def watched(scores: np.ndarray, settings: MonitorSettings) -> tuple[Event, ...]:
+    return monitor.replay(monitor.nothing_known(settings), windows_of(scores), settings)[1]
+
+
+def last(events: tuple[Event, ...]) -> dict[str, Alarm]:
+    return {event.alarm.alarm_id: event.alarm for event in events}
+
+
+def test_an_alarm_is_raised_once_and_cleared_once(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1010, C1] = 30.0
+    events = watched(scores, settings)
+    assert [event.what for event in events] == ["raised", "cleared"]
+    (alarm,) = last(events).values()
+    assert alarm.raised == windows_of(scores).ends[1000 + settings.open.windows - 1]
+    assert alarm.cleared == windows_of(scores).ends[1010 + settings.close.windows - 1]
+    assert (alarm.severity, alarm.score, alarm.baseline, alarm.devices) == ("critical", 30.0, 90.0, 7)
+    assert alarm.deviation == pytest.approx(-60 / settings.baseline.floor)
+
+
+def test_fewer_odd_windows_than_asked_for_raise_nothing(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000 : 1000 + settings.open.windows - 1, C1] = 30.0
+    assert watched(scores, settings) == ()
+
+
+def test_a_calm_window_within_a_fault_does_not_clear(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1012, C1] = 30.0
+    scores[1006, C1] = 90.0
+    assert [event.what for event in watched(scores, settings)] == ["raised", "cleared"]
+
+
+def test_a_window_without_evidence_neither_raises_nor_clears(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1006, C1] = 30.0
+    scores[1006:, C1] = np.nan
+    assert [event.what for event in watched(scores, settings)] == ["raised"]
+
+
+def test_an_alarm_that_grows_worse_is_updated_and_keeps_its_id(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1006, C1] = 70.0
+    scores[1006:1012, C1] = 20.0
+    events = watched(scores, settings)
+    assert [event.what for event in events] == ["raised", "updated", "cleared"]
+    assert len({event.alarm.alarm_id for event in events}) == 1
+    assert [event.alarm.severity for event in events] == ["major", "critical", "critical"]
+
+
+def test_nothing_is_raised_while_baselines_are_learnt(settings: MonitorSettings) -> None:
+    scores = steady(WEEK)
+    scores[300:320] = 10.0
+    assert watched(scores, settings) == ()
+
+
+def test_what_comes_at_the_same_time_of_every_week_raises_nothing(settings: MonitorSettings) -> None:
+    scores = steady(3 * WEEK)
+    scores[(np.arange(len(scores)) % WEEK) // 8 == 40] = 40.0
+    assert watched(scores, settings) == ()
+    scores[2 * WEEK + 400 : 2 * WEEK + 408] = 40.0  # and the same at another time does
+    assert {event.what for event in watched(scores, settings)} >= {"raised", "cleared"}
+
+
+def test_alarms_of_one_cause_stand_under_the_widest_place_that_is_ill_itself(
+    settings: MonitorSettings,
+) -> None:
+    scores = steady()
+    scores[1000:1020, [C1, C2]] = 30.0
+    scores[1002:1020, TAC] = 40.0
+    alarms = {alarm.series.place: alarm for alarm in last(watched(scores, settings)).values()}
+    tac = alarms[Place("tac", "t")]
+    assert tac.parent is None
+    assert {one.parent for place, one in alarms.items() if place.scope == "cell"} == {tac.alarm_id}
+    assert Place("province", "p") not in alarms
+
+
+def test_what_all_cells_do_is_raised_at_the_place_that_holds_them(settings: MonitorSettings) -> None:
+    cells = tuple(SERIES[C1]._replace(scope_id=f"c{n}") for n in range(1, 7))
+    within = {Place("cell", one.scope_id): frozenset({Place("tac", "t")}) for one in cells}
+    scores = np.full((2 * WEEK, 7), 90.0)
+    scores[1000:1020] = 40.0
+    scores[1100:1120, 2] = 40.0
+    windows = Windows(
+        windows_of(scores).ends, (*cells, SERIES[TAC]), scores, scores.astype(int), (within,) * len(scores)
+    )
+    _, events = monitor.replay(monitor.nothing_known(settings), windows, settings)
+    assert [one.series.place for one in last(events).values()] == [Place("tac", "t"), Place("cell", "c3")]
+
+
+def test_places_that_lie_side_by_side_are_two_causes(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1020, [C1, APP]] = 30.0
+    alarms = last(watched(scores, settings)).values()
+    assert {one.cause for one in alarms} == {one.alarm_id for one in alarms}
+
+
+def test_what_happens_a_day_later_is_another_cause(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1200, TAC] = 30.0
+    scores[1100:1120, C1] = 30.0
+    alarms = last(watched(scores, settings)).values()
+    assert all(one.parent is None for one in alarms)
+    assert len(alarms) == 2
+
+
+@pytest.mark.parametrize("parts", [1, 96, 331])
+def test_steps_and_one_replay_tell_the_same(settings: MonitorSettings, parts: int) -> None:
+    rng = np.random.default_rng(5)
+    count = WEEK + 250
+    scores = np.clip(85 + rng.normal(0, 4, (count, len(SERIES))), 0, 100)
+    scores[rng.random(scores.shape) < 0.05] = np.nan
+    for begin in range(WEEK, count, 40):
+        ill = rng.integers(0, len(SERIES), 3)
+        scores[begin : begin + 6, ill] -= 22
+        scores[begin + 6 : begin + 12, ill] -= 60
+    scores = np.clip(scores, 0, 100)
+    whole = windows_of(scores)
+    state, told = monitor.replay(monitor.nothing_known(settings), whole, settings)
+    assert {event.what for event in told} == {"raised", "updated", "cleared"}
+    other, events = monitor.nothing_known(settings), []
+    advance = monitor.step if parts == 1 else monitor.replay
+    for begin in range(0, count, parts):
+        other, more = advance(other, windows_of(scores[begin : begin + parts], begin), settings)
+        events += more
+    assert tuple(events) == told
+    np.testing.assert_array_equal(other.off, state.off)
+
+
+def test_a_step_takes_one_window(settings: MonitorSettings) -> None:
+    with pytest.raises(ValueError, match="one window, not 2"):
+        monitor.step(monitor.nothing_known(settings), windows_of(steady(2)), settings)
+
+
+def test_a_new_place_is_learnt_before_it_is_judged(settings: MonitorSettings) -> None:
+    state, _ = monitor.replay(monitor.nothing_known(settings), windows_of(steady()), settings)
+    more = windows_of(steady(96), 2 * WEEK)
+    new = SERIES[0]._replace(scope_id="c9")
+    scores = np.concatenate([more.scores, np.full((96, 1), 5.0)], axis=1)
+    grown = replace(more, series=(*SERIES, new), scores=scores, devices=np.full(scores.shape, 7))
+    state, events = monitor.replay(state, grown, settings)
+    assert events == ()
+    assert state.series[-1] == new
+
+
+def test_alarms_keep_their_table_and_come_back_from_it(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1020, [C1, TAC]] = 30.0
+    scores[1300:, APP] = 30.0
+    alarms = tuple(last(watched(scores, settings)).values())
+    table = as_table(alarms)
+    check_table(table, ALARMS, table="alarms")
+    back = from_table(table)
+    assert back == tuple(sorted(alarms, key=lambda one: (one.raised, one.alarm_id)))
