@@ -73,7 +73,7 @@ def _cycle(directory: Path, workspace: Path, say: Say) -> datetime:
     from serving import cycle, cycle_report
 
     told = pd.read_parquet(directory / "kqi.parquet", columns=["window_end"])
-    end = told["window_end"].max().to_pydatetime()  # the last midnight
+    end: datetime = told["window_end"].max().to_pydatetime()  # the last midnight
     done = cycle_report.last(workspace)
     if done is None:
         say("", f"{indicator_windows.build(workspace, window_end=end - HOUR).text()} (simulated)")
@@ -127,4 +127,4 @@ def _sufferer(workspace: Path, end: datetime) -> str:
         asked.rename(columns={"scope_id": "device_id"}).assign(event_timestamp=pd.Timestamp(end)), workspace
     )
     hit = places[places["cell"] == CELL["location"]]
-    return str(hit.loc[hit["score"].idxmin(), "device_id"])
+    return str(hit.sort_values("score")["device_id"].iloc[0])

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import special, stats
+
+from evaluation.selection.tails import log_f_tail
 
 _LEFT_OVER = 1e-3  # share of its variance that a column must keep beside the others
 _PRODUCT_LEFT_OVER = 1e-2
 _STEPS, _CLIP, _CLOSE = 15, 15.0, 1e-3  # of iteratively reweighted least squares
 _RIDGE = 1e-6
 _SINGULAR = 1e-12  # of the eigenvalues of squares, relative
-_TINY = 1e-280
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,7 @@ def _each(pulls: np.ndarray, size: int) -> np.ndarray:
     inverse = np.linalg.pinv(pulls @ pulls.transpose(0, 2, 1), rcond=_SINGULAR, hermitian=True)
     statistic = np.einsum("rd,rde,re->r", total, inverse, total)
     statistic *= count / clusters
-    return _log_tail(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
-
-
-def _log_tail(statistic: np.ndarray, freedom: int, left: int) -> np.ndarray:
-    """Return the logarithm of the upper tail of an F distribution; by SciPy's slower way where the tail is tiny."""
-    tail = special.fdtrc(freedom, left, statistic)
-    told = np.log(np.maximum(tail, _TINY))
-    for place in np.flatnonzero(tail <= _TINY):
-        told[place] = stats.f.logsf(statistic[place], freedom, left)
-    return np.asarray(told)
+    return log_f_tail(statistic * (count - freedom) / (count * freedom), freedom, count - freedom)
 
 
 def least_squares(design: np.ndarray, responses: np.ndarray) -> Left:

@@ -16,18 +16,11 @@ from evaluation.selection.evidence import Evidence, Left, least_squares, logisti
 from evaluation.selection.ranks import Scores, normal_scores, score
 from evaluation.selection.rare import few_others, surprise
 from evaluation.selection.study import Study
-from evaluation.selection.tails import log_f_tail
 
 RATE = 0.05  # the share of false columns, and of false pairs, that is accepted
 MOST_PAIRS = 20
 PAIR_CANDIDATES = 40  # of the largest products, how many are tested with all that they stand on
 ONE_THING = 0.7  # columns correlated beyond are no pair: their product is the square of what they share
-<<<<<<< HEAD
-=======
-_LEFT_OVER = 1e-3  # share of its variance that a column must keep beside the others
-_STEPS, _CLIP, _CLOSE = 15, 15.0, 1e-3  # of iteratively reweighted least squares
-_RIDGE = 1e-6
->>>>>>> h-bench
 
 Pair = tuple[int, int]
 
@@ -180,36 +173,7 @@ class Screen:
         one, other = (self.scores.z[:, column] for column in pair)
         return self._evidence.of_product(one, other, left)
 
-<<<<<<< HEAD
     def _left(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> Left:
-=======
-    def _test(self, fits: Sequence[Left], functions: np.ndarray) -> float:
-        """Return log p of the better of two tests, of the linear function alone and of all, over all responses."""
-        if not functions.shape[1]:
-            return 0.0
-        told = []
-        beside = fits[0].beside(functions)  # several responses share one model
-        for left in fits:
-            told.append(self._robust(beside[:, :1], left, least=_LEFT_OVER))
-            told.append(self._robust(beside, left, least=_LEFT_OVER) if functions.shape[1] > 1 else 0.0)
-        return float(min(0.0, min(told) + np.log(len(told))))
-
-    def _robust(self, beside: np.ndarray, left: Left, *, least: float) -> float:
-        kept = (beside**2).mean(axis=0) > least * (left.root**2).mean()
-        if not kept[0]:
-            return 0.0
-        pulls = beside[:, kept] * left.residual[:, None]
-        if self._starts is not None:
-            pulls = np.add.reduceat(pulls[self._order], self._starts, axis=0)
-        total, count, freedom = pulls.sum(axis=0), len(pulls), int(kept.sum())
-        if count <= 2 * freedom:
-            return 0.0
-        statistic = float(total @ np.linalg.lstsq(pulls.T @ pulls, total, rcond=None)[0])
-        scaled = np.array([statistic * (count - freedom) / (count * freedom)])
-        return float(log_f_tail(scaled, freedom, count - freedom)[0])
-
-    def _fits(self, chosen: Sequence[int], pairs: Sequence[Pair]) -> list[Left]:
->>>>>>> h-bench
         design = self._design(chosen, pairs)
         if self._kind == "binary":
             return logistic(design, self._responses[:, 0])
@@ -233,47 +197,3 @@ class Screen:
         parts += [z[:, [column]] for column in single]
         parts += [(z[:, one] * z[:, other])[:, None] for one, other in pairs]
         return np.column_stack(parts)
-<<<<<<< HEAD
-=======
-
-
-def _cluster_order(clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the order that brings rows of one cluster together and where each begins; None: each row is its own."""
-    order = np.argsort(clusters, kind="stable")
-    _, starts = np.unique(clusters[order], return_index=True)
-    return order, None if len(starts) == len(clusters) else starts
-
-
-def _least_squares(Q: np.ndarray, response: np.ndarray) -> Left:
-    said = Q @ (Q.T @ response)
-    left = response - said
-    spread = max(float(left.std()), 1e-12)
-    return Left(Q, left / spread, np.ones(len(response)), said)
-
-
-def _logistic(design: np.ndarray, response: np.ndarray) -> Left:
-    """Fit a logistic model by iteratively reweighted least squares; a ridge keeps separated classes finite."""
-    share = np.clip(response.mean(), 1e-6, 1 - 1e-6)
-    weights = np.zeros(design.shape[1])
-    weights[0] = np.log(share / (1 - share))
-    ridge = _RIDGE * len(response) * np.eye(design.shape[1])
-    for _ in range(_STEPS):
-        probability, spread = _said(design @ weights)
-        step = np.linalg.solve(
-            (design * spread[:, None]).T @ design + ridge,
-            design.T @ (response - probability) - ridge @ weights,
-        )
-        weights += step
-        if np.abs(design @ step).max() < _CLOSE:
-            break
-    linear = design @ weights
-    probability, spread = _said(linear)
-    root = np.sqrt(spread)
-    Q, _ = np.linalg.qr(design * root[:, None])
-    return Left(Q, (response - probability) / root, root, linear)
-
-
-def _said(linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probability = 1 / (1 + np.exp(-np.clip(linear, -_CLIP, _CLIP)))
-    return probability, np.maximum(probability * (1 - probability), 1e-4)
->>>>>>> h-bench
