@@ -15,7 +15,6 @@ from evaluation.selection import pictured
 from evaluation.selection.contributions import Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Selection
-from evaluation.selection.study import Study
 
 Json = dict[str, Any]  # parts of selection.json, as parsed
 SELECTION_JSON, SELECTION_CSV = "selection.json", "selection.csv"
