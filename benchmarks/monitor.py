@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from monitor_province import make
+from monitor_province import Asked, make
 
 from evaluation import alarm_judgement, alarm_life, monitor, score_history, watch
 from evaluation.alarm_judgement import Found, Span
@@ -67,15 +67,8 @@ def measure(folder: Path, asked: argparse.Namespace, seed: int) -> dict[str, Any
     """Return what each way of watching made of one province, which is deleted."""
     settings = read_monitor_settings()
     if not (folder / "made").exists():
-        first_day = settings.learn_s / 86400
-        make(
-            folder,
-            devices=asked.devices,
-            days=asked.days,
-            seed=seed,
-            planned=asked.planned,
-            first_day=first_day,
-        )
+        province = Asked(asked.devices, asked.days, seed, asked.planned, settings.learn_s / 86400)
+        make(folder, province)
         (folder / "made").touch()
     truth = pd.read_parquet(folder / "province" / "truth.parquet")
     windows = scored(folder / "workspace", settings)
@@ -96,7 +89,7 @@ def measure(folder: Path, asked: argparse.Namespace, seed: int) -> dict[str, Any
 
 
 def scored(workspace: Path, settings: MonitorSettings) -> Windows:
-    """Return the scores of all windows and places of a workspace; what contains what is that of the last day."""
+    """Return the scores of all windows and places of a workspace; what contains what is that of the first day."""
     domain = read_domain(workspace)
     ends = score_history.windows(
         workspace, until=indicator_tables.newest_end(workspace), every_s=settings.every_s
@@ -229,7 +222,9 @@ def _causes(of: list[Way]) -> float:
 
 
 def _interval(of: list[Way], figure: Callable[[list[Way]], float]) -> str:
-    """Return a figure and its 95 % interval over provinces."""
+    """Return a figure and its 95 % interval over provinces, of three or more."""
+    if len(of) < 3:
+        return f"{figure(of):.2f}"
     rng = np.random.default_rng(1)
     drawn = [figure([of[row] for row in rng.integers(0, len(of), len(of))]) for _ in range(2000)]
     low, high = np.nanquantile(drawn, [0.025, 0.975])

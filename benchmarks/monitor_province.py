@@ -1,6 +1,7 @@
 """A province for the benchmark of the monitor: simulated with more faults of places, loaded, its indicators built."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from monitor_faults import write_faults
@@ -19,28 +20,40 @@ from features.indicator_tables import root
 from features.indicators import all_indicators, read_indicators
 
 
-def make(folder: Path, *, devices: int, days: int, seed: int, planned: int, first_day: float) -> Path:
-    """Write a province to `folder`/province and its workspace to `folder`/workspace; return the folder.
+@dataclass(frozen=True)
+class Asked:
+    """A province. planned: faults of places beside those that base rates draw, from `first_day` until half a day
+    before the end."""
 
-    planned: faults of places beside those that base rates draw, from `first_day` until half a day before the end.
+    devices: int
+    days: int
+    seed: int
+    planned: int
+    first_day: float
+
+
+def make(folder: Path, asked: Asked) -> None:
+    """Write a province to `folder`/province and its workspace to `folder`/workspace.
+
     Flows are not loaded: the monitor reads none.
     """
     raw, workspace = folder / "province", folder / "workspace"
     folder.mkdir(parents=True, exist_ok=True)
     own, shipped = find_config("province.yaml"), find_config("fault_catalogue.yaml")
-    plan = Plan(read_settings(own), devices, days, seed, read_faults(shipped).patterns)
+    plan = Plan(read_settings(own), asked.devices, asked.days, asked.seed, read_faults(shipped).patterns)
     faults = folder / "faults.yaml"
-    write_faults(faults, plan, count=planned, days=(first_day, days - 0.5), seed=seed)
+    write_faults(faults, plan, count=asked.planned, days=(asked.first_day, asked.days - 0.5), seed=asked.seed)
     files = province.Files(own, faults, find_config("noise.yaml"))
     if not (raw / "truth.parquet").exists():
         shutil.rmtree(raw, ignore_errors=True)
-        province.simulate(raw, files=files, devices=devices, days=days, seed=seed, workers=1)
+        province.simulate(
+            raw, files=files, devices=asked.devices, days=asked.days, seed=asked.seed, workers=1
+        )
         shutil.rmtree(raw / "flows")
     loading.load(raw, workspace)
     shutil.rmtree(raw / "counters", ignore_errors=True)
     (raw / "counters").mkdir()
     build_places(workspace)
-    return folder
 
 
 def build_places(workspace: Path) -> None:

@@ -12,7 +12,7 @@ several classes the mean over them), and the macro F1 of the named class.
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from sklearn.metrics import f1_score
 from evaluation.selection import boosting
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Selection, Settings, select
-from evaluation.selection.study import Study, read_study
+from evaluation.selection.study import FEWEST_OF_CLASS, Study, read_study
 
 KEPT = 0.97  # of the full score, wanted of the smallest set
 ROUNDS = 150
@@ -99,6 +99,7 @@ def judge(table: Table, cap: int) -> list[dict[str, object]]:
 
     cap: at most so many rows are screened and explained.
     """
+    table = _told_classes(table)
     learnt = read_study(table.frame[~table.judged].reset_index(drop=True), table.roles, table=table.name)
     began = time.process_time()
     selection = select(learnt, Settings(rows=cap), Experts())
@@ -118,6 +119,14 @@ def judge(table: Table, cap: int) -> list[dict[str, object]]:
     return rows
 
 
+def _told_classes(table: Table) -> Table:
+    """Return the table without rows that lack a target, or are of a class too rare to be learnt on the learnt rows."""
+    target = table.frame[table.roles.target]
+    counts = target[~table.judged].value_counts()
+    held = target.isin(counts.index[counts >= FEWEST_OF_CLASS]).to_numpy()
+    return replace(table, frame=table.frame[held].reset_index(drop=True), judged=table.judged[held])
+
+
 def _ways(learnt: Study, selection: Selection) -> dict[str, list[int]]:
     usable = list(selection.columns)
     ways = {"all": usable, "selected": list(selection.selected), "minimal": list(selection.minimal)}
@@ -133,8 +142,7 @@ def _ways(learnt: Study, selection: Selection) -> dict[str, list[int]]:
 def _scores(table: Table, names: list[str]) -> tuple[float, float]:
     """Return area and macro F1 on the judged rows of trees that learnt from the others."""
     whole = read_study(table.frame, table.roles, table=table.name)
-    held = table.frame[table.roles.target].notna().to_numpy()
-    learn, judged = np.flatnonzero(~table.judged[held]), np.flatnonzero(table.judged[held])
+    learn, judged = np.flatnonzero(~table.judged), np.flatnonzero(table.judged)
     X = whole.X[:, [whole.names.index(name) for name in names]]
     said = boosting.fit(whole, X, learn, TREES).predict(X[judged], num_threads=1)
     named = said.argmax(axis=1) if said.ndim == 2 else said > 0.5

@@ -1,10 +1,12 @@
 """ABNORMAL_DEVICES: silent, chatty, storming with false alarms, battery at risk, misplaced; each by a stated rule."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evaluation.domain import Domain
@@ -89,15 +91,17 @@ def silent(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     since = found["device_id"].map(heard).astype("datetime64[us, UTC]")
     return _rows(
         seen,
-        found["device_id"],
-        kind="silent",
-        since=since,
-        value=[
-            rules.silent.heartbeats if pd.isna(one) else (seen.at - one).total_seconds() / beat
-            for one in since
-        ],
-        threshold=rules.silent.heartbeats,
-        evidence="nothing arrived for {value:.1f} heartbeats or more",
+        "silent",
+        {
+            "device_id": found["device_id"],
+            "since": since,
+            "value": [
+                rules.silent.heartbeats if pd.isna(one) else (seen.at - one).total_seconds() / beat
+                for one in since
+            ],
+            "threshold": rules.silent.heartbeats,
+        },
+        "nothing arrived for {value:.1f} heartbeats or more",
     )
 
 
@@ -110,12 +114,14 @@ def chatty(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     far = tried >= limit
     return _rows(
         seen,
-        seen.members.loc[far, "device_id"],
-        kind="chatty",
-        since=pd.Series(seen.at - _DAY, index=tried.index[far]),
-        value=tried[far].tolist(),
-        threshold=limit[far].tolist(),
-        evidence="{value:.0f} attempts in a day; at {threshold:.0f} it is chatty beside its fleet",
+        "chatty",
+        {
+            "device_id": seen.members.loc[far, "device_id"],
+            "since": pd.Series(seen.at - _DAY, index=tried.index[far]),
+            "value": tried[far].tolist(),
+            "threshold": limit[far].tolist(),
+        },
+        "{value:.0f} attempts in a day; at {threshold:.0f} it is chatty beside its fleet",
     )
 
 
@@ -134,12 +140,14 @@ def false_alarms(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     first = seen.members.loc[far, "device_id"].map(alarms.groupby("device_id")["at"].min())
     return _rows(
         seen,
-        seen.members.loc[far, "device_id"],
-        kind="false_alarms",
-        since=first.astype("datetime64[us, UTC]"),
-        value=count[far].tolist(),
-        threshold=float(rule.alarms),
-        evidence="{value:.0f} alarms, and the other devices of its cell tell of nothing",
+        "false_alarms",
+        {
+            "device_id": seen.members.loc[far, "device_id"],
+            "since": first.astype("datetime64[us, UTC]"),
+            "value": count[far].tolist(),
+            "threshold": float(rule.alarms),
+        },
+        "{value:.0f} alarms, and the other devices of its cell tell of nothing",
     )
 
 
@@ -152,22 +160,26 @@ def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     at = seen.told["term_battery_level__at"]
     by_level = _rows(
         seen,
-        pd.Series(low.index[low]),
-        kind="battery",
-        since=pd.Series(at[low].to_numpy(), dtype="datetime64[us, UTC]"),
-        value=level[low].tolist(),
-        threshold=rule.level,
-        evidence="it told a level of {value:.0f} %",
+        "battery",
+        {
+            "device_id": pd.Series(low.index[low]),
+            "since": pd.Series(at[low].to_numpy(), dtype="datetime64[us, UTC]"),
+            "value": level[low].tolist(),
+            "threshold": rule.level,
+        },
+        "it told a level of {value:.0f} %",
     )
     ends = soon & ~low
     by_drain = _rows(
         seen,
-        pd.Series(ends.index[ends]),
-        kind="battery",
-        since=pd.Series(at[ends].to_numpy(), dtype="datetime64[us, UTC]"),
-        value=left[ends].tolist(),
-        threshold=rule.days_left,
-        evidence="{value:.0f} days are left at the drain that it told",
+        "battery",
+        {
+            "device_id": pd.Series(ends.index[ends]),
+            "since": pd.Series(at[ends].to_numpy(), dtype="datetime64[us, UTC]"),
+            "value": left[ends].tolist(),
+            "threshold": rule.days_left,
+        },
+        "{value:.0f} days are left at the drain that it told",
     )
     return pd.concat([by_level, by_drain], ignore_index=True)
 
@@ -189,37 +201,33 @@ def misplaced(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     far = (away & ~moved) | (table["cells"] >= rule.cells)
     return _rows(
         seen,
-        table.loc[far, "device_id"],
-        kind="misplaced",
-        since=table.loc[far, "first"],
-        value=table.loc[far, "cells"].astype("float64").tolist(),
-        threshold=float(rule.cells),
-        evidence="{value:.0f} cells served it in a day, or mostly one that is not its own",
+        "misplaced",
+        {
+            "device_id": table.loc[far, "device_id"],
+            "since": table.loc[far, "first"],
+            "value": table.loc[far, "cells"].astype("float64").tolist(),
+            "threshold": float(rule.cells),
+        },
+        "{value:.0f} cells served it in a day, or mostly one that is not its own",
     )
 
 
 def _rows(
-    seen: Seen,
-    devices: "pd.Series[str]",
-    *,
-    kind: str,
-    since: "pd.Series[pd.Timestamp]",
-    value: Sequence[float],
-    threshold: float | Sequence[float],
-    evidence: str,
-) -> pd.DataFrame:
-    limits = [threshold] * len(devices) if isinstance(threshold, float) else list(threshold)
-    told = [evidence.format(value=v, threshold=t) for v, t in zip(value, limits, strict=True)]
-    rows = pd.DataFrame(
-        {
-            "device_id": devices.tolist(),
-            "service": seen.service.id,
-            "kind": kind,
-            "at": pd.Timestamp(seen.at),
-            "since": pd.to_datetime(pd.Series(since.tolist(), dtype="object"), utc=True),
-            "value": list(value),
-            "threshold": limits,
-            "evidence": told,
-        }
+    seen: Seen, kind: str, cells: Mapping[str, Any], evidence: str
+) -> pd.DataFrame:  # Any: series, lists
+    """Return ABNORMAL_DEVICES. cells: device_id, since, value of each device; threshold of each, or of all.
+
+    evidence: with places for value and threshold.
+    """
+    found = pd.DataFrame({name: list(cells[name]) for name in ("device_id", "since", "value")})
+    limits = np.broadcast_to(cells["threshold"], len(found))
+    told = [evidence.format(value=v, threshold=t) for v, t in zip(found["value"], limits, strict=True)]
+    rows = found.assign(
+        service=seen.service.id,
+        kind=kind,
+        at=pd.Timestamp(seen.at),
+        since=pd.to_datetime(found["since"].astype("object"), utc=True),
+        threshold=limits,
+        evidence=pd.Series(told, dtype="string"),
     )
     return check_table(rows, ABNORMAL_DEVICES, table="abnormal devices")

@@ -13,7 +13,7 @@ import pytest
 from evaluation.importance import expected_gradients
 from evaluation.selection import boosting, contributions, networks, page, record
 from evaluation.selection.contributions import How
-from evaluation.selection.doors import Request, of_table
+from evaluation.selection.doors import Place, Request, of_table
 from evaluation.selection.expert import Experts, Statement
 from evaluation.selection.procedure import Selection, Settings, select
 from evaluation.selection.study import Roles, Study, read_study
@@ -262,7 +262,7 @@ def test_the_same_call_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     written = []
     for name in ("first", "again"):
         request = Request("delay", task="classes", model="network", seed=3)
-        of_table(tmp_path / "cells.csv", request, experts=None, out=tmp_path / name)
+        of_table(tmp_path / "cells.csv", request, Place(tmp_path, tmp_path / name), experts=None)
         written.append({path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())})
     assert set(written[0]) == {"selection.json", "selection.csv", "report.html", "report.md"}
     assert written[0] == written[1]
