@@ -1,7 +1,6 @@
 """What the monitor of a workspace remembers from call to call, in one file: WS/alarms/state.npz (arrays and text)."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from evaluation.alarm_life import Life
 from evaluation.alarm_table import OPEN, Alarm, Series
 from evaluation.monitor import State
 from evaluation.monitor_settings import MonitorSettings
+from features.whole_file import whole
 
 _TIMES = ("raised", "updated", "cleared")
 
@@ -46,22 +46,16 @@ def save(workspace: Path, told: Remembered, settings: MonitorSettings) -> None:
         "series": [list(one) for one in told.state.series],
         "alarms": [asdict(one) for one in told.alarms.values()],
     }
-    path, life = path_of(workspace), told.state.life
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            np.savez(
-                file,
-                words=np.array(json.dumps(words, default=datetime.isoformat)),
-                scores=told.state.scores,
-                off=told.state.off,
-                odd=life.odd,
-                calm=life.calm,
-            )
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    life = told.state.life
+    with whole(path_of(workspace)) as beside, beside.open("wb") as file:
+        np.savez(
+            file,
+            words=np.array(json.dumps(words, default=datetime.isoformat)),
+            scores=told.state.scores,
+            off=told.state.off,
+            odd=life.odd,
+            calm=life.calm,
+        )
 
 
 def load(workspace: Path, settings: MonitorSettings) -> Remembered:

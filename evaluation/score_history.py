@@ -5,14 +5,12 @@ window by window reads the same as one that is called once. To judge a time anew
 """
 
 import logging
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evaluation import place_scores
 from evaluation.domain import Domain
@@ -24,6 +22,7 @@ from evaluation.scoring_plan import Plan, plan
 from features import indicator_tables
 from features.duck import connect, files_stay, listed
 from features.table import Column, arrow_schema
+from features.whole_file import parquet_writer
 
 log = logging.getLogger(__name__)
 KEYS: tuple[Column, ...] = (
@@ -100,7 +99,9 @@ def extend(
         wanted = Asked(what, asked, stays, settings.min_coverage, timedelta(seconds=settings.pool_s))
         scored = list(place_scores.score(workspace, domain, wanted))
         for row, end in enumerate(asked):
-            _write(path_of(workspace, service.id, end), _table(what, scored, row, end))
+            table = _table(what, scored, row, end)
+            with parquet_writer(path_of(workspace, service.id, end), table.schema) as writer:
+                writer.write_table(table)
         log.info("monitor: %s, %s windows of %s scored", service.id, len(asked), f"{day:%F}")
     return len(missing)
 
@@ -118,16 +119,6 @@ def _table(what: Plan, scored: Sequence[PlaceScores], row: int, end: datetime) -
         *(pa.array(values, pa.float64(), from_pandas=True) for values in (*kqi, *utilities)),
     ]
     return pa.table(cells, schema=wanted)
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, beside, compression="zstd")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read(

@@ -1,13 +1,7 @@
 """The two tables that `iotlens monitor` writes: ALARMS and ABNORMAL_DEVICES, each whole or not at all."""
 
-import os
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evaluation import abnormal_devices, watch
 from evaluation.abnormal_devices import ABNORMAL_DEVICES
@@ -15,7 +9,7 @@ from evaluation.alarm_table import ALARMS, as_table
 from evaluation.domain import read_domain
 from evaluation.monitor_settings import read_monitor_settings
 from features import indicator_tables
-from features.table import Column, arrow_schema
+from features.whole_file import write_frame
 
 
 def write(workspace: Path, *, until: datetime | None, out: Path, devices_out: Path) -> str:
@@ -24,19 +18,8 @@ def write(workspace: Path, *, until: datetime | None, out: Path, devices_out: Pa
     moment = until or indicator_tables.newest_end(workspace)
     watched = watch.watch(workspace, domain, settings, until=moment)
     devices = abnormal_devices.find(workspace, domain, settings, at=watched.end)
-    _whole(out, as_table(watched.alarms), ALARMS)
-    _whole(devices_out, devices, ABNORMAL_DEVICES)
+    write_frame(out, as_table(watched.alarms), ALARMS)
+    write_frame(devices_out, devices, ABNORMAL_DEVICES)
     kinds = devices["kind"].value_counts().sort_index()
     told = ", ".join(f"{n:,} {kind}" for kind, n in kinds.items()) or "none"
     return f"{watched.text()}\nabnormal devices: {told}"
-
-
-def _whole(path: Path, table: pd.DataFrame, columns: Sequence[Column]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        arrow = pa.Table.from_pandas(table, schema=arrow_schema(columns), preserve_index=False)
-        pq.write_table(arrow, beside, compression="zstd")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

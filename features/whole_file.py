@@ -13,16 +13,23 @@ from features.table import Column, arrow_schema
 
 
 @contextmanager
-def parquet_writer(path: Path, columns: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Give a writer whose file takes its place at the end; an earlier one stays until then, and where it fails."""
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to, with its suffixes; what was written takes its place at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        with pq.ParquetWriter(beside, columns, compression="zstd") as writer:
-            yield writer
+        yield beside
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def parquet_writer(path: Path, columns: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Give a writer whose file takes its place at the end."""
+    with whole(path) as beside, pq.ParquetWriter(beside, columns, compression="zstd") as writer:
+        yield writer
+        writer.close()
 
 
 def write_frame(path: Path, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
@@ -33,11 +40,6 @@ def write_frame(path: Path, frame: pd.DataFrame, columns: Sequence[Column]) -> N
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    """Write a text, UTF-8."""
+    with whole(path) as beside:
         beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

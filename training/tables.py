@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from features.whole_file import whole
 from training.artifact import InputFeature
 
 TIMES = ("datetime64", "datetime", "date", "timedelta64", "timedelta")  # as pandas' infer_dtype tells them
@@ -54,15 +55,11 @@ def check_out(path: Path) -> None:
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write the rows, without an index, as Parquet where the name says so, else as CSV; all of them or none."""
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")  # its suffixes still tell the format
-    try:
+    with whole(path) as beside:
         if ".parquet" in path.suffixes:
-            frame.to_parquet(partial, index=False)
+            frame.to_parquet(beside, index=False)
         else:
-            frame.to_csv(partial, index=False)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            frame.to_csv(beside, index=False)
 
 
 def texts(values: "pd.Series[Any]") -> "pd.Series[str]":
