@@ -1,6 +1,8 @@
 """One score as a page: how well the service works for a device, which step is ill, and which indicators say so."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from evaluation.domain import Domain
@@ -12,6 +14,19 @@ Json = dict[str, Any]  # Any: an answer of /score, whose schema serving/score_sc
 GOOD, FAIR = 80.0, 60.0  # from here on a step is well, or fair; judgement
 _SHOWN = 8  # indicators that cost most; all of them can be unfolded
 _LEAST = 0.05  # points: what is shown as 0.0 is not
+
+
+def read_answer(path: Path) -> Json:
+    """Return an answer of POST /score from a file. Raises ValueError that names the file where it is none."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, however: {error}") from error
+    wanted = ("service", "score", "low", "high", "kqis", "processes", "indicators", "lost")
+    if not isinstance(told, dict) or (lacking := [name for name in wanted if name not in told]):
+        lacks = "is no object" if not isinstance(told, dict) else f"lacks {', '.join(lacking)}"
+        raise ValueError(f"{path} must be an answer of POST /score, but {lacks}")
+    return told
 
 
 def to_html(answer: Mapping[str, Any], domain: Domain) -> str:

@@ -54,6 +54,20 @@ def score_service(
     typer.echo(out)
 
 
+def draw_score(
+    answer: Annotated[Path, typer.Argument(help="An answer of POST /score, as JSON.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML to write.")],
+    workspace: Workspace = WORKSPACE,
+) -> None:
+    """Draw the page of one score: which step is ill, and which indicators say so."""
+    from evaluation import score_page
+    from evaluation.domain import read_domain
+    from features.whole_file import write_text
+
+    write_text(out, score_page.to_html(score_page.read_answer(answer), read_domain(workspace)))
+    typer.echo(out)
+
+
 def _score_table(
     domain: "Domain", service: str, table: Path, *, moment: datetime | None, out: Path, alone: bool
 ) -> None:

@@ -12,7 +12,10 @@ from test_day import DAY
 
 from evaluation import report
 from evaluation.day import write_page
+from evaluation.domain import read_domain
+from evaluation.score_page import to_html
 from evaluation.selection import doors
+from serving.score_examples import SCORE
 from training import run
 from training.experiment import Experiment, TreeSettings
 
@@ -52,7 +55,15 @@ def _of_day(_: Any, folder: Path) -> Path:
     return folder / "day.html"
 
 
-@pytest.fixture(scope="module", params=[_of_training, _of_selection, _of_day], ids=lambda make: make.__name__)
+def _of_score(_: Any, folder: Path) -> Path:
+    (folder / "score.html").write_text(to_html(SCORE, read_domain()), encoding="utf-8")
+    return folder / "score.html"
+
+
+PAGES = [_of_training, _of_selection, _of_day, _of_score]
+
+
+@pytest.fixture(scope="module", params=PAGES, ids=lambda make: make.__name__)
 def page(request: pytest.FixtureRequest, fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of the pages, as its command writes it."""
     made: Path = request.param(fleet, tmp_path_factory.mktemp("page"))
