@@ -1,5 +1,7 @@
 """Tables in which the same devices come back at every moment, as those of KQIs do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,8 +33,18 @@ def test_folds_of_groups_that_live_on_judge_later_rows_of_other_groups(groups: i
 
 
 def test_one_group_cannot_be_judged_apart() -> None:
-    with pytest.raises(ValueError, match="the 1 groups of this table are too few"):
+    with pytest.raises(ValueError, match="this table has 1 of them, too few"):
         boosting.folds(panel(1, 60), count=3, seed=0)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_few_groups_are_judged_apart_in_as_many_folds(groups: int) -> None:
+    study = replace(panel(groups, 60), times=None)
+    cut = boosting.folds(study, count=5, seed=0)
+    assert len(cut) == groups
+    for learn, judge in cut:
+        assert len(np.unique(study.clusters[judge])) == 1
+        assert not set(study.clusters[learn]) & set(study.clusters[judge])
 
 
 def test_a_column_that_did_not_move_at_first_is_told_as_unstable() -> None:

@@ -36,9 +36,13 @@ def folds(study: Study, *, count: int, seed: int) -> list[Fold]:
 
     Without times, clusters are dealt at random. With times the rows are cut into count + 1 stretches, and fold k
     learns from all before stretch k and judges on it. Where most clusters live on from stretch to stretch, as devices
-    do, fold k judges on those dealt to it and learns from the others. Raises ValueError where the clusters are too few.
+    do, fold k judges on those dealt to it and learns from the others. Fewer clusters than `count` give as many folds.
+    Raises ValueError where the clusters are too few.
     """
     clusters, codes = np.unique(study.clusters, return_inverse=True)
+    if len(clusters) < 2:
+        raise ValueError(_too_few(1))
+    count = min(count, len(clusters))
     place = (np.random.default_rng(seed).permutation(len(clusters)) % count)[codes]
     if study.times is None:
         return [(np.flatnonzero(place != k), np.flatnonzero(place == k)) for k in range(count)]
@@ -52,12 +56,16 @@ def folds(study: Study, *, count: int, seed: int) -> list[Fold]:
         if len(apart) < LIVE_ON * len(before):
             judged, apart = judged[place[judged] == k - 1], before[place[before] != k - 1]
         if not len(apart) or not len(judged):
-            raise ValueError(
-                f"a selection is judged on groups that it did not learn from, but the {len(clusters)} groups of"
-                " this table are too few; give it more, or no group"
-            )
+            raise ValueError(_too_few(len(clusters)))
         cut.append((apart, judged))
     return cut
+
+
+def _too_few(clusters: int) -> str:
+    return (
+        "a selection is judged on groups that it did not learn from, but this table has"
+        f" {clusters} of them, too few; give it more, or no group"
+    )
 
 
 def fit(study: Study, X: np.ndarray, places: np.ndarray, trees: Trees) -> "Booster":
