@@ -21,15 +21,30 @@ def panel(groups: int, moments: int, *, dull: int = 0) -> Study:
     return read_study(frame, Roles("y", "group", "time"), table="panel")
 
 
-@pytest.mark.parametrize("groups", [3, 8, 60])
-def test_folds_of_groups_that_live_on_judge_later_rows_of_other_groups(groups: int) -> None:
-    study = panel(groups, 24)
+@pytest.mark.parametrize(("groups", "moments"), [(3, 24), (8, 24), (60, 24), (60, 7), (60, 3), (60, 2)])
+def test_folds_of_groups_that_live_on_judge_later_rows_of_other_groups(groups: int, moments: int) -> None:
+    """Later, and not of the same moment: what happens to a cell that day happens to all of its devices."""
+    study = panel(groups, moments)
     assert study.times is not None
     for learn, judge in boosting.folds(study, count=3, seed=0):
         assert len(learn) > 0
         assert len(judge) > 0
-        assert study.times[learn].max() <= study.times[judge].min()
+        assert study.times[learn].max() < study.times[judge].min()
         assert not set(study.clusters[learn]) & set(study.clusters[judge])
+
+
+def test_rows_of_one_moment_are_judged_without_any_of_them_learnt() -> None:
+    study = replace(panel(60, 5), clusters=np.arange(300))
+    assert study.times is not None
+    cut = boosting.folds(study, count=3, seed=0)
+    assert len(cut) == 3
+    for learn, judge in cut:
+        assert study.times[learn].max() < study.times[judge].min()
+
+
+def test_one_moment_tells_no_later_from_earlier_and_groups_are_dealt() -> None:
+    study = panel(60, 1)
+    assert [len(judge) for _, judge in boosting.folds(study, count=3, seed=0)] == [20, 20, 20]
 
 
 def test_one_group_cannot_be_judged_apart() -> None:
