@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.selection import boosting, quality
+from evaluation.selection import boosting, contributions, quality
 from evaluation.selection.study import Roles, Study, read_study
 
 
@@ -76,3 +76,25 @@ def test_what_a_place_tells_all_of_its_devices_on_a_few_days_is_no_drift() -> No
     frame["y"] = rng.normal(size=len(frame))
     found = quality.inspect(read_study(frame, Roles("y", "group", "time"), table="panel"))
     assert [drop.indicator for drop in found.drops if drop.reason == "unstable"] == ["own"]
+
+
+def test_noise_that_a_device_keeps_passes_the_probes_no_more_often_than_they_say() -> None:
+    """Forty devices of 15 rows: probes shuffled row by row were weaker than each of these columns."""
+    told = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        device = np.repeat(np.arange(40), 15)
+        frame = pd.DataFrame({f"c{number}": rng.normal(size=40)[device] for number in range(10)})
+        frame["y"] = rng.normal(size=40)[device] + 0.5 * rng.normal(size=600)
+        study = read_study(frame.assign(device=device), Roles("y", "device"), table="t")
+        draws = contributions.subsamples(study, count=3, seed=0)
+        measured = contributions.measure(study, range(10), [], draws=draws, how=boosting.Trees(rounds=20))
+        told.append(measured.p_values)
+    assert (np.concatenate(told) < 0.01).mean() <= 0.05
+
+
+def test_probes_of_rows_alone_are_their_values_in_another_order() -> None:
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    probes = contributions._probes(X, np.arange(50), 6, seed=1)
+    values = {tuple(sorted(column)) for column in X.T}
+    assert all(tuple(sorted(probe)) in values for probe in probes.T)

@@ -204,10 +204,10 @@ def _kind(values: pd.Series, column: str) -> Kind:
 
 
 def _wrong_number(values: pd.Series, wrong: np.ndarray, column: str) -> str:
-    row = values.index[int(np.flatnonzero(wrong)[0])]
-    return (
-        f"{column} must be numbers, but row {row} has {values.iloc[int(np.flatnonzero(wrong)[0])]!r}; mend it"
-    )
+    place = int(np.flatnonzero(wrong)[0])
+    value = values.iloc[place]
+    told = repr(value) if isinstance(value, str) else value
+    return f"{column} must be numbers, but row {values.index[place]} has {told}; mend it"
 
 
 def _numbers(
