@@ -6,6 +6,8 @@ any desktop, so that the narrower letters which the page puts in their place nev
 
 import io
 import re
+import unicodedata
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +62,10 @@ def drawing(height_pt: float, *, width_pt: float = WIDTH_PT) -> Iterator["Figure
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="(?s)Glyph .* missing from font"
+        )  # the reader's browser has it
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield Figure(figsize=(width_pt / 72, height_pt / 72), dpi=72)
@@ -105,17 +110,19 @@ def _at_home(element: ElementTree.Element, *, name: str, used: set[str], tips: M
 
 
 def text_width(text: str, size_pt: float = 9.0) -> float:
-    """Return the width of a line of text in points, as matplotlib lays it out."""
+    """Return the width of a line of text in points, as matplotlib lays it out; a Chinese letter is as wide as high."""
     from matplotlib.font_manager import findfont, get_font
 
     font = get_font(findfont("DejaVu Sans"))
     font.set_size(size_pt, 72)
-    font.set_text(text, 0.0)
-    return float(font.get_width_height()[0]) / 64  # FreeType counts in 1/64 pixel
+    wide = [letter for letter in text if unicodedata.east_asian_width(letter) in "WF"]
+    font.set_text("".join(letter for letter in text if letter not in wide), 0.0)
+    return float(font.get_width_height()[0]) / 64 + size_pt * len(wide)  # FreeType counts in 1/64 pixel
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
     """Return the name, its middle left out where it is long: names often differ at the end."""
+    name = " ".join(name.split())
     return name if len(name) <= longest else f"{name[: longest - 12]}…{name[-11:]}"
 
 

@@ -300,6 +300,29 @@ def test_a_selection_that_does_not_hold_on_other_rows_says_so_and_no_interval_pa
     assert max(summary["score"][name]["high"] for name in ("selected", "minimal", "all")) <= 1
 
 
+def test_names_with_marks_of_markdown_keep_the_tables_whole():
+    odd = {"load": "last | `time`", "signal": "信号 <b>", "noise0": "a\nb"}
+    selection = select(
+        read_study(_table().rename(columns=odd), Roles("delay"), table="t"),
+        replace(FEW, subsamples=2),
+        Experts(),
+    )
+    summary = record.summarize(selection, table="t", meanings={}, simulated=True)
+    lines = page.to_markdown(summary).splitlines()
+    widths = {line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}
+    assert widths == {4, 6}
+    assert "信号 &lt;b&gt;" in page.to_html(summary)
+
+
+def test_where_only_a_leak_explains_the_target_the_headline_says_so():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["load", "signal", "queue"])
+    frame["delay"] = rng.normal(size=300)
+    selection = _selected(frame.assign(billed=frame["delay"] + 0.3 * rng.normal(size=300)))
+    summary = record.summarize(selection, table="t", meanings={}, simulated=True)
+    assert page.headline(summary) == "None of 4 indicators but 1 suspected leak explains delay"
+
+
 def test_a_cap_of_rows_is_kept_and_its_agreement_told():
     study = read_study(_table(), Roles("delay"), table="t")
     selection = select(study, replace(FEW, rows=800), Experts())

@@ -105,3 +105,77 @@ def test_the_hash_of_a_selection_is_of_the_whole_table_not_of_the_rows_that_were
         study = read_study(changed, Roles("delay"), table="t")
         told[row] = select(study, Settings(subsamples=2, rows=100), Experts()).data_hash
     assert len(set(told.values())) == 3
+
+
+@pytest.mark.parametrize("digits", [1, 6])
+def test_a_word_in_a_target_of_numbers_is_named_with_its_row(digits: int):
+    frame = _frame().round(digits).astype({"delay_ms": "object"})
+    frame.loc[7, "delay_ms"] = "n/a?"
+    with pytest.raises(ValueError, match=r"t\.delay_ms must be numbers, but row 7 has 'n/a\?'"):
+        read_study(frame, Roles("delay_ms"), table="t")
+
+
+def test_numbers_that_were_read_as_texts_are_a_target_of_numbers():
+    assert (
+        read_study(_frame().astype({"delay_ms": str}), Roles("delay_ms"), table="t").target.kind
+        == "continuous"
+    )
+
+
+def test_an_infinite_target_is_named_with_its_row():
+    frame = _frame()
+    frame.loc[3, "delay_ms"] = np.inf
+    with pytest.raises(ValueError, match="must be numbers, but row 3 has"):
+        read_study(frame, Roles("delay_ms"), table="t")
+
+
+def test_a_target_of_times_and_one_in_a_unit_out_of_reach_are_refused():
+    frame = _frame()
+    with pytest.raises(ValueError, match="must be a number or classes, but holds datetime64"):
+        read_study(frame.assign(stalled=pd.Timestamp("2026-03-02")), Roles("stalled"), table="t")
+    with pytest.raises(ValueError, match="give it in another unit"):
+        read_study(frame.assign(delay_ms=frame["delay_ms"] * 1e200), Roles("delay_ms"), table="t")
+
+
+def test_the_target_is_nothing_else():
+    for roles in (
+        Roles("stalled", group="stalled"),
+        Roles("stalled", time="stalled"),
+        Roles("stalled", ignored=("stalled",)),
+    ):
+        with pytest.raises(ValueError, match="is the target and cannot be"):
+            read_study(_frame(), roles, table="t")
+
+
+def test_an_empty_table_is_refused():
+    with pytest.raises(ValueError, match="at least 40 rows with stalled, but has 0"):
+        read_study(_frame(0), Roles("stalled"), table="t")
+
+
+def test_a_name_that_a_file_has_twice_is_refused(tmp_path: Path):
+    path = tmp_path / "twice.csv"
+    path.write_text("delay,load,load\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"several of \['load'\]"):
+        read_table(path)
+    with pytest.raises(ValueError, match=r"several of \['1'\]"):
+        read_study(_frame().set_axis([1, "1", "stalled"], axis=1), Roles("stalled"), table="t")
+
+
+def test_durations_are_seconds_and_a_missing_one_is_missing():
+    frame = _frame().assign(uptime=pd.Series(pd.to_timedelta(np.arange(60.0), unit="min")))
+    frame.loc[4, "uptime"] = pd.NaT
+    study = read_study(frame, Roles("stalled"), table="t")
+    uptime = study.X[:, study.names.index("uptime")]
+    assert uptime[2] == 120
+    assert np.isnan(uptime[4])
+    assert study.notes == ("uptime holds durations, told in seconds",)
+
+
+def test_whole_numbers_that_a_float_merges_are_told():
+    study = read_study(_frame().assign(serial=2**62 + np.arange(60)), Roles("stalled"), table="t")
+    assert study.notes == ("serial has whole numbers beyond 2^53, of which 59 read as another one",)
+
+
+def test_a_complex_column_falls_as_no_number():
+    study = read_study(_frame().assign(phase=1j), Roles("stalled"), table="t")
+    assert [(drop.indicator, drop.reason) for drop in study.dropped] == [("phase", "no_number")]

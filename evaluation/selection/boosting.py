@@ -35,29 +35,52 @@ def folds(study: Study, *, count: int, seed: int) -> list[Fold]:
     """Return folds that never share a cluster; with times, each is judged on rows later than those it learns from.
 
     Without times, clusters are dealt at random. With times the rows are cut into count + 1 stretches, and fold k
-    learns from all before stretch k and judges on it. Where most clusters live on from stretch to stretch, as devices
-    do, fold k judges on those dealt to it and learns from the others. Raises ValueError where the clusters are too few.
+    learns from all before stretch k and judges on it; rows of one moment are never parted. Where most clusters live on
+    from stretch to stretch, as devices do, or where moments are too few for as many stretches, fold k judges on the
+    clusters dealt to it and learns from the others. Fewer clusters than `count` give as many folds. Raises ValueError
+    where the clusters are too few.
     """
     clusters, codes = np.unique(study.clusters, return_inverse=True)
+    if len(clusters) < 2:
+        raise ValueError(_too_few(1))
+    count = min(count, len(clusters))
     place = (np.random.default_rng(seed).permutation(len(clusters)) % count)[codes]
-    if study.times is None:
+    if study.times is None or study.times.min() == study.times.max():
         return [(np.flatnonzero(place != k), np.flatnonzero(place == k)) for k in range(count)]
-    order = np.argsort(study.times, kind="stable")
-    stretches = np.array_split(order, count + 1)
     cut = []
-    for k in range(1, count + 1):
-        judged = np.sort(stretches[k])
-        before = np.sort(np.concatenate(stretches[:k]))
+    stretches = _stretches(study.times, count)
+    repeated = len({since for since, _ in stretches}) < count
+    for k, (since, until) in enumerate(stretches):
+        judged = np.flatnonzero((study.times >= since) & (study.times < until))
+        before = np.flatnonzero(study.times < since)
         apart = before[~np.isin(study.clusters[before], study.clusters[judged])]
-        if len(apart) < LIVE_ON * len(before):
-            judged, apart = judged[place[judged] == k - 1], before[place[before] != k - 1]
+        if repeated or len(apart) < LIVE_ON * len(before):
+            judged, apart = judged[place[judged] == k], before[place[before] != k]
         if not len(apart) or not len(judged):
-            raise ValueError(
-                f"a selection is judged on groups that it did not learn from, but the {len(clusters)} groups of"
-                " this table are too few; give it more, or no group"
-            )
+            raise ValueError(_too_few(len(clusters)))
         cut.append((apart, judged))
     return cut
+
+
+def _stretches(times: np.ndarray, count: int) -> list[tuple[float, float]]:
+    """Return the first moment of each of the last `count` of count + 1 stretches of as many rows, and where it ends.
+
+    A stretch begins with the moment in which its first row lies, but after the first of all; a moment of many rows
+    begins several.
+    """
+    ordered = np.sort(times)
+    moments = np.unique(ordered)
+    starts = [len(part) for part in np.array_split(ordered, count + 1)]
+    firsts = [max(ordered[start], moments[1]) for start in np.cumsum(starts)[:-1]]
+    later = [min((one for one in firsts if one > first), default=np.inf) for first in firsts]
+    return [(float(first), float(end)) for first, end in zip(firsts, later, strict=True)]
+
+
+def _too_few(clusters: int) -> str:
+    return (
+        "a selection is judged on groups that it did not learn from, but this table has"
+        f" {clusters} of them, too few; give it more, or no group"
+    )
 
 
 def fit(study: Study, X: np.ndarray, places: np.ndarray, trees: Trees) -> "Booster":
@@ -122,7 +145,7 @@ def explained(study: Study, X: np.ndarray, fold: Fold, trees: Trees) -> tuple[np
     learn, judge = fold
     booster = fit(study, X, learn, trees)
     said = np.asarray(booster.predict(X[judge], num_threads=trees.threads))
-    told = contributions(booster, X[judge], threads=trees.threads)
+    told = contributions(booster, X[judge], threads=trees.threads) * unit(study.target)
     return told, judge, judged(study.target, judge, said)
 
 
@@ -136,12 +159,25 @@ def contributions(booster: "Booster", X: np.ndarray, *, threads: int = 1) -> np.
 
 
 def label(target: Target) -> np.ndarray:
-    """Return what is learnt: codes, or a continuous target within TAIL_SPREADS of its middle."""
+    """Return what is learnt: codes, or a continuous target within TAIL_SPREADS of its middle, at most 1 from it.
+
+    LightGBM keeps a label as a float32: a time since 1970 would lose its seconds, a large unit its numbers.
+    """
     if target.kind != "continuous":
         return target.values
+    middle, reach = _middle(target)
+    return np.clip(target.values - middle, -reach, reach) / reach
+
+
+def unit(target: Target) -> float:
+    """Return how much of the target one unit of the label is."""
+    return 1.0 if target.kind != "continuous" else _middle(target)[1]
+
+
+def _middle(target: Target) -> tuple[float, float]:
     low, middle, high = np.quantile(target.values, [0.25, 0.5, 0.75])
-    reach = TAIL_SPREADS * (high - low)
-    return np.clip(target.values, middle - reach, middle + reach) if reach else target.values
+    farthest = float(np.abs(target.values - middle).max()) or 1.0
+    return float(middle), min(farthest, TAIL_SPREADS * float(high - low)) or farthest
 
 
 def _settings(target: Target, trees: Trees, rows: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""SHAP values of rows that a model did not learn from, over many subsamples, beside columns of shuffled values."""
+"""SHAP values of rows that a model did not learn from, over many subsamples, beside probes: values dealt anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -80,7 +80,7 @@ def measure(
     ):
         seed = how.seed + number
         part = study.rows(rows)
-        X = np.column_stack([part.X[:, columns], _probes(part.X[:, columns], probes, seed)])
+        X = np.column_stack([part.X[:, columns], _probes(part.X[:, columns], part.clusters, probes, seed)])
         told, judged, score = _out_of_fold(part, X, replace(_of(how, columns, free=probes), seed=seed))
         strength.append(np.abs(told[:, : len(columns)]).mean(axis=(0, 2)))
         probe_strength.append(np.abs(told[:, len(columns) :]).mean(axis=(0, 2)))
@@ -111,10 +111,23 @@ def of_whole(study: Study, sample: Study, columns: Sequence[int], *, how: How) -
     return np.asarray(np.abs(told).mean(axis=(0, 2)))
 
 
-def _probes(X: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return (n, count) columns of X drawn at random, each with its values shuffled."""
+def _probes(X: np.ndarray, clusters: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return (n, count) columns of X drawn at random, in each of which clusters have each other's rows.
+
+    Rows shuffled one by one would be weaker than any column that is the same for all rows of a device. A cluster that
+    gets fewer rows than it has repeats them.
+    """
     rng = np.random.default_rng([seed, 1])
-    return np.column_stack([rng.permutation(X[:, column]) for column in rng.integers(X.shape[1], size=count)])
+    order = np.argsort(clusters, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
+    probes = np.empty((len(X), count))
+    for place, column in enumerate(rng.integers(X.shape[1], size=count)):
+        given = [
+            np.resize(rows[other], len(own))
+            for own, other in zip(rows, rng.permutation(len(rows)), strict=True)
+        ]
+        probes[order, place] = X[np.concatenate(given), column]
+    return probes
 
 
 def _of(how: How, columns: Sequence[int], *, free: int) -> How:

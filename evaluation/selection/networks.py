@@ -65,7 +65,7 @@ class Learnt:
     spread: float = 1.0
 
     def score(self, X: np.ndarray) -> np.ndarray:
-        """Return the raw score (n, k) of rows, of a continuous target in its own unit."""
+        """Return the raw score (n, k) of rows, of a continuous target in the unit of its label."""
         import torch
 
         with network.reproducible(seed=0), torch.no_grad():
@@ -124,7 +124,8 @@ def explained(
     raw = learnt.score(X[judge])
     most = -(-EXPLAINED // raw.shape[1])
     some = np.sort(np.random.default_rng(layers.seed).permutation(judge)[:most])
-    return learnt.contributions(X[some], seed=layers.seed), some, _judged(study, raw, judge)
+    told = learnt.contributions(X[some], seed=layers.seed) * boosting.unit(study.target)
+    return told, some, _judged(study, raw, judge)
 
 
 def _judged(study: Study, raw: np.ndarray, judge: np.ndarray) -> float:

@@ -47,21 +47,23 @@ def to_markdown(summary: Json) -> str:
     ]
     lines.append("|---|---|---|---|---|")
     for place, row in enumerate(summary["groups"], start=1):
-        others = ", ".join(f"`{member['indicator']}`" for member in row["members"][1:]) or "-"
+        others = ", ".join(_name(member["indicator"]) for member in row["members"][1:]) or "-"
         bold = "**" if row["minimal"] else ""
-        name = f"{bold}`{row['representative']}`{bold}"
-        lines.append(f"| {place} | {name} | {_percent(row['share'])} % | {effect_line(row)} | {others} |")
+        name = f"{bold}{_name(row['representative'])}{bold}"
+        effect = _cell(effect_line(row))
+        lines.append(f"| {place} | {name} | {_percent(row['share'])} % | {effect} | {others} |")
     lines += ["", "Bold: these suffice.", ""]
     if summary["flagged"]:
         lines += ["## Look at these first", ""]
         lines += [
-            f"- `{row['indicator']}`: {record.REASONS[row['reason']]}: {row['detail']}"
+            f"- {_name(row['indicator'])}: {record.REASONS[row['reason']]}: {row['detail']}"
             for row in summary["flagged"]
         ]
         lines.append("")
     lines += ["## Dropped", "", "| indicator | reason | detail |", "|---|---|---|"]
     for row in summary["dropped"]:
-        lines.append(f"| `{row['indicator']}` | {record.REASONS[row['reason']]} | {_cell(row['detail'])} |")
+        told = f"{record.REASONS[row['reason']]} | {_cell(row['detail'])}"
+        lines.append(f"| {_name(row['indicator'])} | {told} |")
     lines += ["", f"Importance: {_measured(summary)}. Score: {_scored(summary)}."]
     lines += ["", f"Table {summary['table']}, data {summary['data_hash']}{_simulated(summary)}."]
     return "\n".join(lines) + "\n"
@@ -72,7 +74,9 @@ def headline(summary: Json) -> str:
     count, total = len(summary["selected"]), summary["columns"]["table"]
     target = summary["target"]["name"].replace("_", " ")
     if not count:
-        return f"None of {total} indicators explains {target}"
+        leaks = sum(row["reason"] == "leak" for row in summary["flagged"])
+        but = f" but {leaks} suspected leak{'s' * (leaks > 1)}" if leaks else ""
+        return f"None of {total} indicators{but} explains {target}"
     if not holds(summary):
         return f"{count} of {total} indicators go with {target}, too loosely to tell it beforehand"
     verb = "explains" if count == 1 else "explain"
@@ -185,7 +189,7 @@ def _made(summary: Json) -> list[tuple[str, str]]:
         ("importance", _measured(summary)),
         ("score", _scored(summary)),
         ("subsamples", f"{settings['subsamples']}, each of 80 % of the clusters, without replacement"),
-        ("false share accepted", f"{100 * settings['rate']:.0f} %"),
+        ("false share accepted", f"{100 * settings['rate']:.0f} % of the columns, and as much of the pairs"),
         ("likeness", settings["likeness"]),
         ("seed", str(settings["seed"])),
         ("data", f"hash {summary['data_hash']}"),
@@ -220,7 +224,14 @@ def _simulated(summary: Json) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _name(indicator: str) -> str:
+    """Return a name as code, whatever stands in it."""
+    fence = "``" if "`" in indicator else "`"
+    space = " " if "`" in indicator or not indicator.strip() else ""
+    return f"{fence}{space}{_cell(indicator)}{space}{fence}"
 
 
 def _percent(share: float) -> str:

@@ -14,7 +14,7 @@ from evaluation.selection.expert import Experts
 from evaluation.selection.groups import Group, Likeness
 from evaluation.selection.ranks import Scores, score
 from evaluation.selection.row_cap import capped
-from evaluation.selection.screening import RATE, Screen, Screened
+from evaluation.selection.screening import Screen, Screened
 from evaluation.selection.shapes import Effect, effect
 from evaluation.selection.smallest import Curve
 from evaluation.selection.study import Drop, Study, data_hash
@@ -39,7 +39,6 @@ class Settings:
     seed: int = 0
     rows: int = 20_000
     subsamples: int = contributions.SUBSAMPLES
-    rate: float = RATE
     likeness: Likeness = "spearman"
     threads: int = 1
     model: Model = "trees"
@@ -101,13 +100,13 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     work = _usable(study, sample, inspected.drops, experts)
     scores = score(sample.X)
     trees = _trees(sample, work.columns, settings, experts)
-    screened = _with_kept(_without_leaks(work, scores, trees, settings, experts), experts, work)
+    screened = _with_kept(_without_leaks(work, scores, trees, experts), experts, work)
     work.how = trees if settings.model == "trees" else _layers(work, settings)
     screen = Screen(sample, candidates=work.columns, scores=scores)
     alike = groups.likeness(scores, settings.likeness)
     found, screened = groups.elect(screen, screened, alike, study.names, experts)
     draws = contributions.subsamples(sample, count=settings.subsamples, seed=settings.seed)
-    often = _frequency(work, scores, draws, found, settings)
+    often = _frequency(work, scores, draws, found)
     found, often, screened = _repeated(found, often, screen.judged(screened), experts, work)
     found, often, measured = _measured(work, found, often, draws, alike, trees)
     chosen = tuple(group.representative for group in found)
@@ -184,13 +183,11 @@ def _layers(work: _Work, settings: Settings) -> networks.Layers:
     return replace(layers, epochs=networks.epochs(work.study, work.study.X[:, work.columns], cut, layers))
 
 
-def _without_leaks(
-    work: _Work, scores: Scores, trees: boosting.Trees, settings: Settings, experts: Experts
-) -> Screened:
+def _without_leaks(work: _Work, scores: Scores, trees: boosting.Trees, experts: Experts) -> Screened:
     """Return the screening once the suspected leaks are out; each that goes may uncover another."""
     while True:
         screen = Screen(work.study, candidates=work.columns, scores=scores)
-        screened = screen.run(rate=settings.rate)
+        screened = screen.run()
         found = leaks.outdoes_all(work.study, scores, screened.alone, work.columns, trees)
         if all(drop.indicator in experts.kept for drop in found):
             found = leaks.follows_target(work.study, scores, screened, among=screened.columns)
@@ -211,13 +208,13 @@ def _with_kept(screened: Screened, experts: Experts, work: _Work) -> Screened:
 
 
 def _frequency(
-    work: _Work, scores: Scores, draws: Sequence[np.ndarray], found: Sequence[Group], settings: Settings
+    work: _Work, scores: Scores, draws: Sequence[np.ndarray], found: Sequence[Group]
 ) -> list[float]:
     """Return how often each group is chosen from a draw of the rows, by any of its members."""
     chosen = []
     for rows in tqdm(draws, desc="screen subsamples", delay=2, disable=None, leave=False):
         screen = Screen(work.study.rows(rows), candidates=work.columns, scores=scores.rows(rows))
-        chosen.append(set(screen.run(rate=settings.rate).columns))
+        chosen.append(set(screen.run().columns))
     return [float(np.mean([bool(one & set(group.members)) for one in chosen])) for group in found]
 
 

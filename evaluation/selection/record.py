@@ -15,6 +15,7 @@ from evaluation.selection import pictured
 from evaluation.selection.contributions import Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Selection
+from evaluation.selection.screening import RATE
 
 Json = dict[str, Any]  # parts of selection.json, as parsed
 SELECTION_JSON, SELECTION_CSV = "selection.json", "selection.csv"
@@ -82,6 +83,7 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
         "weights": weights({row["representative"]: row["importance"] for row in ranked}, selection.experts),
         "settings": {
             **asdict(selection.settings),
+            "rate": RATE,
             "rounds": "by early stopping",
             "alpha": selection.experts.alpha,
         },

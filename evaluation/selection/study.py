@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 Kind = Literal["binary", "classes", "continuous"]
 FEWEST_ROWS = 40  # below, no test of dozens of columns can tell anything
 FEWEST_OF_CLASS = 10  # a rarer class is left out: folds could not hold it on both sides
+LARGEST = 1e100  # of a continuous target, whose squares must be numbers
+EXACT = 2.0**53  # whole numbers up to which a float64 tells each
 MOST_CODES = 10  # an integer target of at most so many different values is taken for classes
 NUMBERS_SHARE = (
     0.5  # a text column of which more than this reads as numbers is a column of numbers with errors
@@ -87,6 +89,9 @@ def read_table(path: Path) -> pd.DataFrame:
         if path.name.lower().endswith(".parquet"):
             return pd.read_parquet(path)
         if path.name.lower().endswith((".csv", ".csv.gz")):
+            header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+            if repeated := sorted(set(header[header.duplicated()])):  # pandas would name the second one x.1
+                raise ValueError(f"its header must name each column once, but has several of {repeated}")
             return pd.read_csv(path, low_memory=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
@@ -100,18 +105,17 @@ def read_study(frame: pd.DataFrame, roles: Roles, *, table: str) -> Study:
     FEWEST_OF_CLASS. Raises LookupError for a column that the table lacks, ValueError for one that cannot be what it is
     said to be.
     """
+    frame = frame.set_axis(frame.columns.map(str), axis=1)
     _check_names(frame, roles, table)
     told = [name for name in (roles.target, roles.group, roles.time) if name is not None]
     notes = []
     whole = frame[told].notna().all(axis=1).to_numpy()
     if not whole.all():
         notes.append(f"{(~whole).sum():,} of {len(frame):,} rows lack {' or '.join(told)} and were left out")
+    _check_count(int(whole.sum()), told, table)
     target, kept, target_notes = _target(frame[roles.target][whole], roles, table)
     places = np.flatnonzero(whole)[kept]
-    if len(places) < FEWEST_ROWS:
-        raise ValueError(
-            f"{table} must have at least {FEWEST_ROWS} rows with a target, but has {len(places)}"
-        )
+    _check_count(len(places), told, table)
     columns = [name for name in frame.columns if name not in {*told, *roles.ignored}]
     X, names, dropped, column_notes = _numbers(frame.iloc[places], columns, table)
     clusters = (
@@ -123,6 +127,13 @@ def read_study(frame: pd.DataFrame, roles: Roles, *, table: str) -> Study:
     )
 
 
+def _check_count(rows: int, needed: Sequence[str], table: str) -> None:
+    if rows < FEWEST_ROWS:
+        raise ValueError(
+            f"{table} must have at least {FEWEST_ROWS} rows with {' and '.join(needed)}, but has {rows}"
+        )
+
+
 def _check_names(frame: pd.DataFrame, roles: Roles, table: str) -> None:
     if repeated := sorted(set(frame.columns[frame.columns.duplicated()])):
         raise ValueError(f"{table} must have each column once, but has several of {repeated}")
@@ -130,6 +141,8 @@ def _check_names(frame: pd.DataFrame, roles: Roles, table: str) -> None:
     for name in wanted:
         if name not in frame.columns:
             raise LookupError(f"{table} has no column {name!r}; it has {_listed(list(frame.columns))}")
+    if roles.target in (roles.group, roles.time, *roles.ignored):
+        raise ValueError(f"{table}.{roles.target} is the target and cannot be group, time or ignored as well")
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:
@@ -139,15 +152,19 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 def _target(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.ndarray, list[str]]:
     """Return the target, the places of the rows that it has, and notes."""
-    kind = roles.kind or _kind(values)
+    kind = roles.kind or _kind(values, f"{table}.{roles.target}")
     if kind == "continuous":
         numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64")
         kept = np.flatnonzero(np.isfinite(numbers))
         if len(kept) < len(values):
-            row = values.index[int(np.flatnonzero(~np.isfinite(numbers))[0])]
-            raise ValueError(f"{table}.{roles.target} must be numbers, but row {row} has {values[row]!r}")
+            raise ValueError(_wrong_number(values, ~np.isfinite(numbers), f"{table}.{roles.target}"))
         if len(np.unique(numbers)) < 2:
             raise ValueError(f"{table}.{roles.target} must vary, but all its values are {numbers[0]:g}")
+        if (largest := float(np.abs(numbers).max())) > LARGEST or np.ptp(numbers) < 1 / LARGEST:
+            raise ValueError(
+                f"{table}.{roles.target} must vary between {1 / LARGEST:g} and {LARGEST:g}, but its largest is"
+                f" {largest:g}; give it in another unit"
+            )
         return Target(roles.target, "continuous", numbers), kept, []
     counts = values.value_counts()
     common = sorted(counts.index[counts >= FEWEST_OF_CLASS], key=lambda one: (isinstance(one, str), one))
@@ -167,12 +184,31 @@ def _target(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.nda
     return Target(roles.target, told, codes[kept].astype("float64"), classes), kept, notes
 
 
-def _kind(values: pd.Series) -> Kind:
-    if not pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+def _kind(values: pd.Series, column: str) -> Kind:
+    """Return what a target is. Raises ValueError where it is times, or numbers among which a word stands."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_timedelta64_dtype(values.dtype):
+        raise ValueError(
+            f"{column} must be a number or classes, but holds {values.dtype}; give it as seconds"
+        )
+    if isinstance(values.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(values.dtype):
         return "classes"
-    distinct = pd.unique(values)
-    whole = bool((np.asarray(distinct, dtype="float64") % 1 == 0).all())
-    return "classes" if len(distinct) == 2 or (whole and len(distinct) <= MOST_CODES) else "continuous"
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
+    distinct = np.unique(numbers[np.isfinite(numbers)])
+    if len(distinct) == 2 or (len(distinct) <= MOST_CODES and (distinct % 1 == 0).all()):
+        return "classes"
+    wrong = np.isnan(numbers)
+    if wrong.sum() > (1 - NUMBERS_SHARE) * len(values):
+        return "classes"
+    if wrong.any():
+        raise ValueError(_wrong_number(values, wrong, column))
+    return "continuous"
+
+
+def _wrong_number(values: pd.Series, wrong: np.ndarray, column: str) -> str:
+    place = int(np.flatnonzero(wrong)[0])
+    value = values.iloc[place]
+    told = repr(value) if isinstance(value, str) else value
+    return f"{column} must be numbers, but row {values.index[place]} has {told}; mend it"
 
 
 def _numbers(
@@ -182,8 +218,11 @@ def _numbers(
     dropped, notes = [], []
     for name in columns:
         values = frame[name]
-        if pd.api.types.is_numeric_dtype(values.dtype):
+        if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
             numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+        elif pd.api.types.is_timedelta64_dtype(values.dtype):
+            numbers = values.dt.total_seconds().to_numpy(dtype="float64")
+            notes.append(f"{name} holds durations, told in seconds")
         else:
             text = _text_numbers(values, f"{table}.{name}")
             if text is None:
@@ -192,6 +231,8 @@ def _numbers(
                 )
                 continue
             numbers = text
+        if merged := _merged(values, numbers):
+            notes.append(f"{name} has whole numbers beyond 2^53, of which {merged:,} read as another one")
         infinite = np.isinf(numbers)
         if infinite.any():
             notes.append(f"{infinite.sum():,} infinite values of {name} count as missing")
@@ -202,9 +243,17 @@ def _numbers(
     return np.column_stack(list(kept.values())), tuple(kept), tuple(dropped), notes
 
 
+def _merged(values: pd.Series, numbers: np.ndarray) -> int:
+    """Return how many different values a float64 does not tell from others."""
+    there = numbers[~np.isnan(numbers)]
+    if not len(there) or np.abs(there).max() <= EXACT:
+        return 0
+    return int(values.nunique()) - len(np.unique(there))
+
+
 def _text_numbers(values: pd.Series, column: str) -> np.ndarray | None:
     """Return a column of texts as numbers, or None where it holds texts. Raises ValueError where it holds both."""
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+    if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_complex_dtype(values.dtype):
         return None
     told = values.notna().to_numpy()
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
@@ -213,10 +262,7 @@ def _text_numbers(values: pd.Series, column: str) -> np.ndarray | None:
         return numbers
     if wrong.sum() > (1 - NUMBERS_SHARE) * told.sum():
         return None
-    row = values.index[int(np.flatnonzero(wrong)[0])]
-    raise ValueError(
-        f"{column} must be numbers, but row {row} has {values[row]!r}; mend it, or leave the column out"
-    )
+    raise ValueError(f"{_wrong_number(values, wrong, column)}, or leave the column out")
 
 
 def _times(values: pd.Series, table: str) -> np.ndarray:
