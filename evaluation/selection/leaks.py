@@ -73,12 +73,13 @@ def follows_target(study: Study, scores: Scores, screened: Screened, *, among: S
 def _acts(study: Study, scores: Scores, suspect: int, others: Sequence[int], known: np.ndarray) -> bool:
     """Return whether some column, independent of the suspect, is bound to it once the target is known.
 
-    Two causes of one thing are so; what comes after the target never is. Each cluster counts as one row.
+    Two causes of one thing are so; what comes after the target never is.
     """
-    rows = len(np.unique(study.clusters))
     for other in others:
         one, two = scores.z[:, suspect], scores.z[:, other]
-        if _tie(one, two, known, rows) < SURE_TIED / len(others) and _tie(one, two, None, rows) > APART:
+        bound = _tie_of_clusters(one, two, known, study.clusters)
+        apart = _tie_of_clusters(one, two, None, study.clusters)
+        if bound < SURE_TIED / len(others) and apart > APART:
             return True
     return False
 
@@ -94,11 +95,34 @@ def _slices(study: Study) -> np.ndarray:
     return np.asarray(np.minimum((ranks - 1) * _SLICES // len(ranks), _SLICES - 1), dtype="int64")
 
 
-def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None, rows: int | None = None) -> float:
-    """Return the p-value of the correlation of two columns, within each value of `known` where that is given.
+def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None) -> float:
+    """Return the p-value of the correlation of two columns, within each value of `known` where that is given."""
+    a, b, slices = _within(one, other, known)
+    spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    if spread == 0:
+        return 1.0
+    rho = float(np.clip((a * b).sum() / spread, -0.999999, 0.999999))
+    return float(2 * stats.norm.sf(abs(np.arctanh(rho)) * np.sqrt(max(len(a) - slices - 2, 1))))
 
-    rows: how many independent ones there are; None: all.
+
+def _tie_of_clusters(
+    one: np.ndarray, other: np.ndarray, known: np.ndarray | None, clusters: np.ndarray
+) -> float:
+    """Return the same where the rows of a cluster may say the same: each cluster's part of the covariance is a witness.
+
+    Source: Liang & Zeger 1986, Biometrika 73 (the variance from the clusters' sums); with Student's t, as they may be few.
     """
+    a, b, _ = _within(one, other, known)
+    parts = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=a * b)
+    if len(parts) < 2 or np.ptp(parts) == 0:
+        return 1.0
+    return float(stats.ttest_1samp(parts, 0.0).pvalue)
+
+
+def _within(
+    one: np.ndarray, other: np.ndarray, known: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return two columns less their means within each value of `known`, and how many values there are."""
     pair = np.column_stack([one, other])
     slices = 1 if known is None else int(known.max()) + 1
     codes = np.zeros(len(pair), dtype="int64") if known is None else known
@@ -107,8 +131,4 @@ def _tie(one: np.ndarray, other: np.ndarray, known: np.ndarray | None, rows: int
         [np.bincount(codes, weights=column, minlength=slices) / counts for column in pair.T]
     )
     a, b = (pair - means[codes]).T
-    spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    if spread == 0:
-        return 1.0
-    rho = float(np.clip((a * b).sum() / spread, -0.999999, 0.999999))
-    return float(2 * stats.norm.sf(abs(np.arctanh(rho)) * np.sqrt(max((rows or len(pair)) - slices - 2, 1))))
+    return a, b, slices
