@@ -174,6 +174,17 @@ def test_the_strongest_driver_is_no_leak_either_where_few_devices_have_many_rows
     assert _names(select(study, FEW, Experts())) == {"signal", "load", "delay"}
 
 
+def test_each_fold_elects_who_stands_for_a_group_as_the_whole_table_does():
+    """A copy of the signal with holes looks as good by a test of so few devices, and tells less of new ones."""
+    frame = _devices_that_stall()
+    rng = np.random.default_rng(5)
+    copy = np.where(rng.random(1500) < 0.4, np.nan, frame["signal"] + 0.01 * rng.normal(size=1500))
+    frame.insert(1, "signal_with_holes", copy)
+    selection = select(read_study(frame, Roles("stalled", "device_id"), table="t"), FEW, Experts())
+    assert _names(selection) == {"signal", "load", "delay"}
+    assert selection.curve.scores[:, -1].mean() > selection.curve.whole.mean() - 0.02
+
+
 def test_what_is_counted_after_the_target_is_a_leak_where_few_devices_have_many_rows_each():
     frame = _devices_that_stall()
     complaints = np.random.default_rng(4).poisson(0.05 + 3 * frame["stalled"])

@@ -110,7 +110,8 @@ def _tie_of_clusters(
 ) -> float:
     """Return the same where the rows of a cluster may say the same: each cluster's part of the covariance is a witness.
 
-    Source: Liang & Zeger 1986, Biometrika 73 (the variance from the clusters' sums); with Student's t, as they may be few.
+    Source: Liang & Zeger 1986, Biometrika 73 (the variance from the clusters' sums); by
+    Student's t, as they may be few.
     """
     a, b, _ = _within(one, other, known)
     parts = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=a * b)
