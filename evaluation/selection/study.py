@@ -144,7 +144,9 @@ def _target(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.nda
         kept = np.flatnonzero(np.isfinite(numbers))
         if len(kept) < len(values):
             row = values.index[int(np.flatnonzero(~np.isfinite(numbers))[0])]
-            raise ValueError(f"{table}.{roles.target} must be numbers, but row {row} has {values[row]!r}")
+            raise ValueError(
+                f"{table}.{roles.target} must be numbers, but row {row} (the first is 0) has {values[row]!r}"
+            )
         if len(np.unique(numbers)) < 2:
             raise ValueError(f"{table}.{roles.target} must vary, but all its values are {numbers[0]:g}")
         return Target(roles.target, "continuous", numbers), kept, []
@@ -153,7 +155,7 @@ def _target(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.nda
     if len(common) < 2:
         raise ValueError(
             f"{table}.{roles.target} must have two classes of at least {FEWEST_OF_CLASS} rows, but has "
-            + _listed([f"{name} ({count} rows)" for name, count in counts.items()])
+            + (_listed([f"{name} ({count} rows)" for name, count in counts.items()]) or "none")
         )
     notes = [
         f"class {name} of {roles.target} has {count} rows, fewer than {FEWEST_OF_CLASS}: left out"
@@ -214,7 +216,7 @@ def _text_numbers(values: pd.Series, column: str) -> np.ndarray | None:
         return None
     row = values.index[int(np.flatnonzero(wrong)[0])]
     raise ValueError(
-        f"{column} must be numbers, but row {row} has {values[row]!r}; mend it, or leave the column out"
+        f"{column} must be numbers, but row {row} (the first is 0) has {values[row]!r}; mend it or leave it out"
     )
 
 
