@@ -20,7 +20,7 @@ Scope = Literal[
 Domain = Literal["radio", "core", "platform", "cloud", "pipe", "device"]
 Direction = Literal["higher_is_better", "lower_is_better"]
 Curve = Literal["linear", "log"]
-Basis = Literal["standard", "vendor", "seed", "judgement"]
+Basis = Literal["standard", "vendor", "seed", "judgement", "learnt"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=63)]  # a column: no double _
 Name = Annotated[str, Field(min_length=1)]

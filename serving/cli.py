@@ -13,6 +13,7 @@ from serving import (
     cli_cycle,
     cli_data,
     cli_indicators,
+    cli_learn,
     cli_marks,
     cli_monitor,
     cli_province,
@@ -32,6 +33,7 @@ app.add_typer(features_app, name="features")
 app.add_typer(cli_indicators.app, name="indicators")
 cli_indicators.app.command("build")(cli_counters.build_indicators)
 cli_indicators.app.command("select")(cli_selection.select_indicators)
+cli_indicators.app.command("learn")(cli_learn.learn_anchors)
 cli_indicators.app.command("compare")(cli_selection.compare_selections)
 app.add_typer(cli_counters.counters_app, name="counters")
 app.add_typer(province_app, name="province")

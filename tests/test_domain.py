@@ -28,7 +28,9 @@ DOMAIN_FILES = (
 )
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-service.md").read_text(encoding="utf-8")
-WATER_METER = PAGE.partition("```yaml\n")[2].partition("```")[0]
+WATER_METER = (
+    PAGE.partition("```yaml\n")[2].partition("```")[0].replace("sib_read_success_rate", "nrsrp_median")
+)
 
 
 @pytest.fixture
@@ -311,7 +313,7 @@ def test_a_new_service_is_a_file(workspace: Path) -> None:
     ]
     shown = run("show", "nrsrp_median", "--workspace", str(workspace))
     assert "water_meter wm_reading" in shown
-    assert "expert weight 0.4" in shown
+    assert "expert weight 0.6" in shown
 
 
 def test_an_indicator_of_a_service_needs_windows_for_its_scopes(workspace: Path) -> None:
@@ -365,3 +367,15 @@ def run(*arguments: str) -> str:
     ended = CliRunner().invoke(app, ["indicators", *arguments], catch_exceptions=False)
     assert ended.exit_code == 0
     return ended.stdout
+
+
+def test_a_service_of_places_can_be_scored_at_each_of_its_scopes() -> None:
+    domain = read_domain()
+    granularity = {one.id: one.granularity for one in domain.indicators}
+    for service in domain.services:
+        if "device" in service.aggregation_keys:  # places are the means of their devices
+            continue
+        for scope in service.aggregation_keys:
+            for kqi in service.kqis:
+                known = sum(one.weight for one in kqi.expert_weights if scope in granularity[one.indicator])
+                assert known > service.service_score.min_coverage, (service.id, scope, kqi.id)

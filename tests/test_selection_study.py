@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.selection.expert import Experts
+from evaluation.selection.procedure import Settings, select
 from evaluation.selection.study import Roles, read_study, read_table
 
 
@@ -97,3 +99,16 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path):
     path.write_text("hello")
     with pytest.raises(ValueError, match="must be a table"):
         read_table(path)
+
+
+def test_the_hash_of_a_selection_is_of_the_whole_table_not_of_the_rows_that_were_drawn() -> None:
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame({"load": random.normal(size=300), "noise": random.normal(size=300)})
+    frame["delay"] = frame["load"] + random.normal(size=300)
+    told = {}
+    for row in range(3):
+        changed = frame.copy()
+        changed.loc[row, "noise"] += 1.0
+        study = read_study(changed, Roles("delay"), table="t")
+        told[row] = select(study, Settings(subsamples=2, rows=100), Experts()).data_hash
+    assert len(set(told.values())) == 3

@@ -17,7 +17,7 @@ from evaluation.selection.row_cap import capped
 from evaluation.selection.screening import RATE, Screen, Screened
 from evaluation.selection.shapes import Effect, effect
 from evaluation.selection.smallest import Curve
-from evaluation.selection.study import Drop, Study
+from evaluation.selection.study import Drop, Study, data_hash
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Selection:
     effects: tuple[Effect | None, ...]
     curve: Curve
     rows_of_table: int
+    data_hash: str  # of the whole table, not of the rows that were screened
     agreement: float | None = None
     agreement_with_trees: float | None = None
 
@@ -132,6 +133,7 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         effects=tuple(_effects(sample, work.columns, chosen, measured)),
         curve=told,
         rows_of_table=len(study.X),
+        data_hash=data_hash(study),
         agreement=_agreement(study, work, measured),
         agreement_with_trees=_agreement_with_trees(work, found, measured, draws, trees),
     )

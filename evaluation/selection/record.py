@@ -1,6 +1,5 @@
 """A selection as text: selection.json, selection.csv, and how two of them differ."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,6 @@ from evaluation.selection import pictured
 from evaluation.selection.contributions import Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Selection
-from evaluation.selection.study import Study
 
 Json = dict[str, Any]  # parts of selection.json, as parsed
 SELECTION_JSON, SELECTION_CSV = "selection.json", "selection.csv"
@@ -88,7 +86,7 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
             "alpha": selection.experts.alpha,
         },
         "notes": [*study.notes, *_notes(selection)],
-        "data_hash": data_hash(study),
+        "data_hash": selection.data_hash,
         "libraries": {name: version(name) for name in _libraries(selection.settings.model)},
     }
 
@@ -126,15 +124,6 @@ def weights(importance: Mapping[str, float], experts: Experts) -> dict[str, floa
         told[name] = prior**experts.alpha * max(strength, 0.0) ** (1 - experts.alpha)
     total = sum(told.values())
     return {name: value / total for name, value in told.items()} if total else told
-
-
-def data_hash(study: Study) -> str:
-    """Return what tells two tables apart: names, values, target, clusters and times."""
-    digest = hashlib.sha256("\0".join((*study.names, study.target.name)).encode())
-    for array in (study.X, study.target.values, study.clusters, study.times):
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def write(summary: Json, directory: Path) -> None:

@@ -1,5 +1,6 @@
 """A table of any origin as a study: numbers, a target, groups of rows that belong together, and their time."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -228,3 +229,12 @@ def _times(values: pd.Series, table: str) -> np.ndarray:
         return moments.to_numpy().astype("datetime64[us]").astype("float64")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{table}.{values.name} must be times, however: {error}") from error
+
+
+def data_hash(study: Study) -> str:
+    """Return what tells two tables apart: names, values, target, clusters and times."""
+    digest = hashlib.sha256("\0".join((*study.names, study.target.name)).encode())
+    for array in (study.X, study.target.values, study.clusters, study.times):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
