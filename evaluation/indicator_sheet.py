@@ -124,7 +124,8 @@ def _value(value: float, one: Indicator) -> str:
     if math.isnan(value):
         return "no evidence"
     digits = 3 if isinstance(one.aggregate, Quantile) else 6
-    return f"{value:.{digits}g} {one.unit}"
+    told = f"{value:.{digits}g}"
+    return f"{f'{float(told):,.0f}' if 'e+' in told else told} {one.unit}"
 
 
 def _of(count: float, one: Indicator) -> str:

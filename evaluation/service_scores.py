@@ -38,7 +38,8 @@ class ScoreSummary:
     def text(self) -> str:
         """Return one line for a person."""
         parts = [f"{scope} {self.scored[scope]:,} of {n:,}" for scope, n in self.rows.items()]
-        return f"{self.service} at {self.at:%FT%TZ}: scored {', '.join(parts) or 'nothing'}"
+        told = ", ".join(parts) or "nothing, as no device or place of it is known at that moment"
+        return f"{self.service} at {self.at:%FT%TZ}: scored {told}"
 
 
 def oldest(service: ServiceModel, domain: Domain) -> dict[str, timedelta]:

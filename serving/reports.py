@@ -77,7 +77,14 @@ def find(workspace: Path, report_id: str) -> Found:
 
 
 def listing(workspace: Path) -> str:
-    """Return the reports as lines of text: id, when it was made, what it says first."""
+    """Return the reports as lines of text: id, when it was made, what it says first.
+
+    Raises LookupError where there is no workspace.
+    """
+    if not workspace.is_dir():
+        raise LookupError(
+            f"the workspace must exist, but there is none at {workspace}; name one by --workspace"
+        )
     shown = [one.shown() for one in every(workspace)]
     if not shown:
         return f"no report in {workspace}; `iotlens train` and `iotlens indicators select` write them"

@@ -82,7 +82,11 @@ def _run_directory(workspace: Path, run: str) -> Path | None:
         if not workspace.is_dir():
             raise ValueError(f"the workspace must exist, but {workspace} is no directory")
         return None
-    directory = find(workspace, run, suits=lambda manifest: manifest.feature_service is not None).resolve()
+    try:
+        found = find(workspace, run, suits=lambda manifest: manifest.feature_service is not None)
+    except LookupError as error:
+        raise LookupError(f"{error}; or serve scores, marks and alarms alone by --run {NO_RUN}") from error
+    directory = found.resolve()
     servable(directory)
     return directory
 

@@ -228,3 +228,5 @@ def test_the_command_opens_a_report_in_the_browser_and_prints_where_it_lies(
 
 def test_a_workspace_without_reports_says_what_writes_them(tmp_path: Path) -> None:
     assert "`iotlens train` and `iotlens indicators select` write them" in reports.listing(tmp_path)
+    with pytest.raises(LookupError, match=r"the workspace must exist, but there is none at .*typo"):
+        reports.listing(tmp_path / "typo")

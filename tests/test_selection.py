@@ -156,6 +156,44 @@ def test_the_strongest_driver_of_a_small_table_is_no_leak():
     assert _names(_selected(frame)) == {"load", "signal"}
 
 
+def _devices_that_stall() -> pd.DataFrame:
+    """1,500 sessions of 75 devices: a signal that is the device's own in part decides most, load and delay the rest."""
+    rng = np.random.default_rng(3)
+    device = rng.integers(0, 75, 1500)
+    signal = rng.normal(size=1500) + 0.6 * rng.normal(size=75)[device]
+    load, delay, other = rng.normal(size=(3, 1500))
+    odds = -1.3 - 1.4 * signal + 0.6 * load + 0.6 * delay
+    stalled = (rng.random(1500) < 1 / (1 + np.exp(-odds))).astype(int)
+    columns = {"signal": signal, "load": load, "delay": delay, "other": other}
+    return pd.DataFrame({"device_id": device, **columns, "stalled": stalled})
+
+
+def test_the_strongest_driver_is_no_leak_either_where_few_devices_have_many_rows_each():
+    frame = _devices_that_stall()
+    study = read_study(frame, Roles("stalled", "device_id"), table="t")
+    assert _names(select(study, FEW, Experts())) == {"signal", "load", "delay"}
+
+
+def test_each_fold_elects_who_stands_for_a_group_as_the_whole_table_does():
+    """A copy of the signal with holes looks as good by a test of so few devices, and tells less of new ones."""
+    frame = _devices_that_stall()
+    rng = np.random.default_rng(5)
+    copy = np.where(rng.random(1500) < 0.4, np.nan, frame["signal"] + 0.01 * rng.normal(size=1500))
+    frame.insert(1, "signal_with_holes", copy)
+    selection = select(read_study(frame, Roles("stalled", "device_id"), table="t"), FEW, Experts())
+    assert _names(selection) == {"signal", "load", "delay"}
+    assert selection.curve.scores[:, -1].mean() > selection.curve.whole.mean() - 0.02
+
+
+def test_what_is_counted_after_the_target_is_a_leak_where_few_devices_have_many_rows_each():
+    frame = _devices_that_stall()
+    complaints = np.random.default_rng(4).poisson(0.05 + 3 * frame["stalled"])
+    study = read_study(frame.assign(complaints=complaints), Roles("stalled", "device_id"), table="t")
+    selection = select(study, FEW, Experts())
+    assert _reasons(selection)["complaints"] == "leak"
+    assert _names(selection) == {"signal", "load", "delay"}
+
+
 def test_a_mediator_is_no_consequence():
     """Load, signal and weather act through retransmissions: known delay does not part these from their causes."""
     rng = np.random.default_rng(3)

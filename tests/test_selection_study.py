@@ -35,10 +35,17 @@ def test_a_target_of_many_numbers_is_continuous():
     assert read_study(_frame(), Roles("delay_ms"), table="t").target.kind == "continuous"
 
 
+def test_a_table_without_rows_has_no_classes_and_says_so():
+    with pytest.raises(ValueError, match="two classes of at least 10 rows, but has none"):
+        read_study(_frame(0), Roles("stalled", kind="classes"), table="t")
+
+
 def test_a_word_in_a_column_of_numbers_is_named_with_its_row():
     frame = _frame().astype({"nsinr": "object"})
     frame.loc[7, "nsinr"] = "n/a"
-    with pytest.raises(ValueError, match=r"cells\.csv\.nsinr must be numbers, but row 7 has 'n/a'"):
+    with pytest.raises(
+        ValueError, match=r"cells\.csv\.nsinr must be numbers, but row 7 \(the first is 0\) has 'n/a'"
+    ):
         read_study(frame, Roles("stalled"), table="cells.csv")
 
 
@@ -111,7 +118,9 @@ def test_the_hash_of_a_selection_is_of_the_whole_table_not_of_the_rows_that_were
 def test_a_word_in_a_target_of_numbers_is_named_with_its_row(digits: int):
     frame = _frame().round(digits).astype({"delay_ms": "object"})
     frame.loc[7, "delay_ms"] = "n/a?"
-    with pytest.raises(ValueError, match=r"t\.delay_ms must be numbers, but row 7 has 'n/a\?'"):
+    with pytest.raises(
+        ValueError, match=r"t\.delay_ms must be numbers, but row 7 \(the first is 0\) has 'n/a\?'"
+    ):
         read_study(frame, Roles("delay_ms"), table="t")
 
 
@@ -125,7 +134,7 @@ def test_numbers_that_were_read_as_texts_are_a_target_of_numbers():
 def test_an_infinite_target_is_named_with_its_row():
     frame = _frame()
     frame.loc[3, "delay_ms"] = np.inf
-    with pytest.raises(ValueError, match="must be numbers, but row 3 has"):
+    with pytest.raises(ValueError, match=r"must be numbers, but row 3 \(the first is 0\) has"):
         read_study(frame, Roles("delay_ms"), table="t")
 
 

@@ -127,7 +127,7 @@ def told(summary: Json, out: Path) -> str:
     score, mark = summary["score"], " (simulated)" if summary["simulated"] else ""
     lines = [
         f"{page.headline(summary)}: {score['measure']} {page.spoken(score['selected'])},"
-        f" with all {page.spoken(score['all'])}{mark}"
+        f" with all {summary['columns']['judged']} usable {page.spoken(score['all'])}{mark}"
     ]
     for place, row in enumerate(summary["groups"], start=1):
         like = [member["indicator"] for member in row["members"][1:]]
@@ -149,6 +149,8 @@ def _to_look_at(flagged: list[Json]) -> list[str]:
     ]
     if unstable := [row["indicator"] for row in flagged if row["reason"] == "unstable"]:
         lines.append(f"unstable over time, left out: {', '.join(unstable)}")
+    if lines:
+        lines.append(page.WAY_BACK)
     return lines
 
 

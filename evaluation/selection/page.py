@@ -36,6 +36,11 @@ def to_html(summary: Json) -> str:
     )
 
 
+WAY_BACK = (
+    "These are left out until a person says otherwise: `keep: true` of a column in the file of --expert."
+)
+
+
 def to_markdown(summary: Json) -> str:
     """Return the answer as Markdown: headline, the selected, what to look at, and why the others fell."""
     lines = [
@@ -59,7 +64,7 @@ def to_markdown(summary: Json) -> str:
             f"- {_name(row['indicator'])}: {record.REASONS[row['reason']]}: {row['detail']}"
             for row in summary["flagged"]
         ]
-        lines.append("")
+        lines += ["", WAY_BACK, ""]
     lines += ["## Dropped", "", "| indicator | reason | detail |", "|---|---|---|"]
     for row in summary["dropped"]:
         told = f"{record.REASONS[row['reason']]} | {_cell(row['detail'])}"
@@ -124,7 +129,11 @@ def _score_line(summary: Json) -> str:
     score = summary["score"]
     told = [
         f"{what}: {spoken(score[key])}"
-        for what, key in (("selected", "selected"), ("those that suffice", "minimal"), ("all", "all"))
+        for what, key in (
+            ("selected", "selected"),
+            ("those that suffice", "minimal"),
+            (f"all {summary['columns']['judged']} usable", "all"),
+        )
     ]
     return f"{score['measure']} over {score['folds']} folds (95 % interval): {'; '.join(told)}{_simulated(summary)}."
 

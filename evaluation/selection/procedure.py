@@ -110,7 +110,8 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     found, often, screened = _repeated(found, often, screen.judged(screened), experts, work)
     found, often, measured = _measured(work, found, often, draws, alike, trees)
     chosen = tuple(group.representative for group in found)
-    told = smallest.curve(sample, scores, work.columns, chosen, trees)
+    ballot = smallest.Ballot(tuple(work.columns), settings.likeness, experts)
+    told = smallest.curve(sample, scores, ballot, chosen, trees)
     known = {drop.indicator for drop in work.drops}
     fell = reasons.fallen(screen, screened, found, names=study.names, p_values=measured.p_values, known=known)
     return Selection(

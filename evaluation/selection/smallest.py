@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tqdm import tqdm
 
-from evaluation.selection import boosting
+from evaluation.selection import boosting, groups
+from evaluation.selection.expert import Experts
 from evaluation.selection.ranks import Scores
 from evaluation.selection.screening import Screen
 from evaluation.selection.study import Study
@@ -14,6 +15,15 @@ from evaluation.selection.study import Study
 FOLDS = 5
 NO_LOSS = 0.01  # of the best score, which is not worth another column to measure, however sure it is
 RANKED_ROWS = 1000  # whose SHAP values rank the columns
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """From what a fold selects for itself, and how it elects who stands for a group. columns: all candidates."""
+
+    columns: tuple[int, ...]
+    likeness: groups.Likeness
+    experts: Experts
 
 
 @dataclass(frozen=True)
@@ -31,17 +41,17 @@ class Curve:
 
 
 def curve(
-    study: Study, scores: Scores, columns: Sequence[int], selected: Sequence[int], trees: boosting.Trees
+    study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int], trees: boosting.Trees
 ) -> Curve:
-    """Return the curve. columns: all candidates, from which each fold selects for itself."""
+    """Return the curve: each fold selects, elects and ranks for itself, and is judged on others' rows."""
     cut = boosting.folds(study, count=FOLDS, seed=trees.seed)
     told, whole = [], []
     for learn, judge in tqdm(cut, desc="score against number", delay=2, disable=None, leave=False):
-        own = _selected_inside(study, scores, columns, learn, len(selected))
+        own = _selected_inside(study, scores, ballot, learn, len(selected))
         ranked = eliminate(study, own, learn, trees)
         counts = range(len(selected) + 1)
         told.append([_score(study, ranked[:count], (learn, judge), trees) for count in counts])
-        whole.append(_score(study, list(columns), (learn, judge), trees))
+        whole.append(_score(study, list(ballot.columns), (learn, judge), trees))
     held = np.array(told)
     everything = np.arange(len(study.X))
     return Curve(
@@ -95,13 +105,15 @@ def _shown(study: Study, rows: np.ndarray) -> np.ndarray:
 
 
 def _selected_inside(
-    study: Study, scores: Scores, columns: Sequence[int], learn: np.ndarray, count: int
+    study: Study, scores: Scores, ballot: Ballot, learn: np.ndarray, count: int
 ) -> list[int]:
-    """Return what these rows alone select, filled up to `count` by what explains most alone."""
-    part = study.rows(learn)
-    screened = Screen(part, candidates=columns, scores=scores.rows(learn)).run()
+    """Return what these rows alone select and elect, filled up to `count` by what explains most alone."""
+    own = scores.rows(learn)
+    screen = Screen(study.rows(learn), candidates=ballot.columns, scores=own)
+    alike = groups.likeness(own, ballot.likeness)
+    _, screened = groups.elect(screen, screen.run(), alike, study.names, ballot.experts)
     chosen = list(screened.columns)
-    for column in sorted(columns, key=lambda one: (screened.log_p[one], screened.alone[one])):
+    for column in sorted(ballot.columns, key=lambda one: (screened.log_p[one], screened.alone[one])):
         if len(chosen) >= count:
             break
         if column not in chosen:

@@ -171,7 +171,7 @@ def _target(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.nda
     if len(common) < 2:
         raise ValueError(
             f"{table}.{roles.target} must have two classes of at least {FEWEST_OF_CLASS} rows, but has "
-            + _listed([f"{name} ({count} rows)" for name, count in counts.items()])
+            + (_listed([f"{name} ({count} rows)" for name, count in counts.items()]) or "none")
         )
     notes = [
         f"class {name} of {roles.target} has {count} rows, fewer than {FEWEST_OF_CLASS}: left out"
@@ -208,7 +208,7 @@ def _wrong_number(values: pd.Series, wrong: np.ndarray, column: str) -> str:
     place = int(np.flatnonzero(wrong)[0])
     value = values.iloc[place]
     told = repr(value) if isinstance(value, str) else value
-    return f"{column} must be numbers, but row {values.index[place]} has {told}; mend it"
+    return f"{column} must be numbers, but row {values.index[place]} (the first is 0) has {told}; mend it"
 
 
 def _numbers(
