@@ -1,9 +1,10 @@
 """How often a selection errs where the truth is known: noise that it selects, drivers that it calls leaks.
 
-    python benchmarks/selection_errors.py [--tables N]
+    python benchmarks/selection_errors.py [--tables N] [--planted N]
 
 All data are simulated. The first part has tables without any effect; the second has a delay of two drivers, load and
-weather, alone, beside noise, and beside complaints about the delay, which are a leak.
+weather, alone, beside noise, and beside complaints about the delay, which are a leak; the third has the tables of
+benchmarks/planted.py, six of each seed.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+from planted import TARGET, TIME, plant
 
 from evaluation.selection import leaks
 from evaluation.selection.boosting import Trees
@@ -23,6 +25,8 @@ SHAPES = ((300, 15, 1), (1000, 30, 1), (1000, 15, 10))  # rows, columns, rows of
 KINDS: tuple[Kind, ...] = ("continuous", "binary", "classes")
 DRIVEN_ROWS = 600
 ROUNDS = 50
+FIRST_SEED = 100  # of the planted tables: none of those on which the selection was made
+RATIOS = (0.1, 0.5, 2.0)
 
 
 def nothing(rng: np.random.Generator, shape: tuple[int, int, int], kind: Kind) -> Study:
@@ -73,13 +77,8 @@ def _as(values: np.ndarray, kind: Kind) -> np.ndarray:
     return np.searchsorted(np.quantile(values, cuts), values).astype("float64")
 
 
-def main() -> None:
-    """Print how often each errs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--tables", type=int, default=100)
-    tables = parser.parse_args().tables
+def noise_selected(tables: int) -> None:
+    """Print how often a column is selected where none matters."""
     print(
         "noise selected (simulated): target, rows, columns, rows of a group; share of the tables, of the columns"
     )
@@ -88,15 +87,44 @@ def main() -> None:
         studies = [nothing(rng, shape, kind) for _ in range(tables)]
         found = [len(Screen(one, candidates=range(shape[1])).run().columns) for one in studies]
         print(kind, *shape, f"{np.mean(np.array(found) > 0):.2f} {np.mean(found) / shape[1]:.4f}", flush=True)
+
+
+def called_leaks(tables: int) -> None:
+    """Print what is called a leak in tables of two drivers."""
     print(
         "called leaks (simulated): target, correlation of the drivers, columns of noise, leak planted; how often"
     )
     for kind, related, noise, leak in itertools.product(KINDS[:2], (0.0, 0.3, 0.5), (0, 4), (False, True)):
         told: Counter[str] = Counter()
-        for seed in range(max(1, tables // 8)):
+        for seed in range(tables):
             rng = np.random.default_rng([seed, 7])
             told.update(flagged(driven(rng, related=related, kind=kind, noise=noise, leak=leak)))
-        print(kind, related, noise, leak, dict(told), f"of {max(1, tables // 8)}", flush=True)
+        print(kind, related, noise, leak, dict(told), f"of {tables}", flush=True)
+
+
+def planted_leaks(seeds: int) -> None:
+    """Print what is called a leak in tables of eleven groups, a leak and much else."""
+    print("called leaks (simulated, planted.py): seed, target, ratio")
+    for seed, ratio in itertools.product(range(FIRST_SEED, FIRST_SEED + seeds), RATIOS):
+        for kind in ("continuous", "binary"):
+            planted = plant(seed=seed, ratio=ratio, kind=kind)
+            told = flagged(read_study(planted.frame, Roles(TARGET, time=TIME), table="planted"))
+            print(seed, kind, ratio, told, flush=True)
+
+
+def main() -> None:
+    """Print how often each errs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tables", type=int, default=100, help="without effect, of each kind; an eighth of two drivers"
+    )
+    parser.add_argument("--planted", type=int, default=3, help="seeds")
+    asked = parser.parse_args()
+    noise_selected(asked.tables)
+    called_leaks(asked.tables // 8)
+    planted_leaks(asked.planted)
 
 
 if __name__ == "__main__":

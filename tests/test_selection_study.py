@@ -35,11 +35,6 @@ def test_a_target_of_many_numbers_is_continuous():
     assert read_study(_frame(), Roles("delay_ms"), table="t").target.kind == "continuous"
 
 
-def test_a_table_without_rows_has_no_classes_and_says_so():
-    with pytest.raises(ValueError, match="two classes of at least 10 rows, but has none"):
-        read_study(_frame(0), Roles("stalled", kind="classes"), table="t")
-
-
 def test_a_word_in_a_column_of_numbers_is_named_with_its_row():
     frame = _frame().astype({"nsinr": "object"})
     frame.loc[7, "nsinr"] = "n/a"
