@@ -194,6 +194,20 @@ def test_what_is_counted_after_the_target_is_a_leak_where_few_devices_have_many_
     assert _names(selection) == {"signal", "load", "delay"}
 
 
+@pytest.mark.parametrize(
+    ("alone", "others", "sure"),
+    [
+        ([0.967, 0.964, 0.974], [0.789, 0.790, 0.800], True),  # complaints that are counted after the stall
+        ([0.323, 0.083, 0.502], [0.018, 0.227, 0.359], False),  # a driver in few rows, one fold the other way
+        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], False),
+    ],
+)
+def test_a_leak_beats_all_others_in_each_fold_and_not_by_chance(
+    alone: list[float], others: list[float], sure: bool
+):
+    assert leaks.surely_more(np.array(alone), np.array(others)) is sure
+
+
 def test_a_mediator_is_no_consequence():
     """Load, signal and weather act through retransmissions: known delay does not part these from their causes."""
     rng = np.random.default_rng(3)

@@ -13,6 +13,7 @@ from evaluation.selection.study import Drop, Study
 SUSPECTS = 3  # columns that explain most alone are asked whether they beat the rest
 SAME = 0.9  # columns correlated beyond are one suspect
 STRONG = 0.1  # R squared, or area under the curve above one half, below which nothing looks like the target
+SURELY = 0.05  # p-value below which a column beats the rest in the folds, and not by their chance
 FEWEST_CAUSES = 3
 SURE_TIED, STILL_TIED = 0.001, 0.05  # p-values, each shared among the causes
 APART = 0.1  # p-value from which two columns count as independent
@@ -35,10 +36,11 @@ def outdoes_all(
         rest = [column for column in left if column not in same]
         if suspect not in left or not rest:
             continue
-        ours, theirs = (float(boosting.scores(study, part, cut, trees).mean()) for part in ([suspect], rest))
+        ours, theirs = (boosting.scores(study, part, cut, trees) for part in ([suspect], rest))
         nothing = float(boosting.scores(study, [], cut, trees).mean())
-        if ours > theirs and ours - nothing > STRONG and not _acts(study, scores, suspect, rest, known):
-            facts = f"alone it scores {ours:.3f}, the other {len(rest)} together {theirs:.3f}"
+        strong = float(ours.mean()) - nothing > STRONG and surely_more(ours, theirs)
+        if strong and not _acts(study, scores, suspect, rest, known):
+            facts = f"alone it scores {ours.mean():.3f}, the other {len(rest)} together {theirs.mean():.3f}"
             found += [Drop(study.names[column], "leak", facts) for column in same]
     return found
 
@@ -82,6 +84,13 @@ def _acts(study: Study, scores: Scores, suspect: int, others: Sequence[int], kno
         if bound < SURE_TIED / len(others) and apart > APART:
             return True
     return False
+
+
+def surely_more(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Return whether the first scores are larger than the second, fold by fold, by more than the chance of folds."""
+    if np.ptp(ours - theirs) == 0:
+        return bool(ours[0] > theirs[0])
+    return bool(stats.ttest_rel(ours, theirs, alternative="greater").pvalue < SURELY)
 
 
 def _names(drops: Sequence[Drop]) -> set[str]:
