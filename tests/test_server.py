@@ -94,7 +94,7 @@ def test_a_service_of_scores_alone_is_asked_for_by_name_and_needs_its_workspace(
     start = server.prepare(tmp_path, server.NO_RUN, port=free_port())
     assert start.environment["IOTLENS_RUN_DIRECTORY"] == ""
     assert from_environment(start.environment) == Settings(tmp_path, None, without_keys=True)
-    with pytest.raises(LookupError, match=r"no .*run"):
+    with pytest.raises(LookupError, match=r"no .*run.*--run none"):
         server.prepare(tmp_path, port=free_port())
     with pytest.raises(ValueError, match="the workspace must exist"):
         server.prepare(tmp_path / "typo", server.NO_RUN, port=free_port())

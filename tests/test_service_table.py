@@ -197,6 +197,8 @@ def test_what_is_not_there_is_named_with_the_nearest_or_the_way_out(workspace: P
     with pytest.raises(LookupError, match="province load DIR --targets"):
         made(workspace)
     targets(workspace, ("b1", NOON, 3.0))
+    with pytest.raises(LookupError, match=r"no target of bk_unlock_success.*, but of bk_unlock_delay;"):
+        service_table(workspace, SERVICE, "bk_unlock_success")
     with pytest.raises(LookupError, match="iotlens indicators build"):
         made(workspace)
     with pytest.raises(

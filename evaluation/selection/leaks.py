@@ -32,7 +32,7 @@ _NOTHING = 1e-9
 def outdoes_all(
     study: Study, scores: Scores, alone: np.ndarray, columns: Sequence[int], trees: boosting.Trees
 ) -> list[Drop]:
-    """Return the columns that alone explain more than all others together, those that say the same set aside.
+    """Return the columns that alone explain more than all others together in each fold, those that say the same aside.
 
     Not one that shows itself a cause, as the strongest driver of a small table does, nor one that is not surely tied to
     the target, as noise beats noise. alone: (p,) log p of each column beside nothing.
@@ -46,14 +46,11 @@ def outdoes_all(
         rest = [column for column in left if column not in same]
         if suspect not in left or not rest or alone[suspect] > np.log(SURE_TIED):
             continue
-        ours, theirs = (float(boosting.scores(study, part, cut, trees).mean()) for part in ([suspect], rest))
+        ours, theirs = (boosting.scores(study, part, cut, trees) for part in ([suspect], rest))
         nothing = float(boosting.scores(study, [], cut, trees).mean())
-        if (
-            ours > theirs
-            and ours - nothing > STRONG
-            and not seen.acts(suspect, _apart(scores, suspect, columns))
-        ):
-            facts = f"alone it scores {ours:.3f}, the other {len(rest)} together {theirs:.3f}"
+        strong = float(ours.mean()) - nothing > STRONG and bool((ours > theirs).all())
+        if strong and not seen.acts(suspect, _apart(scores, suspect, columns)):
+            facts = f"alone it scores {ours.mean():.3f}, the other {len(rest)} together {theirs.mean():.3f}"
             found += [Drop(study.names[column], "leak", facts) for column in same]
     return found
 

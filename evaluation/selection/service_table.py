@@ -108,7 +108,7 @@ def _scope(connection: duckdb.DuckDBPyConnection, service: ServiceModel, kqi: Kq
     )
     if not counts:
         raise LookupError(
-            f"the lake holds no target of {kqi.id}, the values that indicators are to explain;"
+            f"the lake holds no target of {kqi.id}, the values that indicators are to explain, {_others(connection)};"
             " iotlens province load DIR --targets brings those of a simulated province"
         )
     if wanted is not None and wanted not in counts:
@@ -116,6 +116,14 @@ def _scope(connection: duckdb.DuckDBPyConnection, service: ServiceModel, kqi: Kq
             f"the lake holds no target of {kqi.id} at scope {wanted!r}; {nearest(wanted, counts)}"
         )
     return wanted or ("device" if "device" in counts else str(next(iter(counts))))
+
+
+def _others(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return of which KQIs the lake holds targets, in words."""
+    held = connection.execute(
+        "SELECT DISTINCT kqi FROM targets WHERE value IS NOT NULL ORDER BY 1"
+    ).fetchall()
+    return f"but of {', '.join(kqi for (kqi,) in held)}" if held else "nor of any other KQI"
 
 
 def _scopes(service: ServiceModel, own: str) -> list[str]:
