@@ -4,7 +4,6 @@ Each step is done for one window's end, and puts its table in the place of what 
 whole: a cycle that was killed is walked again and gives the same tables. Its report is written last.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from features.one_writer import one_writer
 from serving import cycle_report, identify_all
 from serving.cycle_report import Counts, Report
 
-log = logging.getLogger(__name__)
 EVERY = timedelta(minutes=15)
 MOST = 7 * 96  # windows that one call catches up: a week
 
@@ -63,7 +61,6 @@ def _done(window: Window) -> Report:
         told[name] = {**counts, "seconds": round(time.monotonic() - began, 3)}
     report = Report(window.end, told, _ages(window), lake.is_simulated(window.workspace))
     report.write(window.workspace)
-    log.info("cycle %s", report.text())
     return report
 
 
