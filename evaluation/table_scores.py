@@ -1,5 +1,6 @@
 """Devices of a table of indicator values, scored in batches into one file: no workspace is needed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +44,7 @@ def score_table(path: Path, what: Plan, *, at: datetime, out: Path, alone: bool 
         out, columns if not alone else pa.schema([columns.field(name) for name in ALONE])
     ) as writer:
         row = 0
-        for batch in table.file.iter_batches(BATCH_ROWS, columns=[ID, *table.told, *table.counted]):
+        for batch in _batches(table):
             values = [_numbers(batch, one, table, row) for one in what.indicators[: what.weighed]]
             told, ids = scoring.utilities(what, values), batch.column(ID)
             if alone:
@@ -54,6 +55,13 @@ def score_table(path: Path, what: Plan, *, at: datetime, out: Path, alone: bool 
                 writer.write_table(own_rows(what, "device", ids, at, judged))
             row += len(batch)
     return row
+
+
+def _batches(table: _Table) -> Iterator[pa.RecordBatch]:
+    """Yield the rows, one row group after the other: asked for all at once, Arrow keeps what it has read."""
+    columns = [ID, *table.told, *table.counted]
+    for group in range(table.file.num_row_groups):
+        yield from table.file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
 
 
 def _opened(path: Path, what: Plan) -> _Table:
