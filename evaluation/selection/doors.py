@@ -15,6 +15,7 @@ from evaluation.selection.groups import Likeness
 from evaluation.selection.procedure import Settings, select
 from evaluation.selection.record import Json
 from evaluation.selection.study import Kind, Roles, read_study, read_table
+from features.whole_file import write_text
 
 Word = TypeVar("Word", bound=str)
 LONGEST_NAME = 80  # characters of a target in the name of a directory
@@ -117,8 +118,8 @@ def of_table(path: Path, request: Request, place: Place, *, experts: Path | None
 def publish(summary: Json, out: Path) -> str:
     """Write the files of a selection into `out`, and return what to tell."""
     record.write(summary, out)
-    record.replace_text(out / page.REPORT_HTML, page.to_html(summary))
-    record.replace_text(out / page.REPORT_MD, page.to_markdown(summary))
+    write_text(out / page.REPORT_HTML, page.to_html(summary))
+    write_text(out / page.REPORT_MD, page.to_markdown(summary))
     return told(summary, out)
 
 

@@ -16,6 +16,7 @@ from evaluation.selection.contributions import Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Selection
 from evaluation.selection.screening import RATE
+from features.whole_file import write_text
 
 Json = dict[str, Any]  # parts of selection.json, as parsed
 SELECTION_JSON, SELECTION_CSV = "selection.json", "selection.csv"
@@ -130,10 +131,9 @@ def weights(importance: Mapping[str, float], experts: Experts) -> dict[str, floa
 
 def write(summary: Json, directory: Path) -> None:
     """Write selection.json and selection.csv; each is whole or not there."""
-    directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    replace_text(directory / SELECTION_JSON, text + "\n")
-    replace_text(directory / SELECTION_CSV, sheet(summary).to_csv(index=False))
+    write_text(directory / SELECTION_JSON, text + "\n")
+    write_text(directory / SELECTION_CSV, sheet(summary).to_csv(index=False))
 
 
 def read(directory: Path) -> Json:
@@ -314,10 +314,3 @@ def _overrides(selection: Selection) -> list[Json]:
         {**one.model_dump(mode="json"), "contradicted_p": denied.get(one.indicator)}
         for one in selection.experts.statements
     ]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

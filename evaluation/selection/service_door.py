@@ -14,6 +14,7 @@ from evaluation.selection.service_expert import against_catalogue, experts_of
 from evaluation.selection.service_table import GROUP, TIME, ServiceTable, service_table
 from evaluation.selection.study import Roles, read_study
 from features import lake
+from features.whole_file import write_text
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def _weighed(summary: Json, table: ServiceTable, asked: KqiRequest, out: Path) -
     )
     proposed = weights.propose(summary, asked.workspace, service=table.service, kqi=table.kqi, audit=audit)
     if proposed is None:
-        record.replace_text(out / weights.WEIGHTS_DIFF, "")
+        write_text(out / weights.WEIGHTS_DIFF, "")
         return [f"no weights are proposed: no indicator of a step of {table.kqi.id} was selected"]
-    record.replace_text(out / weights.WEIGHTS_DIFF, proposed.diff())
+    write_text(out / weights.WEIGHTS_DIFF, proposed.diff())
     lines = [f"proposed weights: {out / weights.WEIGHTS_DIFF}"]
     if proposed.beyond:
         lines.append(

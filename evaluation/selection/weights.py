@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from evaluation.process import Kqi, ServiceModel, read_service_files
-from evaluation.selection.record import Json, replace_text
+from evaluation.selection.record import Json
 from evaluation.selection.service_table import indicator_of
+from features.whole_file import write_text
 
 WEIGHTS_DIFF = "weights.diff"
 _PARTS = 1000  # weights are told to the thousandth
@@ -38,8 +39,7 @@ class Proposal:
 
     def apply(self) -> None:
         """Write the changed file into the workspace, whole or not at all."""
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(self.target, self.after)
+        write_text(self.target, self.after)
 
 
 def blended(summary: Json, service: ServiceModel, kqi: Kqi) -> tuple[dict[str, float], tuple[str, ...]]:
