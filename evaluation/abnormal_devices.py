@@ -158,29 +158,18 @@ def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     left = (level / drain).where(drain > 0)
     low, soon = level < rule.level, left < rule.days_left
     at = seen.told["term_battery_level__at"]
-    by_level = _rows(
-        seen,
-        "battery",
-        {
-            "device_id": pd.Series(low.index[low]),
-            "since": pd.Series(at[low].to_numpy(), dtype="datetime64[us, UTC]"),
-            "value": level[low].tolist(),
-            "threshold": rule.level,
-        },
-        "it told a level of {value:.0f} %",
-    )
-    ends = soon & ~low
-    by_drain = _rows(
-        seen,
-        "battery",
-        {
-            "device_id": pd.Series(ends.index[ends]),
-            "since": pd.Series(at[ends].to_numpy(), dtype="datetime64[us, UTC]"),
-            "value": left[ends].tolist(),
-            "threshold": rule.days_left,
-        },
-        "{value:.0f} days are left at the drain that it told",
-    )
+
+    def told(which: "pd.Series[bool]", value: pd.Series, threshold: float, evidence: str) -> pd.DataFrame:
+        columns = {
+            "device_id": pd.Series(which.index[which]),
+            "since": pd.Series(at[which].to_numpy(), dtype="datetime64[us, UTC]"),
+            "value": value[which].tolist(),
+            "threshold": threshold,
+        }
+        return _rows(seen, "battery", columns, evidence)
+
+    by_level = told(low, level, rule.level, "it told a level of {value:.0f} %")
+    by_drain = told(soon & ~low, left, rule.days_left, "{value:.0f} days are left at the drain that it told")
     return pd.concat([by_level, by_drain], ignore_index=True)
 
 
