@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from fastapi.testclient import TestClient
 
 from features import counters, indicator_windows, membership
 from features.sketch import bins
@@ -86,3 +88,9 @@ def _row(place: Place, counter: str, start: str) -> dict[str, object]:
         "vendor": "northlight",
         "received": "2026-03-02T07:00:00Z",
     }
+
+
+def score(client: TestClient, **question: Any) -> Any:
+    answer = client.post("/score", json=question)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
