@@ -9,13 +9,10 @@ answer and of checked values. The lake is made up (simulated): values drawn betw
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +21,7 @@ import pandas as pd
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from serve import START_LIMIT_S, Body, answers, ask, free_port
+from load import Body, ask, asked_by, beside, free_port
 
 from evaluation.domain import read_domain
 from evaluation.scoring_plan import Plan, plan
@@ -138,14 +135,9 @@ def measure(port: int, body: Body, load: Load) -> Figures:
     bodies = [json.dumps(body(i, load.rows)).encode() for i in range(load.count)]
     ask(port, route, bodies[: max(1, load.count // 10)])
     before = used(port)
-    shares = [bodies[k :: load.clients] for k in range(load.clients)]
-    began = time.perf_counter()
-    with ThreadPoolExecutor(load.clients) as clients:
-        taken = list(clients.map(lambda share: ask(port, route, share), shares))
-    elapsed = time.perf_counter() - began
-    median, p99 = np.quantile(np.concatenate(taken), [0.5, 0.99]) * 1000
+    median, p99, elapsed = asked_by(load.clients, port, route, bodies)
     rows = load.count * load.rows
-    return Figures(float(median), float(p99), rows / elapsed, (used(port) - before) / rows * 1e6)
+    return Figures(median, p99, rows / elapsed, (used(port) - before) / rows * 1e6)
 
 
 def used(port: int) -> float:
@@ -208,23 +200,9 @@ def be_the_rival(port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
-@contextmanager
-def rival(scratch: Path) -> Iterator[int]:
+def rival(scratch: Path) -> AbstractContextManager[int]:
     """Run the rival beside this process, and give its port."""
-    port = free_port()
-    command = [sys.executable, __file__, "--rival", "--port", str(port)]
-    with (scratch / "rival.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + START_LIMIT_S
-            while not answers(f"http://127.0.0.1:{port}/docs"):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((scratch / "rival.log").read_text(encoding="utf-8"))
-                time.sleep(0.1)
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
+    return beside([sys.executable, __file__, "--rival"], scratch / "rival.log")
 
 
 def device(number: int) -> str:

@@ -7,34 +7,24 @@ difference is the price of asking by name. Without --workspace one is made of si
 """
 
 import argparse
-import http.client
 import json
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from load import Body, ask, asked_by, beside, free_port
 
 from features.flows import FLAGS, FlowSettings
 
 CLIENTS = 16
 SINGLES = 500  # requests of one device
 BATCHES, BATCH_ROWS = 20, 1000
-START_LIMIT_S = 60
 OURS, RIVAL = "iotlens", "bare FastAPI"
 TYPES, DEVICES, FLOWS_EACH = 6, 1200, 20  # of the simulated workspace
-
-Body = Callable[[int, int], object]  # (number of the request, rows in it) -> what is posted
 
 
 @dataclass(frozen=True)
@@ -123,29 +113,8 @@ def measure(port: int, body: Body, load: Load) -> Figures:
     route = {True: "/identify", False: "/identify_batch"}[load.rows == 1]
     bodies = [json.dumps(body(i, load.rows)).encode() for i in range(load.count)]
     ask(port, route, bodies[: max(1, load.count // 10)])
-    shares = [bodies[k :: load.clients] for k in range(load.clients)]
-    began = time.perf_counter()
-    with ThreadPoolExecutor(load.clients) as clients:
-        taken = list(clients.map(lambda share: ask(port, route, share), shares))
-    elapsed = time.perf_counter() - began
-    median, p99 = np.quantile(np.concatenate(taken), [0.5, 0.99]) * 1000
-    return Figures(float(median), float(p99), load.count * load.rows / elapsed)
-
-
-def ask(port: int, route: str, bodies: Sequence[bytes]) -> list[float]:
-    """Return the seconds each request took, one after the other on one connection."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    seconds = []
-    for body in bodies:
-        began = time.perf_counter()
-        connection.request("POST", route, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
-        seconds.append(time.perf_counter() - began)
-        if answer.status != 200:
-            raise RuntimeError(f"port {port} answered {answer.status}: {content[:300]!r}")
-    connection.close()
-    return seconds
+    median, p99, elapsed = asked_by(load.clients, port, route, bodies)
+    return Figures(median, p99, load.count * load.rows / elapsed)
 
 
 def be_the_rival(model: Path, port: int) -> None:
@@ -171,39 +140,9 @@ def be_the_rival(model: Path, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
-@contextmanager
-def rival(model: Path, scratch: Path) -> Iterator[int]:
+def rival(model: Path, scratch: Path) -> AbstractContextManager[int]:
     """Run the rival beside this process, and give its port."""
-    port = free_port()
-    command = [sys.executable, __file__, "--rival", str(model), "--port", str(port)]
-    with (scratch / "rival.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + START_LIMIT_S
-            while not answers(f"http://127.0.0.1:{port}/docs"):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((scratch / "rival.log").read_text(encoding="utf-8"))
-                time.sleep(0.1)
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def answers(url: str) -> bool:
-    """Tell whether somebody answers there."""
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return beside([sys.executable, __file__, "--rival", str(model)], scratch / "rival.log")
 
 
 def simulated_workspace(folder: Path) -> Path:
