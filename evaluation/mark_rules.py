@@ -32,6 +32,7 @@ class Atom(Frozen):
     value: Number
 
 
+# The forms stand in demarcation_rules.py too: pydantic leaves the parts of a generic Condition[Atom] unchecked.
 class Every(Frozen):
     """All of the conditions."""
 
