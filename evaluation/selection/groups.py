@@ -69,6 +69,18 @@ def elect(
     return groups, screened
 
 
+def without(found: Sequence[Group], columns: Sequence[int]) -> list[Group]:
+    """Return the groups without these members, none of which stands for one."""
+    return [
+        Group(
+            group.representative,
+            tuple(one for one in group.members if one not in columns),
+            tuple(one for one in group.ties if one not in columns),
+        )
+        for group in found
+    ]
+
+
 def _members(
     chosen: int, all_chosen: Sequence[int], candidates: Sequence[int], alike: np.ndarray
 ) -> list[int]:

@@ -8,7 +8,17 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from evaluation.selection import boosting, contributions, groups, leaks, networks, quality, reasons, smallest
+from evaluation.selection import (
+    boosting,
+    contributions,
+    groups,
+    late_finds,
+    leaks,
+    networks,
+    quality,
+    reasons,
+    smallest,
+)
 from evaluation.selection.contributions import Contributions, How, Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.groups import Group, Likeness
@@ -22,9 +32,6 @@ from evaluation.selection.study import Drop, Study, data_hash
 log = logging.getLogger(__name__)
 
 OFTEN = 0.25  # share of the subsamples that must choose a group; at 0.5 weak effects are lost too often (measured)
-CERTAIN = 0.01  # p-value, shared among the columns, from which a model alone makes a column a suspect to be confirmed
-MOST_CONFIRMED = 5
-CLEAR_GAIN = 3.0  # standard deviations over the subsamples, which share most of their rows
 FEWEST_RANKED = 3  # of which two rankings can agree or not
 UNUSABLE = {"empty", "constant", "no_number"}  # what no expert can keep
 
@@ -108,10 +115,10 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     draws = contributions.subsamples(sample, count=settings.subsamples, seed=settings.seed)
     often = _frequency(work, scores, draws, found)
     found, often, screened = _repeated(found, often, screen.judged(screened), experts, work)
-    found, often, measured = _measured(work, found, often, draws, alike, trees)
+    found, often, measured = _measured(work, found, often, draws=draws, trees=trees)
     chosen = tuple(group.representative for group in found)
-    ballot = smallest.Ballot(tuple(work.columns), settings.likeness, experts)
-    told = smallest.curve(sample, scores, ballot, chosen, trees)
+    ballot = smallest.Ballot(tuple(work.columns), settings.likeness, experts, trees)
+    told = smallest.curve(sample, scores, ballot, sorted(chosen, key=lambda one: screened.alone[one]))
     known = {drop.indicator for drop in work.drops}
     fell = reasons.fallen(screen, screened, found, names=study.names, p_values=measured.p_values, known=known)
     return Selection(
@@ -245,66 +252,19 @@ def _measure(work: _Work, found: Sequence[Group], draws: Sequence[np.ndarray], h
 
 
 def _measured(
-    work: _Work,
-    found: list[Group],
-    often: list[float],
-    draws: Sequence[np.ndarray],
-    alike: np.ndarray,
-    trees: boosting.Trees,
+    work: _Work, found: list[Group], often: list[float], *, draws: Sequence[np.ndarray], trees: boosting.Trees
 ) -> tuple[list[Group], list[float], Contributions]:
     """Return the groups and what only the model saw, the strongest first, how often each was chosen, and strength."""
     measured = _measure(work, found, draws, work.how)
-    if added := _confirmed(work, found, measured, draws, alike, trees):
-        found = [*found, *(Group(column, (column,), ()) for column in added)]
-        often = [*often, *[1.0] * len(added)]
+    suspects = late_finds.Suspects(work.columns, measured.p_values, measured.strength.mean(axis=0))
+    chosen = [group.representative for group in found]
+    if added := late_finds.find(work.study, chosen, suspects, draws=draws, trees=trees):
+        found = [*groups.without(found, list(added)), *(Group(column, (column,), ()) for column in added)]
+        often = [*often, *added.values()]
         measured = _measure(work, found, draws, work.how)
     order = np.argsort(-measured.group_strength.mean(axis=0), kind="stable")
     ranked = replace(measured, group_strength=measured.group_strength[:, order])
     return [found[place] for place in order], [often[place] for place in order], ranked
-
-
-def _confirmed(
-    work: _Work,
-    found: Sequence[Group],
-    measured: Contributions,
-    draws: Sequence[np.ndarray],
-    alike: np.ndarray,
-    trees: boosting.Trees,
-) -> list[int]:
-    """Return columns that only the model saw: stronger than probes, and trees do clearly better with than without."""
-    chosen = [group.representative for group in found]
-    told = {column for group in found for column in group.members}
-    p_values = dict(zip(work.columns, measured.p_values, strict=True))
-    suspects = [
-        column
-        for column in sorted(work.columns, key=lambda one: p_values[one])
-        if column not in told and p_values[column] * len(work.columns) < CERTAIN
-    ]
-    added: list[int] = []
-    for suspect in suspects[:MOST_CONFIRMED]:
-        if len(chosen) and alike[suspect, [*chosen, *added]].max() >= groups.ALIKE:
-            continue
-        if _gains_clearly(work, [*chosen, *added], suspect, draws, trees):
-            added.append(suspect)
-    return added
-
-
-def _gains_clearly(
-    work: _Work, columns: list[int], added: int, draws: Sequence[np.ndarray], trees: boosting.Trees
-) -> bool:
-    """Return whether one more column raises the score in each draw, and by more than the draws differ."""
-    gains: list[float] = []
-    for rows in draws:
-        gains.append(_gain(work.study.rows(rows), columns, added, trees))
-        if gains[-1] <= 0:
-            return False  # most suspects fail at the first draws; the others need not be asked
-    return float(np.mean(gains)) > CLEAR_GAIN * float(np.std(gains, ddof=1))
-
-
-def _gain(part: Study, columns: list[int], added: int, trees: boosting.Trees) -> float:
-    cut = boosting.folds(part, count=boosting.FOLDS, seed=trees.seed)
-    more, less = (boosting.scores(part, some, cut, trees).mean() for some in ([*columns, added], columns))
-    return float(more - less)
 
 
 def _effects(
