@@ -1,6 +1,7 @@
 """From a table on disk to a written selection, and what is said of it on the screen."""
 
 import itertools
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from evaluation.selection.record import Json
 from evaluation.selection.study import Kind, Roles, read_study, read_table
 from features.whole_file import write_text
 
+log = logging.getLogger(__name__)
 Word = TypeVar("Word", bound=str)
 LONGEST_NAME = 80  # characters of a target in the name of a directory
 
@@ -106,6 +108,7 @@ def _made(directory: Path) -> bool:
 def of_table(path: Path, request: Request, place: Place, *, experts: Path | None) -> str:
     """Select from a table, write the files into their place, and return what to tell."""
     place.check()
+    log.info("selection: reading %s", path)
     frame = read_table(path)
     roles = Roles(request.target, request.group, request.time, request.ignored, request.kind)
     study = read_study(frame, roles, table=path.name)
