@@ -63,6 +63,43 @@ def test_a_class_of_two_rows_is_left_out_and_told():
     assert "class odd of stalled has 2 rows" in study.notes[0]
 
 
+def test_a_target_that_is_nearly_an_identifier_is_refused_with_its_counts():
+    names = _frame(90).assign(stalled=[f"device {row // 3}" if row < 60 else "hub" for row in range(90)])
+    with pytest.raises(
+        ValueError,
+        match=r"t\.stalled must have classes of at least 10 rows, but 20 of its 21 classes have fewer",
+    ):
+        read_study(names, Roles("stalled"), table="t")
+
+
+def test_a_target_of_more_classes_than_trees_can_be_grown_for_is_refused():
+    many = _frame(3010).assign(stalled=[f"app {row // 10}" for row in range(3010)])
+    with pytest.raises(ValueError, match=r"t\.stalled must have at most 300 classes, but has 301"):
+        read_study(many, Roles("stalled"), table="t")
+
+
+def test_many_classes_are_told_beforehand_and_in_the_notes(caplog: pytest.LogCaptureFixture):
+    many = _frame(400).assign(stalled=[f"app {row // 10}" for row in range(400)])
+    study = read_study(many, Roles("stalled"), table="t")
+    assert len(study.target.classes) == 40
+    assert study.notes[0].startswith("stalled has 40 classes, 30 or more: trees are grown for each")
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [("WARNING", study.notes[0])]
+
+
+def test_many_classes_that_are_left_out_are_told_in_one_note():
+    labels = np.array(["fine"] * 27 + ["ill"] * 27 + list("uvwxyz"))
+    study = read_study(_frame().assign(stalled=labels), Roles("stalled"), table="t")
+    assert study.notes == ("6 classes of stalled, 6 rows, have fewer than 10: left out",)
+
+
+def test_one_moment_for_all_rows_is_told_at_once_and_in_the_notes(caplog: pytest.LogCaptureFixture):
+    study = read_study(_frame().assign(at="2026-03-02T00:00:00Z"), Roles("stalled", time="at"), table="t")
+    assert study.notes == (
+        "at is the same in all rows: nothing is judged on later rows, nor asked whether it drifts",
+    )
+    assert [one.getMessage() for one in caplog.records] == list(study.notes)
+
+
 def test_rows_without_a_target_are_left_out_and_told():
     frame = _frame().astype({"stalled": "float64"})
     frame.loc[:3, "stalled"] = np.nan

@@ -70,7 +70,7 @@ def elect(
     members, and what it explains alone.
     """
     groups: list[Group] = []
-    screened = _with_kept(screen, screened, names, experts)
+    screened = _with_kept(_Poll(screen, screened, alike, names, experts))
     for chosen in screened.columns:
         poll = _Poll(screen, screened, alike, names, experts)
         group = _elected(poll, chosen)
@@ -79,11 +79,23 @@ def elect(
     return groups, screened
 
 
-def _with_kept(screen: Screen, screened: Screened, names: Sequence[str], experts: Experts) -> Screened:
-    """Return the screening with what experts keep among the chosen."""
-    kept = [column for column in screen.candidates if names[column] in experts.kept]
-    added = [column for column in kept if column not in screened.columns]
-    return replace(screened, chosen=(*screened.chosen, *added))
+def _with_kept(poll: _Poll) -> Screened:
+    """Return the screening with what experts keep: in the place of a chosen column that it can stand for, or added."""
+    screened = poll.screened
+    kept = [column for column in poll.screen.candidates if poll.names[column] in poll.experts.kept]
+    for column in kept:
+        if column in screened.columns:
+            continue
+        free = [
+            chosen
+            for chosen in screened.columns
+            if chosen not in kept
+            and column in _members(chosen, screened.columns, poll.screen.candidates, poll.alike)
+            and _stands_in(poll.screen, screened, chosen, column)
+        ]
+        added = replace(screened, chosen=(*screened.chosen, column))
+        screened = _replaced(screened, free[0], column) if free else added
+    return screened
 
 
 def _elected(poll: _Poll, chosen: int) -> Group:
