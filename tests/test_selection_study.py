@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.selection.doors import Request
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Settings, select
 from evaluation.selection.study import Roles, read_study, read_table
@@ -220,3 +221,54 @@ def test_whole_numbers_that_a_float_merges_are_told():
 def test_a_complex_column_falls_as_no_number():
     study = read_study(_frame().assign(phase=1j), Roles("stalled"), table="t")
     assert [(drop.indicator, drop.reason) for drop in study.dropped] == [("phase", "no_number")]
+
+
+def _at(times: list[object]) -> pd.DataFrame:
+    return _frame().assign(at=pd.Series((times * 60)[:60]))
+
+
+def test_times_of_several_zones_and_with_fractions_or_without_are_one_order():
+    times = ["2026-03-01T12:00:00+02:00", "2026-03-01T10:30:00Z", "2026-03-01T10:00:00.5Z"]
+    study = read_study(_at(list(times)), Roles("stalled", time="at"), table="t")
+    assert study.times is not None
+    assert np.argsort(study.times[:3]).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ("2026-03-01T10:00:00", "must name the time zone in all rows or in none, but row 1"),
+        ("yesterday", "must be times of one form, but row 1"),
+    ],
+)
+def test_a_time_that_cannot_be_ordered_is_named_with_its_row(wrong: str, rule: str):
+    with pytest.raises(ValueError, match=rf"t\.at {rule} \(the first is 0\) has '{wrong}'"):
+        read_study(_at(["2026-03-01T10:00:00Z", wrong]), Roles("stalled", time="at"), table="t")
+
+
+def test_numbers_as_texts_are_times_by_their_size_and_an_infinite_one_is_refused():
+    study = read_study(_at(["9", "10"]), Roles("stalled", time="at"), table="t")
+    assert study.times is not None and study.times[0] < study.times[1]
+    with pytest.raises(ValueError, match=r"t\.at must be times, but row 1 .* has inf"):
+        read_study(_at([1.0, np.inf]), Roles("stalled", time="at"), table="t")
+
+
+def test_one_group_and_groups_without_names_are_refused():
+    with pytest.raises(ValueError, match=r"t\.device must name two groups, .* but all rows have d1"):
+        read_study(_frame().assign(device="d1"), Roles("stalled", "device"), table="t")
+    with pytest.raises(ValueError, match=r"t\.device must hold names of groups, but holds lists"):
+        read_study(_frame().assign(device=[[1]] * 60), Roles("stalled", "device"), table="t")
+
+
+def test_three_classes_are_not_binary():
+    with pytest.raises(
+        ValueError, match=r"t\.stalled must have two classes to be binary, but has 3: 0, 1, 2"
+    ):
+        read_study(_frame().assign(stalled=np.arange(60) % 3), Roles("stalled", kind="binary"), table="t")
+
+
+@pytest.mark.parametrize("asked", [{"rows": 39}, {"seed": -1}, {"threads": 0}])
+def test_a_number_out_of_its_range_is_told_by_name(asked: dict[str, int]):
+    ((name, value),) = asked.items()
+    with pytest.raises(ValueError, match=f"{name} must be at least .*, but is {value}"):
+        _ = Request("stalled", **asked).settings  # type: ignore[arg-type]

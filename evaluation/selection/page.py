@@ -64,7 +64,7 @@ def to_markdown(summary: Json) -> str:
     if summary["flagged"]:
         lines += ["## Look at these first", ""]
         lines += [
-            f"- {_name(row['indicator'])}: {record.REASONS[row['reason']]}: {_prose(row['detail'])}"
+            f"- {_code(row['indicator'])}: {record.REASONS[row['reason']]}: {_prose(row['detail'])}"
             for row in summary["flagged"]
         ]
         lines += ["", WAY_BACK, ""]
@@ -241,7 +241,7 @@ def _simulated(summary: Json) -> str:
 
 def _as_heading(name: str) -> str:
     """Return a name as Markdown shows it unchanged: plain where it can be, so that a list can tell it too."""
-    return name if PLAIN_NAME.fullmatch(name) else _name(name)
+    return name if PLAIN_NAME.fullmatch(name) else _code(name)
 
 
 def _prose(text: str) -> str:
@@ -254,10 +254,14 @@ def _cell(text: str) -> str:
 
 
 def _name(indicator: str) -> str:
-    """Return a name as code, whatever stands in it."""
-    fence = "``" if "`" in indicator else "`"
-    space = " " if "`" in indicator or not indicator.strip() else ""
-    return f"{fence}{space}{_cell(indicator)}{space}{fence}"
+    """Return a name as code in a cell, whatever stands in it."""
+    return _cell(_code(indicator))
+
+
+def _code(text: str) -> str:
+    fence = "``" if "`" in text else "`"
+    space = " " if "`" in text or not text.strip() else ""
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"
 
 
 def _percent(share: float) -> str:

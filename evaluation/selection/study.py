@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from evaluation.selection.moments import moments
+
 log = logging.getLogger(__name__)
 
 Kind = Literal["binary", "classes", "continuous"]
@@ -122,11 +124,28 @@ def read_study(frame: pd.DataFrame, roles: Roles, *, table: str) -> Study:
     columns = [name for name in frame.columns if name not in {*told, *roles.ignored}]
     X, names, dropped, column_notes = _numbers(frame.iloc[places], columns, table)
     clusters = (
-        np.arange(len(places)) if roles.group is None else pd.factorize(frame[roles.group].iloc[places])[0]
+        np.arange(len(places)) if roles.group is None else _groups(frame[roles.group].iloc[places], table)
     )
-    times = None if roles.time is None else _times(frame[roles.time].iloc[places], table)
+    times = None if roles.time is None else moments(frame[roles.time].iloc[places], f"{table}.{roles.time}")
     notes += [*target_notes, *_of_one_moment(roles.time, times), *column_notes]
     return Study(X, names, target, clusters.astype("int64"), times, dropped, tuple(notes))
+
+
+def _groups(values: pd.Series, table: str) -> np.ndarray:
+    """Return the codes of groups. Raises ValueError where they cannot be told apart, or there is but one."""
+    column = f"{table}.{values.name}"
+    try:
+        codes, names = pd.factorize(values)
+    except TypeError as error:
+        raise ValueError(
+            f"{column} must hold names of groups, but holds {type(values.iloc[0]).__name__}s"
+        ) from error
+    if len(names) < 2:
+        raise ValueError(
+            f"{column} must name two groups, for a selection is judged on groups that it did not learn from, but all"
+            f" rows have {names[0]}; give it more, or no group"
+        )
+    return np.asarray(codes)
 
 
 def _of_one_moment(time: str | None, times: np.ndarray | None) -> list[str]:
@@ -185,6 +204,10 @@ def _classes(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.nd
     counts = counts[counts > 0]
     _check_classes(counts, f"{table}.{roles.target}")
     common = sorted(counts.index[counts >= FEWEST_OF_CLASS], key=lambda one: (isinstance(one, str), one))
+    if roles.kind == "binary" and len(common) > 2:
+        raise ValueError(
+            f"{table}.{roles.target} must have two classes to be binary, but has {len(common)}: {_listed(common)}"
+        )
     notes = _left_out(counts[counts < FEWEST_OF_CLASS], roles.target)
     if len(common) >= MANY_CLASSES:
         notes.append(
@@ -234,6 +257,8 @@ def _kind(values: pd.Series, column: str) -> Kind:
         raise ValueError(
             f"{column} must be a number or classes, but holds {values.dtype}; give it as seconds"
         )
+    if pd.api.types.is_complex_dtype(values.dtype):
+        raise ValueError(f"{column} must be a number or classes, but holds {values.dtype}")
     if isinstance(values.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(values.dtype):
         return "classes"
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
@@ -307,16 +332,6 @@ def _text_numbers(values: pd.Series, column: str) -> np.ndarray | None:
     if wrong.sum() > (1 - NUMBERS_SHARE) * told.sum():
         return None
     raise ValueError(f"{_wrong_number(values, wrong, column)}, or leave the column out")
-
-
-def _times(values: pd.Series, table: str) -> np.ndarray:
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        return values.to_numpy(dtype="float64")
-    try:
-        moments = pd.to_datetime(values, utc=True).dt.tz_convert(None)
-        return moments.to_numpy().astype("datetime64[us]").astype("float64")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{table}.{values.name} must be times, however: {error}") from error
 
 
 def data_hash(study: Study) -> str:
