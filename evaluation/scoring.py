@@ -81,7 +81,7 @@ def _bent(one: Indicator, told: np.ndarray) -> np.ndarray:
     if one.curve == "log":
         values = np.log(values)
     way = slice(None) if values[0] < values[-1] else slice(None, None, -1)
-    return np.interp(told, values[way], utility_at[way])
+    return np.asarray(np.interp(told, values[way], utility_at[way]))
 
 
 def utilities(plan: Plan, values: Sequence[np.ndarray]) -> np.ndarray:
