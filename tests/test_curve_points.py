@@ -19,6 +19,8 @@ from evaluation.scoring import score, utilities, utility
 from evaluation.scoring_plan import plan
 from features.configuration import read_config
 from features.indicators import Indicator, rules_broken
+from serving.catalogue import indicator_details
+from serving.score import load
 
 DRAFT = Path(__file__).parents[1] / "benchmarks" / "youtube_sessions.yaml"
 RATE, REDUNDANT = "yt_link_rate", "yt_redundant_share"
@@ -146,6 +148,15 @@ def test_points_that_do_not_climb_from_unacceptable_to_excellent_are_refused(
 def test_a_service_of_bent_curves_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     write_service(service(), tmp_path / DRAFT.name)
     assert read_config(tmp_path / DRAFT.name, ServiceModel) == service()
+
+
+def test_the_service_tells_the_points_of_an_indicator(tmp_path: Path) -> None:
+    services = tmp_path / "configs" / "services"
+    services.mkdir(parents=True)
+    write_service(service(), services / DRAFT.name)
+    told = {one.id: one for one in indicator_details(load(tmp_path), None).indicators}
+    assert told[REDUNDANT].points == [(20, 10), (10, 10)]
+    assert told["rrc_setup_success_rate"].points == []
 
 
 def test_the_sheet_of_an_indicator_tells_its_bends_from_excellent_down() -> None:
