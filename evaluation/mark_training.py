@@ -1,17 +1,22 @@
 """An experiment of user marking -> a sealed run: rules teach the models, and experts overrule the rules."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from evaluation import expert_marks, mark_rules, marks
+from evaluation import expert_marks, mark_page, mark_report, mark_rules, marks
 from evaluation.mark_rules import UserMarks
+from evaluation.report import REPORT_HTML, REPORT_JSON
 from features import known, lake
+from features.whole_file import write_text
 from training import mark_models, run
 from training.mark_experiment import MarkExperiment
 from training.mark_models import Lesson, MarkModels
+
+log = logging.getLogger(__name__)
 
 
 def train(recipe: MarkExperiment, workspace: Path) -> Path:
@@ -23,8 +28,19 @@ def train(recipe: MarkExperiment, workspace: Path) -> Path:
     models = mark_models.fit(recipe, taught)
     directory = run.new_directory(workspace / "runs" / recipe.name)
     mark_models.save(models, directory)
-    (directory / "report.json").write_text(json.dumps(summary(models), indent=1) + "\n", encoding="utf-8")
+    _report(models, taught, workspace, directory)
     return run.seal_marks(directory)
+
+
+def _report(models: MarkModels, taught: Lesson, workspace: Path, directory: Path) -> None:
+    """Write report.json and report.html into a run directory."""
+    told = mark_rules.read(workspace)
+    summary = mark_report.summarize(models, taught, told, columns=known.columns(workspace))
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(directory / REPORT_JSON, text + "\n")
+    write_text(directory / REPORT_HTML, mark_page.to_html(summary))
+    mark = " (simulated)" if summary["simulated"] else ""
+    log.info("%s%s %s", summary["headline"]["sentence"], mark, directory / REPORT_HTML)
 
 
 def lesson(recipe: MarkExperiment, workspace: Path) -> Lesson:
@@ -57,23 +73,3 @@ def labels_of(frame: pd.DataFrame, told: UserMarks, said: pd.DataFrame) -> tuple
         labels[one.id] = np.where(np.isnan(given), weak.to_numpy(dtype=np.float64, na_value=np.nan), given)
         expert[one.id] = ~np.isnan(given)
     return pd.DataFrame(labels, index=frame.index), pd.DataFrame(expert, index=frame.index)
-
-
-def summary(models: MarkModels) -> dict[str, object]:
-    """Return the report of a run: what each model learnt, and how well it tells labels again that it did not see.
-
-    That is agreement with the rules, not truth: of truth only benchmarks/marks.py can speak.
-    """
-    manifest = models.manifest
-    told = [one.model_dump(exclude={"row", "answer", "features", "file", "sha256"}) for one in manifest.marks]
-    sentence = (
-        f"{len(told)} marks learnt of {manifest.rows:,} devices, {len(manifest.without)} not; shares of labels of rules"
-        " and experts told again out of fold, which is agreement and no truth"
-    )
-    return {
-        "headline": {"sentence": sentence},
-        "simulated": manifest.simulated,
-        "model_version": manifest.model_version,
-        "marks": told,
-        "without": manifest.without,
-    }

@@ -80,8 +80,9 @@ def tables(workspace: Path, domain: Domain, what: Plan, *, at: datetime, scratch
         return
     around = nearest.read_places(workspace, _measured(what), at=at, oldest=ages)
     places = [RollUp(what, scope) for scope in keys if scope != "device"]
+    newest = snapshot.Newest(at, ages["device"])
     for devices in snapshot.devices(
-        workspace, what.service.id, _measured(what), at=at, oldest=ages["device"], scratch=scratch
+        workspace, what.service.id, _measured(what), newest=newest, scratch=scratch
     ):
         wanted = what.indicators[: what.weighed]
         judged = _judged(what, evidence(workspace, wanted, devices, around, at))

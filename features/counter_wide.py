@@ -32,6 +32,24 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What a counter is made of in each row: flaws (n,), "" or a rule that is broken, and (n,) its two parts."""
+
+    found: np.ndarray
+    numerator: np.ndarray
+    denominator: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class WideFile:
+    """A vendor's file that is to be read. received: when it was."""
+
+    path: Path
+    mapping: VendorMapping
+    received: datetime
+
+
+@dataclass(frozen=True)
 class Wide:
     """A vendor's file. rows: time, scope_id, element, received, found of each row. previous: kept readings.
 
@@ -47,10 +65,8 @@ class Wide:
 
 def open_wide(
     connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    mapping: VendorMapping,
+    file: WideFile,
     *,
-    received: datetime,
     indicators: Sequence[Indicator],
     previous: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> tuple[pd.DataFrame, str]:
@@ -60,9 +76,13 @@ def open_wide(
     previous: from rows with window_start and element to the readings of other files that may precede them.
     Raises ValueError: what is wrong, to follow the file's name.
     """
-    layout = mapping.layout
+    mapping, layout = file.mapping, file.mapping.layout
     header = open_texts(
-        connection, path, delimiter=layout.delimiter, encoding=layout.encoding, skip_lines=layout.skip_lines
+        connection,
+        file.path,
+        delimiter=layout.delimiter,
+        encoding=layout.encoding,
+        skip_lines=layout.skip_lines,
     )
     headers = {name: split_header(name) for name in header}
     names = {split: name for name, (split, _) in headers.items()}
@@ -76,7 +96,7 @@ def open_wide(
         elements = [names[mapping.scope_id_column], names[mapping.element_column]]
         for texts in _parts(connection, elements):
             told = texts.rename(columns={name: split for name, (split, _) in headers.items()})
-            rows = _rows(told, mapping, received)
+            rows = _rows(told, mapping, file.received)
             given, readings = _given(
                 Wide(mapping, told, dict(headers.values()), rows, previous(rows)), indicators
             )
@@ -260,7 +280,7 @@ def _ratio(wide: Wide, counter: str, ratio: Ratio, raws: Mapping[str, Told]) -> 
         return None
     silent = above.gap & (below.gap | (ratio.denominator == WINDOW))
     found = np.where(above.found != "", above.found, below.found)
-    return _rows_of(wide, counter, ~silent, found=found, numerator=above.values, denominator=below.values)
+    return _rows_of(wide, counter, ~silent, Made(found, above.values, below.values))
 
 
 def _mean(wide: Wide, sample: Sample, unit: str, means: Mapping[str, Mean]) -> pd.DataFrame:
@@ -269,9 +289,7 @@ def _mean(wide: Wide, sample: Sample, unit: str, means: Mapping[str, Mean]) -> p
     one = 10 ** (mean.values / 10) if means[sample.sample].average == "milliwatt" else mean.values
     found = np.where(mean.found != "", mean.found, count.found)
     total = one * np.where(np.isnan(count.values), 1.0, count.values)  # without a count its own rule tells
-    return _rows_of(
-        wide, sample.sample, ~(mean.gap & count.gap), found=found, numerator=total, denominator=count.values
-    )
+    return _rows_of(wide, sample.sample, ~(mean.gap & count.gap), Made(found, total, count.values))
 
 
 def _bins(wide: Wide, sample: Sample, unit: str) -> Iterator[pd.DataFrame]:
@@ -281,27 +299,19 @@ def _bins(wide: Wide, sample: Sample, unit: str) -> Iterator[pd.DataFrame]:
         middle = (interval.low + interval.high) / 2 * factor(sample.unit, unit)
         (bin_,) = sketch.bins(np.array([middle]))
         counted = ~told.gap & (told.values != 0)
-        rows = _rows_of(wide, sample.sample, counted, found=told.found, numerator=told.values)
+        rows = _rows_of(wide, sample.sample, counted, Made(told.found, told.values))
         yield rows.assign(bin=float(bin_))
 
 
-def _rows_of(
-    wide: Wide,
-    counter: str,
-    chosen: np.ndarray,
-    *,
-    found: np.ndarray,
-    numerator: np.ndarray,
-    denominator: np.ndarray | None = None,
-) -> pd.DataFrame:
+def _rows_of(wide: Wide, counter: str, chosen: np.ndarray, made: Made) -> pd.DataFrame:
     first = wide.rows["found"].to_numpy()
-    flaws = np.where(first != "", first, found)
+    flaws = np.where(first != "", first, made.found)
     rows = wide.rows.assign(
         counter=counter,
         found=pd.Series(flaws, index=wide.rows.index, dtype="object").mask(flaws == ""),
         bin=np.nan,
-        numerator=numerator,
-        denominator=np.nan if denominator is None else denominator,
+        numerator=made.numerator,
+        denominator=np.nan if made.denominator is None else made.denominator,
     )
     chosen_rows: pd.DataFrame = rows[chosen]
     return chosen_rows

@@ -24,7 +24,7 @@ from features.counter_rules import RULES, first_broken, known_counters
 from features.counter_staging import stage
 from features.counter_summary import CounterSummary, Outcome, summary
 from features.counter_tables import COUNTERS, KIND
-from features.counter_wide import open_wide
+from features.counter_wide import WideFile, open_wide
 from features.duck import connect, listed
 from features.indicators import Indicator, all_indicators, read_indicators
 from features.records import contents, find_files
@@ -171,9 +171,7 @@ def _classify(
     else:
         readings, flaw = open_wide(
             connection,
-            path,
-            plan.mapping,
-            received=received,
+            WideFile(path, plan.mapping, received),
             indicators=plan.indicators,
             previous=partial(_previous, plan.mapping, ledger, content.source),
         )

@@ -44,7 +44,7 @@ def load(sources: Sequence[str], workspace: Path) -> records.LoadSummary:
         _check(frame)
         return rules_broken(frame, known)
 
-    return records.load(sources, workspace, kind=KIND, columns=EVENTS, time="at", check=check)
+    return records.load(sources, workspace, records.Contract(KIND, EVENTS, "at", check))
 
 
 def _check(frame: pd.DataFrame) -> None:

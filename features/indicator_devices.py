@@ -97,8 +97,8 @@ def _compute(
         f"CREATE OR REPLACE TEMP VIEW effective AS SELECT * RENAME (end_s AS tick) FROM ({recent})"
     )
     least = plan.settings.min_samples_at_device_scope
-    sql = indicator_rows.cells_sql(plan, "device", counted, 1, ids="devices", at_least=least)
-    return indicator_rows.write(connection, plan, "device", span=span, computed=sql, stored=part)
+    sql = indicator_rows.cells_sql(plan, "device", indicator_rows.Counted(counted, 1, least), ids="devices")
+    return indicator_rows.write(connection, plan, "device", indicator_rows.Part(span, part), computed=sql)
 
 
 def _open_touched(connection: duckdb.DuckDBPyConnection, plan: Plan) -> datetime | None:

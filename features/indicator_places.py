@@ -163,10 +163,11 @@ def _compute(
         if counters[scope]:
             below = ("placed" if parent == "device" else f"above_{parent}") if counters.get(parent) else None
             _open_effective(connection, plan, scope, own=bool(fed.of(scope)), below=below)
-            length_s = plan.windows[scope].length_s
-            sql = indicator_rows.cells_sql(plan, scope, counters[scope], length_s, ids="ids")
+            counted = indicator_rows.Counted(counters[scope], plan.windows[scope].length_s)
+            sql = indicator_rows.cells_sql(plan, scope, counted, ids="ids")
         first, last = (datetime.fromtimestamp(end, UTC) for end in part.span)
-        yield scope, indicator_rows.write(connection, plan, scope, span=(first, last), computed=sql)
+        whole = indicator_rows.Part((first, last))
+        yield scope, indicator_rows.write(connection, plan, scope, whole, computed=sql)
 
 
 def _open(connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part) -> _Fed:

@@ -1,6 +1,7 @@
 """Rows of indicators into the lake: those that are new or differ from what lies there, version by version."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -18,21 +19,32 @@ from features.windowing import CREATED
 Span = tuple[datetime, datetime]  # windows end after the first, up to the last
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is compared with the lake: windows of a span. stored: the SQL condition of the scope_ids that are in it."""
+
+    span: Span
+    stored: str = "true"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a scope counted. codes: of its counters; length_s: of its windows; at_least: samples of a value."""
+
+    codes: frozenset[int]
+    length_s: int
+    at_least: int | None = None
+
+
 def write(
-    connection: duckdb.DuckDBPyConnection,
-    plan: Plan,
-    scope: str,
-    *,
-    span: Span,
-    computed: str,
-    stored: str = "true",
+    connection: duckdb.DuckDBPyConnection, plan: Plan, scope: str, part: Part, *, computed: str
 ) -> tuple[int, int]:
     """Write the computed rows that are not stored as they are; return how many were computed, and written.
 
-    computed: what `cells_sql` gives; "" for none. All windows of the span are in it: what is stored in the span and is
-    not computed any more is written as empty, no evidence. stored: the SQL condition of the scope_ids that this is true
-    of.
+    computed: what `cells_sql` gives; "" for none. All windows of the part are in it: what is stored in the part and is
+    not computed any more is written as empty, no evidence.
     """
+    span = part.span
     place = folder(plan.workspace, scope)
     if not computed and not place.exists():
         return 0, 0
@@ -50,7 +62,7 @@ def write(
         return len(new), len(new)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE computed AS {made}")
     ((count,),) = connection.execute("SELECT count(*) FROM computed").fetchall()
-    changed = _changed(connection, schema, earlier, f"{within} AND {stored}")
+    changed = _changed(connection, schema, earlier, f"{within} AND {part.stored}")
     _append(_whole(changed, schema, plan.created), place, plan.created)
     return count, len(changed)
 
@@ -110,18 +122,16 @@ def _whole(rows: pa.Table, schema: pa.Schema, created: datetime) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def cells_sql(
-    plan: Plan, scope: str, counted: frozenset[int], length_s: int, *, ids: str, at_least: int | None = None
-) -> str:
+def cells_sql(plan: Plan, scope: str, counted: Counted, *, ids: str) -> str:
     """Return the SQL of scope_id, window_end and the cells of the indicators that a scope counted; "" where of none.
 
-    It reads the relation `effective`, whose scope_id is a number of the relation `ids`. counted: codes of its counters.
+    It reads the relation `effective`, whose scope_id is a number of the relation `ids`.
     """
     wanted = indicator_sums.indicators_of(scope, plan.indicators)
-    made = tuple(one for one in wanted if plan.codes[one.counter] in counted)
+    made = tuple(one for one in wanted if plan.codes[one.counter] in counted.codes)
     if not made:
         return ""
-    sql = indicator_sums.values_sql(made, tuple(plan.codes.items()), length_s, at_least)
+    sql = indicator_sums.values_sql(made, tuple(plan.codes.items()), counted.length_s, counted.at_least)
     return (
         "SELECT names.scope_id, make_timestamptz(end_s * 1000000) AS window_end, found.* EXCLUDE (scope_id, end_s)"
         f" FROM ({sql}) AS found JOIN {ids} AS names ON names.id = found.scope_id"

@@ -42,7 +42,7 @@ def load(sources: Sequence[str], workspace: Path) -> records.LoadSummary:
         _check(frame)
         return rules_broken(frame, known)
 
-    return records.load(sources, workspace, kind=KIND, columns=MEMBERSHIP, time="valid_from", check=check)
+    return records.load(sources, workspace, records.Contract(KIND, MEMBERSHIP, "valid_from", check))
 
 
 def _check(frame: pd.DataFrame) -> None:

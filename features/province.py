@@ -74,7 +74,7 @@ def load(directory: Path, workspace: Path, *, targets: bool = False) -> Province
     flowed = flow_tables.load(flows, workspace)
     if targets:
         kqi = [str(directory / "kqi.parquet")]
-        loads.append(records.load(kqi, workspace, kind=TARGETS_KIND, columns=TARGETS, time="window_end"))
+        loads.append(records.load(kqi, workspace, records.Contract(TARGETS_KIND, TARGETS, "window_end")))
     failed = bool(counted.failed or flowed.failures or any(one.failures for one in loads))
     return ProvinceSummary((*(one.text() for one in loads), flowed.text(), counted.text()), failed)
 

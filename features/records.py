@@ -91,26 +91,40 @@ def contents(paths: Sequence[Path]) -> dict[Path, Content | str]:
     return found
 
 
-def load(
-    sources: Sequence[str],
-    workspace: Path,
-    *,
-    kind: str,
-    columns: Sequence[Column],
-    time: str,
-    check: "Callable[[pd.DataFrame], pd.Series[str] | None]" = lambda _: None,
-) -> LoadSummary:
+@dataclass(frozen=True)
+class Contract:
+    """What a file of a kind must keep. time: the column by whose date rows are told.
+
+    check: raises ValueError for what no Column can say, and may return of each row the rule by which it is
+    quarantined; its frame is a batch, whose index tells the place of each row in the file.
+    """
+
+    kind: str
+    columns: Sequence[Column]
+    time: str
+    check: "Callable[[pd.DataFrame], pd.Series[str] | None]" = lambda _: None
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """Where the files of one contract go. scratch: a directory of the lake for what is not yet whole."""
+
+    workspace: Path
+    contract: Contract
+    scratch: Path
+
+
+def load(sources: Sequence[str], workspace: Path, contract: Contract) -> LoadSummary:
     """Bring files of one contract into the lake, each whole or, named in the summary, not at all.
 
-    A file is read a batch of rows at a time. time: the column by whose date rows are told. check: raises ValueError
-    for what no Column can say, and may return of each row the rule by which it is quarantined; its frame is a batch,
-    whose index tells the place of each row in the file.
+    A file is read a batch of rows at a time.
     """
+    kind = contract.kind
     paths = find_files(sources)
     failures: list[tuple[str, str]] = []
     records: list[lake.Delivery | None] = []
-    contract = _Contract(kind, tuple(columns), time, check)
     with lake.writing(workspace) as scratch:
+        loading = _Loading(workspace, contract, scratch)
         if any(is_simulated(path) for path in paths):
             lake.mark_simulated(workspace)
         known = lake.deliveries(workspace, kind)
@@ -118,8 +132,7 @@ def load(
             try:
                 if isinstance(content, str):
                     raise ValueError(content)
-                former = known.get(content.source)
-                records.append(_one(workspace, path, content, contract, former=former, scratch=scratch))
+                records.append(_one(loading, path, content, former=known.get(content.source)))
             except ValueError as error:
                 failures.append((str(path), str(error)))
                 continue
@@ -146,16 +159,6 @@ def quarantined(workspace: Path, kind: str) -> pd.DataFrame:
     return frame
 
 
-@dataclass(frozen=True)
-class _Contract:
-    """What a file must keep, as `load` was told."""
-
-    kind: str
-    columns: tuple[Column, ...]
-    time: str
-    check: "Callable[[pd.DataFrame], pd.Series[str] | None]"
-
-
 @dataclass
 class _Written:
     """What was written of a file so far. digest: of the contract and of which rows are quarantined."""
@@ -168,17 +171,12 @@ class _Written:
 
 
 def _one(
-    workspace: Path,
-    path: Path,
-    content: Content,
-    contract: _Contract,
-    *,
-    former: lake.Delivery | None,
-    scratch: Path,
+    loading: _Loading, path: Path, content: Content, *, former: lake.Delivery | None
 ) -> lake.Delivery | None:
     """Read one file into the lake; None where that changes nothing. Raises ValueError where it breaks the contract."""
     if former and not former.quarantined:
         return None
+    contract, scratch = loading.contract, loading.scratch
     staged = {place: scratch / f"{content.source}-{place}.parquet" for place in (contract.kind, "quarantine")}
     with _writers(staged, contract) as writers:
         written = _write(path, content, contract, writers)
@@ -201,11 +199,11 @@ def _one(
         files=(),
     )
     places = (contract.kind, "quarantine") if written.bad else (contract.kind,)
-    return lake.commit_delivery(workspace, record, {place: staged[place] for place in places})
+    return lake.commit_delivery(loading.workspace, record, {place: staged[place] for place in places})
 
 
 @contextmanager
-def _writers(staged: dict[str, Path], contract: _Contract) -> Iterator[dict[str, pq.ParquetWriter]]:
+def _writers(staged: dict[str, Path], contract: Contract) -> Iterator[dict[str, pq.ParquetWriter]]:
     schemas = {contract.kind: arrow_schema(contract.columns), "quarantine": _QUARANTINE}
     with ExitStack() as open_files:
         yield {
@@ -215,7 +213,7 @@ def _writers(staged: dict[str, Path], contract: _Contract) -> Iterator[dict[str,
 
 
 def _write(
-    path: Path, content: Content, contract: _Contract, writers: dict[str, pq.ParquetWriter]
+    path: Path, content: Content, contract: Contract, writers: dict[str, pq.ParquetWriter]
 ) -> _Written:
     """Write the rows of a file to where they belong. Raises ValueError where the file breaks its contract."""
     columns, table = contract.columns, contract.kind

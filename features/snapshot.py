@@ -59,27 +59,35 @@ def places(
     return _known(batch, wanted, (), {one.id: f"{one.id}__end" for one in wanted})
 
 
+@dataclass(frozen=True)
+class Newest:
+    """Which windows count: the newest by a moment, if it is not older than `oldest`."""
+
+    at: datetime
+    oldest: timedelta
+
+
 def devices(
     workspace: Path,
     service: str,
     indicators: Sequence[Indicator],
     *,
-    at: datetime,
-    oldest: timedelta,
+    newest: Newest,
     scratch: Path | None = None,
 ) -> Iterator[Known]:
-    """Yield what is known of each device of a service, ordered by id: its newest window, if none older than `oldest`.
+    """Yield what is known of each device of a service, ordered by id: its newest window.
 
     A device that MEMBERSHIP places in the service at that moment is told, also where nothing is known of it.
     scratch: where DuckDB may put what does not fit in memory.
     """
+    at = newest.at
     wanted = indicators_of("device", indicators)
     stays = membership.stays_sql(membership.files(workspace), span=_moment(at))
     with files_stay(), connect(threads=2, scratch=scratch) as connection:
         connection.register("template", arrow_schema(wide_columns(wanted)).empty_table())
         reader = connection.execute(
             f"SELECT device_id, {', '.join(membership.PLACES)}, {_cells(wanted)} FROM ({stays}) AS members"
-            f" LEFT JOIN ({_newest_sql(workspace, wanted, (at - oldest, at))}) AS told"
+            f" LEFT JOIN ({_newest_sql(workspace, wanted, (at - newest.oldest, at))}) AS told"
             " ON told.scope_id = members.device_id WHERE service = ? ORDER BY device_id",
             [service],
         ).to_arrow_reader(BATCH_ROWS)

@@ -32,7 +32,7 @@ def load(sources: Sequence[str], workspace: Path) -> records.LoadSummary:
     def check(frame: pd.DataFrame) -> None:
         _check(frame, known)
 
-    return records.load(sources, workspace, kind=KIND, columns=TERMINAL, time="at", check=check)
+    return records.load(sources, workspace, records.Contract(KIND, TERMINAL, "at", check))
 
 
 def _check(frame: pd.DataFrame, known: dict[str, TerminalIndicator]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evaluation.domain import Domain
+    from evaluation.scoring_plan import Plan
 
 Workspace = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE", help="Directory of one tenant.")
@@ -32,14 +32,15 @@ def score_service(
     alone: Annotated[bool, typer.Option("--alone", help="Of --table: scores alone, faster.")] = False,
 ) -> None:
     """Score every device of a service and every place that it hangs on, from the indicators of the workspace."""
-    from evaluation import service_scores
+    from evaluation import scoring_plan, service_scores
     from evaluation.domain import read_domain
     from features import indicator_tables, lake
 
     moment = at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
     domain = read_domain(workspace)
     if table is not None:
-        _score_table(domain, service, table, moment=moment, out=out, alone=alone)
+        what = scoring_plan.plan(domain.service(service), (*domain.indicators, *domain.terminal))
+        _score_table(what, table, moment=moment, out=out, alone=alone)
         return
     if alone:
         raise ValueError("--alone goes with --table; leave it out")
@@ -68,14 +69,11 @@ def draw_score(
     typer.echo(out)
 
 
-def _score_table(
-    domain: "Domain", service: str, table: Path, *, moment: datetime | None, out: Path, alone: bool
-) -> None:
-    from evaluation import scoring_plan, table_scores
+def _score_table(what: "Plan", table: Path, *, moment: datetime | None, out: Path, alone: bool) -> None:
+    from evaluation import table_scores
 
     if moment is None:
         raise ValueError("--table needs --at, the moment that its values are of")
-    what = scoring_plan.plan(domain.service(service), (*domain.indicators, *domain.terminal))
     rows = table_scores.score_table(table, what, at=moment, out=out, alone=alone)
-    typer.echo(f"{service} at {moment:%FT%TZ}: {rows:,} devices")
+    typer.echo(f"{what.service.id} at {moment:%FT%TZ}: {rows:,} devices")
     typer.echo(out)

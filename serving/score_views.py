@@ -130,7 +130,8 @@ def _held(
     counts = device_counts(workspace, at)
     if counts is None or not 0 < counts.get(plan.service.id, 0) <= MAX_HELD:
         return None
-    batches = snapshot.devices(workspace, plan.service.id, measured(plan), at=at, oldest=oldest)
+    newest = snapshot.Newest(at, oldest)
+    batches = snapshot.devices(workspace, plan.service.id, measured(plan), newest=newest)
     return _joined([_evidence(workspace, plan, batch, around, at) for batch in batches])
 
 

@@ -10,14 +10,17 @@ import pytest
 from browser import Tab, Window, tab
 from test_day import DAY
 
-from evaluation import report
+from evaluation import mark_page, mark_report, mark_rules, report
 from evaluation.day import write_page
 from evaluation.domain import read_domain
 from evaluation.score_page import to_html
 from evaluation.selection import doors
+from features import known
 from serving.score_examples import SCORE
-from training import run
+from training import mark_models, run
 from training.experiment import Experiment, TreeSettings
+from training.mark_experiment import MarkExperiment
+from training.mark_models import Lesson
 
 pytestmark = pytest.mark.services
 
@@ -60,7 +63,26 @@ def _of_score(_: Any, folder: Path) -> Path:
     return folder / "score.html"
 
 
-PAGES = [_of_training, _of_selection, _of_day, _of_score]
+def _of_marks(_: Any, folder: Path) -> Path:
+    """Marks told by rule and model, of which experts labelled some devices, and one that could not be learnt."""
+    told = mark_rules.read()
+    size, names = 80, [one.id for one in told.marks if one.source != "rule"]
+    deep = np.arange(size) % 2 == 0
+    frame = pd.DataFrame(
+        {"device_id": [f"d{n}" for n in range(size)], "ul_bler": deep * 9.0 + np.arange(size) / 80}
+    )
+    labels = pd.DataFrame(np.nan, frame.index, names).assign(static=deep * 1.0, sleepy=deep * 1.0)
+    expert = pd.DataFrame(False, frame.index, names).assign(sleepy=np.arange(size) < 20)
+    lesson = Lesson(
+        frame, labels, expert, {}, "marks-x", pd.Timestamp("2026-03-06", tz="UTC"), simulated=True
+    )
+    models = mark_models.fit(MarkExperiment(task="user_marking", name="seen"), lesson)
+    summary = mark_report.summarize(models, lesson, told, columns=known.columns())
+    (folder / "marks.html").write_text(mark_page.to_html(summary), encoding="utf-8")
+    return folder / "marks.html"
+
+
+PAGES = [_of_training, _of_selection, _of_day, _of_score, _of_marks]
 
 
 @pytest.fixture(scope="module", params=PAGES, ids=lambda make: make.__name__)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation import expert_marks
+from evaluation import expert_marks, mark_page, mark_report
 from evaluation.mark_rules import UserMarks
 from evaluation.mark_training import labels_of
 from evaluation.marks import Marking, mark, model_probability
@@ -158,6 +158,43 @@ def test_an_expert_overrules_the_rule_that_teaches(kind: str) -> None:
     taught = models.taught("deep", frame)
     assert taught is not None
     assert taught[0] < 0.5 < taught[1]
+
+
+def test_a_report_holds_rules_models_and_both_against_experts_and_models_against_rules() -> None:
+    """Of 40 devices experts say the opposite of the rule, which knows nothing of each fourth device."""
+    frame = a_fleet()
+    said = pd.DataFrame(
+        {
+            "device_id": frame["device_id"][:40],
+            "mark": "deep",
+            "holds": [n % 2 == 1 for n in range(40)],
+            "author": "ada",
+            "date": AT,
+        }
+    ).astype({"mark": "string", "author": "string"})
+    lesson = a_lesson(frame, said)
+    models = fit_models(recipe("trees", min_skill=0), lesson)
+    summary = mark_report.summarize(models, lesson, TOLD, columns={})
+    rows = {(row["way"], row["against"]): row for row in summary["judged"]}
+    assert set(rows) == {(way, "experts") for way in ("rules", "model", "both")} | {("model", "its rule")}
+    rules = rows["rules", "experts"]
+    assert (rules["have"], rules["of"]) == (20, 40)
+    assert (rules["precision"]["value"], rules["recall"]["value"], rules["false"]["value"]) == (0, 0, 1)
+    assert rows["model", "its rule"]["of"] == 120  # of 160 left, the rule knows three in four
+    assert rows["model", "its rule"]["recall"]["value"] > 0.5  # wrong experts taught it too
+    assert [row["why"] for row in summary["rows"]] == ["", summary["without"]["rare"]]
+    assert summary["features"][0]["rows"][0]["feature"] == "ul_repetition_mean"
+
+
+def test_a_page_of_marks_is_drawn_from_report_json_and_escapes_names() -> None:
+    lesson = a_lesson(a_fleet())
+    summary = mark_report.summarize(fit_models(recipe("trees"), lesson), lesson, TOLD, columns={})
+    summary["rows"][0]["name"] = "<b>Deep</b>"
+    page = mark_page.to_html(summary)
+    assert page == mark_page.to_html(json.loads(json.dumps(summary, allow_nan=False)))
+    assert "&lt;b&gt;Deep" in page and "<b>Deep" not in page
+    assert "no device was labelled by an expert" in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace('http-equiv="Content', "")
 
 
 def test_a_run_of_marks_is_found_by_its_own_kind_and_hides_no_model_of_devices(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def test_learnt_marked_again_and_published(workspace: Path, tmp_path: Path) -> N
     small = ["--set", "min_rows_per_class=3", "--set", "trees.min_data_in_leaf=2", "--set", "trees.rounds=5"]
     run = Path(iotlens("train", "user_marking", "-w", str(workspace), *small).splitlines()[-1])
     assert (run / "DONE").is_file()
+    assert f"run.user_marking.{run.name}\t" in iotlens("report", "-w", str(workspace))
+    assert "marks learnt of 60 devices, as rules and experts tell them" in (run / "report.html").read_text()
     out = tmp_path / "marks.parquet"
     told = iotlens(
         "mark", "-w", str(workspace), "--at", "2026-03-03T12:00:00Z", "--out", str(out), "--no-publish"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from evaluation.simulation.province.delivery import Late, arrived, by_wrong_clocks, clocks_s
+from evaluation.simulation.province.delivery import Happened, Late, arrived, by_wrong_clocks, clocks_s
 from evaluation.simulation.province.noise import LogNoise
 from evaluation.simulation.province.province import Files, simulate
 from evaluation.simulation.province.tables import moments
@@ -35,7 +35,7 @@ def days(made: LogNoise, tables: list[pa.Table]) -> list[list[float]]:
     found = []
     for day, table in enumerate(tables):
         rng = np.random.default_rng(day)
-        here, late = arrived(late, table, "at", day=day, start_s=0.0, noise=made, rng=rng)
+        here, late = arrived(late, Happened(table, "at", 0.0), day=day, noise=made, rng=rng)
         found.append(here["hour"].to_pylist())
     return found
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.selection.doors import Request
 from evaluation.selection.expert import Experts
 from evaluation.selection.procedure import Settings, select
 from evaluation.selection.study import Roles, read_study, read_table
@@ -61,6 +62,43 @@ def test_a_class_of_two_rows_is_left_out_and_told():
     assert study.target.classes == ("fine", "ill")
     assert len(study.X) == 58
     assert "class odd of stalled has 2 rows" in study.notes[0]
+
+
+def test_a_target_that_is_nearly_an_identifier_is_refused_with_its_counts():
+    names = _frame(90).assign(stalled=[f"device {row // 3}" if row < 60 else "hub" for row in range(90)])
+    with pytest.raises(
+        ValueError,
+        match=r"t\.stalled must have classes of at least 10 rows, but 20 of its 21 classes have fewer",
+    ):
+        read_study(names, Roles("stalled"), table="t")
+
+
+def test_a_target_of_more_classes_than_trees_can_be_grown_for_is_refused():
+    many = _frame(3010).assign(stalled=[f"app {row // 10}" for row in range(3010)])
+    with pytest.raises(ValueError, match=r"t\.stalled must have at most 300 classes, but has 301"):
+        read_study(many, Roles("stalled"), table="t")
+
+
+def test_many_classes_are_told_beforehand_and_in_the_notes(caplog: pytest.LogCaptureFixture):
+    many = _frame(400).assign(stalled=[f"app {row // 10}" for row in range(400)])
+    study = read_study(many, Roles("stalled"), table="t")
+    assert len(study.target.classes) == 40
+    assert study.notes[0].startswith("stalled has 40 classes, 30 or more: trees are grown for each")
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [("WARNING", study.notes[0])]
+
+
+def test_many_classes_that_are_left_out_are_told_in_one_note():
+    labels = np.array(["fine"] * 27 + ["ill"] * 27 + list("uvwxyz"))
+    study = read_study(_frame().assign(stalled=labels), Roles("stalled"), table="t")
+    assert study.notes == ("6 classes of stalled, 6 rows, have fewer than 10: left out",)
+
+
+def test_one_moment_for_all_rows_is_told_at_once_and_in_the_notes(caplog: pytest.LogCaptureFixture):
+    study = read_study(_frame().assign(at="2026-03-02T00:00:00Z"), Roles("stalled", time="at"), table="t")
+    assert study.notes == (
+        "at is the same in all rows: nothing is judged on later rows, nor asked whether it drifts",
+    )
+    assert [one.getMessage() for one in caplog.records] == list(study.notes)
 
 
 def test_rows_without_a_target_are_left_out_and_told():
@@ -183,3 +221,54 @@ def test_whole_numbers_that_a_float_merges_are_told():
 def test_a_complex_column_falls_as_no_number():
     study = read_study(_frame().assign(phase=1j), Roles("stalled"), table="t")
     assert [(drop.indicator, drop.reason) for drop in study.dropped] == [("phase", "no_number")]
+
+
+def _at(times: list[object]) -> pd.DataFrame:
+    return _frame().assign(at=pd.Series((times * 60)[:60]))
+
+
+def test_times_of_several_zones_and_with_fractions_or_without_are_one_order():
+    times = ["2026-03-01T12:00:00+02:00", "2026-03-01T10:30:00Z", "2026-03-01T10:00:00.5Z"]
+    study = read_study(_at(list(times)), Roles("stalled", time="at"), table="t")
+    assert study.times is not None
+    assert np.argsort(study.times[:3]).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ("2026-03-01T10:00:00", "must name the time zone in all rows or in none, but row 1"),
+        ("yesterday", "must be times of one form, but row 1"),
+    ],
+)
+def test_a_time_that_cannot_be_ordered_is_named_with_its_row(wrong: str, rule: str):
+    with pytest.raises(ValueError, match=rf"t\.at {rule} \(the first is 0\) has '{wrong}'"):
+        read_study(_at(["2026-03-01T10:00:00Z", wrong]), Roles("stalled", time="at"), table="t")
+
+
+def test_numbers_as_texts_are_times_by_their_size_and_an_infinite_one_is_refused():
+    study = read_study(_at(["9", "10"]), Roles("stalled", time="at"), table="t")
+    assert study.times is not None and study.times[0] < study.times[1]
+    with pytest.raises(ValueError, match=r"t\.at must be times, but row 1 .* has inf"):
+        read_study(_at([1.0, np.inf]), Roles("stalled", time="at"), table="t")
+
+
+def test_one_group_and_groups_without_names_are_refused():
+    with pytest.raises(ValueError, match=r"t\.device must name two groups, .* but all rows have d1"):
+        read_study(_frame().assign(device="d1"), Roles("stalled", "device"), table="t")
+    with pytest.raises(ValueError, match=r"t\.device must hold names of groups, but holds lists"):
+        read_study(_frame().assign(device=[[1]] * 60), Roles("stalled", "device"), table="t")
+
+
+def test_three_classes_are_not_binary():
+    with pytest.raises(
+        ValueError, match=r"t\.stalled must have two classes to be binary, but has 3: 0, 1, 2"
+    ):
+        read_study(_frame().assign(stalled=np.arange(60) % 3), Roles("stalled", kind="binary"), table="t")
+
+
+@pytest.mark.parametrize("asked", [{"rows": 39}, {"seed": -1}, {"threads": 0}])
+def test_a_number_out_of_its_range_is_told_by_name(asked: dict[str, int]):
+    ((name, value),) = asked.items()
+    with pytest.raises(ValueError, match=f"{name} must be at least .*, but is {value}"):
+        _ = Request("stalled", **asked).settings  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def targets(workspace: Path, *rows: tuple[str, datetime, float], scope: str = "d
     )
     path = workspace.parent / f"kqi-{len(list(workspace.parent.glob('kqi-*')))}.parquet"
     frame.astype({"window_end": "datetime64[us, UTC]"}).to_parquet(path)
-    done = records.load([str(path)], workspace, kind=TARGETS_KIND, columns=TARGETS, time="window_end")
+    done = records.load([str(path)], workspace, records.Contract(TARGETS_KIND, TARGETS, "window_end"))
     assert done.failures == ()
 
 

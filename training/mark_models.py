@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from training.artifact import InputFeature, matrix, sha256
 from training.mark_experiment import MarkExperiment
 from training.usual import HIGH, LOW
 from training.weights import Network, Trees, Weights
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "marks.json"  # not model.json: who looks for a model of devices does not find this one
 SELF_TEST_TOLERANCE = 1e-9
@@ -80,10 +83,15 @@ class MarkManifest(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class MarkModels:
-    """Models that answer: of each mark that could be learnt, whether a device has it as its teachers would say."""
+    """Models that answer: of each mark that could be learnt, whether a device has it as its teachers would say.
+
+    again: of each mark that was tried, (n,) the answers about the devices learnt from by models that did not see them,
+    NaN where nobody labelled one. None are kept in a directory.
+    """
 
     manifest: MarkManifest
     weights: Mapping[str, Weights]
+    again: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def _of(self) -> dict[str, MarkWeights]:
@@ -156,11 +164,17 @@ def fit(recipe: MarkExperiment, lesson: Lesson) -> MarkModels:
     learnt: list[MarkWeights] = []
     weights: dict[str, Weights] = {}
     without: dict[str, str] = {}
+    again: dict[str, np.ndarray] = {}
+    log.info(
+        "marks: a model of each of %d marks, of %s devices",
+        len(lesson.labels.columns),
+        f"{len(lesson.frame):,}",
+    )
     for mark in tqdm(list(lesson.labels.columns), desc="fit marks", delay=2, disable=None):
         if why := _unlearnable(recipe, lesson.labels[mark]):
             without[mark] = why
             continue
-        fitted, told = _fit_one(recipe, lesson, mark, _features(recipe, lesson, mark))
+        fitted, told, again[mark] = _fit_one(recipe, lesson, mark, _features(recipe, lesson, mark))
         if told.skill < recipe.min_skill:
             without[mark] = (
                 f"of labels that it did not see it tells {told.again_yes:.2f} of yes and {told.again_no:.2f} of no"
@@ -181,7 +195,7 @@ def fit(recipe: MarkExperiment, lesson: Lesson) -> MarkModels:
     )  # fmt: skip
     content = manifest.model_dump_json(include={"marks", "usual", "rules", "kind"})
     version = f"{recipe.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    return MarkModels(manifest.model_copy(update={"model_version": version}), weights)
+    return MarkModels(manifest.model_copy(update={"model_version": version}), weights, again)
 
 
 def ranges(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Range]:
@@ -261,13 +275,16 @@ def _features(recipe: MarkExperiment, lesson: Lesson, mark: str) -> tuple[str, .
 
 def _fit_one(
     recipe: MarkExperiment, lesson: Lesson, mark: str, names: tuple[str, ...]
-) -> tuple[Weights, MarkWeights]:
+) -> tuple[Weights, MarkWeights, np.ndarray]:
+    """Return a model of a mark, what is told of it, and (n,) the answers out of fold, NaN of what nobody labelled."""
     rows = np.flatnonzero(lesson.labels[mark].notna())
     X = _matrix(lesson.frame.iloc[rows], names)
     codes = lesson.labels[mark].to_numpy()[rows].astype(np.int64)
     expert = lesson.expert[mark].to_numpy()[rows]
     weights = _learn(recipe, X, codes, expert, names)
-    again = _out_of_fold(recipe, X, codes, expert, names) >= 0.5
+    unseen = np.full(len(lesson.frame), np.nan)
+    unseen[rows] = _out_of_fold(recipe, X, codes, expert, names)
+    again = unseen[rows] >= 0.5
     content = weights.to_bytes()
     told = MarkWeights(
         mark=mark, features=names, file=_file(mark, _KINDS[recipe.model]), sha256=sha256(content),
@@ -277,7 +294,7 @@ def _fit_one(
         row=tuple(None if np.isnan(value) else float(value) for value in X[0]),
         answer=float(weights.predict_proba(X[:1])[0, 1]),
     )  # fmt: skip
-    return weights, told
+    return weights, told, unseen
 
 
 def _learn(

@@ -1,6 +1,7 @@
 """From a table on disk to a written selection, and what is said of it on the screen."""
 
 import itertools
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from evaluation.selection.expert import Experts, read_experts
 from evaluation.selection.groups import Likeness
 from evaluation.selection.procedure import Settings, select
 from evaluation.selection.record import Json
-from evaluation.selection.study import Kind, Roles, read_study, read_table
+from evaluation.selection.study import FEWEST_ROWS, Kind, Roles, read_study, read_table
 from features.whole_file import write_text
 
+log = logging.getLogger(__name__)
 Word = TypeVar("Word", bound=str)
 LONGEST_NAME = 80  # characters of a target in the name of a directory
 
@@ -43,7 +45,14 @@ class Request:
 
     @property
     def settings(self) -> Settings:
-        """How to select. Raises ValueError for a likeness or a model that is none."""
+        """How to select. Raises ValueError for a likeness or a model that is none, or numbers out of their range."""
+        for name, value, least in (
+            ("rows", self.rows, FEWEST_ROWS),
+            ("seed", self.seed, 0),
+            ("threads", self.threads, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, but is {value}")
         how: Likeness = _one_of(self.likeness, get_args(Likeness), "likeness")
         model: Model = _one_of(self.model, get_args(Model), "model")
         return Settings(seed=self.seed, rows=self.rows, likeness=how, threads=self.threads, model=model)
@@ -106,11 +115,13 @@ def _made(directory: Path) -> bool:
 def of_table(path: Path, request: Request, place: Place, *, experts: Path | None) -> str:
     """Select from a table, write the files into their place, and return what to tell."""
     place.check()
+    log.info("selection: reading %s", path)
     frame = read_table(path)
     roles = Roles(request.target, request.group, request.time, request.ignored, request.kind)
+    settings = request.settings  # a wrong word is told before the table is worked on
     study = read_study(frame, roles, table=path.name)
     said = Experts() if experts is None else read_experts(experts, study.names)
-    selection = select(study, request.settings, said)
+    selection = select(study, settings, said)
     summary = record.summarize(selection, table=path.name, meanings={}, simulated=False)
     return publish(summary, place.directory(request.target, datetime.now(UTC).date()))
 

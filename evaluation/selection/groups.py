@@ -1,7 +1,7 @@
 """Columns that tell the same: clusters, and the election of the one that stands for its group."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -49,23 +49,33 @@ def tree_order(alike: np.ndarray, columns: Sequence[int]) -> tuple[np.ndarray, n
     return linkage, leaves[hierarchy.leaves_list(linkage)]
 
 
+@dataclass(frozen=True)
+class _Poll:
+    """What an election looks at. alike: (p, p) likeness of all columns, names: of all columns."""
+
+    screen: Screen
+    screened: Screened
+    alike: np.ndarray
+    names: Sequence[str]
+    experts: Experts
+
+
 def elect(
     screen: Screen, screened: Screened, alike: np.ndarray, names: Sequence[str], experts: Experts
 ) -> tuple[list[Group], Screened]:
-    """Return a group for each column that matters, and the screening with the elected in their places.
+    """Return a group for each column that matters or that experts keep, and the screening with the elected in place.
 
-    A member may stand for the chosen column if that one adds nothing beyond it. Of these the expert's weight decides,
-    then the fewest missing values, the lowest cost, the likeness to the other members, and what it explains alone.
+    A member may stand for the chosen column if that one adds nothing beyond it, but none for one that an expert keeps.
+    Of these the expert's weight decides, then the fewest missing values, the lowest cost, the likeness to the other
+    members, and what it explains alone.
     """
     groups: list[Group] = []
+    screened = _with_kept(_Poll(screen, screened, alike, names, experts))
     for chosen in screened.columns:
-        members = _members(chosen, screened.columns, screen.candidates, alike)
-        able = [one for one in members if one == chosen or _stands_in(screen, screened, chosen, one)]
-        ranked = sorted(able, key=lambda one: _merits(one, members, screen, screened, alike, names, experts))
-        elected = ranked[0]
-        others = sorted((one for one in members if one != elected), key=lambda one: -alike[elected, one])
-        groups.append(Group(elected, (elected, *others), tuple(one for one in able if one != elected)))
-        screened = _replaced(screened, chosen, elected)
+        poll = _Poll(screen, screened, alike, names, experts)
+        group = _elected(poll, chosen)
+        groups.append(group)
+        screened = _replaced(screened, chosen, group.representative)
     return groups, screened
 
 
@@ -79,6 +89,34 @@ def without(found: Sequence[Group], columns: Sequence[int]) -> list[Group]:
         )
         for group in found
     ]
+
+
+def _with_kept(poll: _Poll) -> Screened:
+    """Return the screening with what experts keep: in the place of a chosen column that it can stand for, or added."""
+    screened = poll.screened
+    kept = [column for column in poll.screen.candidates if poll.names[column] in poll.experts.kept]
+    for column in kept:
+        if column in screened.columns:
+            continue
+        free = [
+            chosen
+            for chosen in screened.columns
+            if chosen not in kept
+            and column in _members(chosen, screened.columns, poll.screen.candidates, poll.alike)
+            and _stands_in(poll.screen, screened, chosen, column)
+        ]
+        added = replace(screened, chosen=(*screened.chosen, column))
+        screened = _replaced(screened, free[0], column) if free else added
+    return screened
+
+
+def _elected(poll: _Poll, chosen: int) -> Group:
+    members = _members(chosen, poll.screened.columns, poll.screen.candidates, poll.alike)
+    able = [one for one in members if one == chosen or _stands_in(poll.screen, poll.screened, chosen, one)]
+    kept = poll.names[chosen] in poll.experts.kept
+    elected = chosen if kept else min(able, key=lambda one: _merits(poll, one, members))
+    others = sorted((one for one in members if one != elected), key=lambda one: -poll.alike[elected, one])
+    return Group(elected, (elected, *others), tuple(one for one in able if one != elected))
 
 
 def _members(
@@ -108,27 +146,19 @@ def _replaced(screened: Screened, old: int, new: int) -> Screened:
     return Screened(put(screened.chosen), tuple(pairs), screened.log_p, screened.alone)
 
 
-def _merits(
-    one: int,
-    members: Sequence[int],
-    screen: Screen,
-    screened: Screened,
-    alike: np.ndarray,
-    names: Sequence[str],
-    experts: Experts,
-) -> tuple[float, float, float, float, float, str]:
-    said = experts.of(names[one])
+def _merits(poll: _Poll, one: int, members: Sequence[int]) -> tuple[float, float, float, float, float, str]:
+    said = poll.experts.of(poll.names[one])
     weight = _WEIGHT if said is None or said.weight is None else said.weight
     cost = _COST if said is None or said.cost is None else said.cost
-    missing = 1 - float(screen.scores.there[:, one].mean())
-    closeness = float(alike[one, list(members)].mean())
+    missing = 1 - float(poll.screen.scores.there[:, one].mean())
+    closeness = float(poll.alike[one, list(members)].mean())
     return (
         -weight,
         round(missing, 1),
         cost,
         -round(closeness, 2),
-        round(float(screened.alone[one]), 1),
-        names[one],
+        round(float(poll.screened.alone[one]), 1),
+        poll.names[one],
     )
 
 

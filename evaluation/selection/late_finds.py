@@ -1,4 +1,4 @@
-"""Columns that the tests did not choose and without which trees tell clearly less: what interplays, or bends too much."""
+"""Columns that the tests did not choose and trees do clearly better with: what interplays, or bends too much."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ CERTAIN = 0.01  # p-value against probes, shared among the columns, from which a
 MOST_SUSPECTS = 20  # the strongest
 MOST_FOUND = 10
 CLEAR_GAIN = 3.0  # standard deviations over the draws, which share most of their rows
-GAIN_OF_MISSED = 1.0  # the same, where trees of all columns show that something is missed; also of what they show
+GAIN_OF_MISSED = (
+    1.0  # the same, where trees of all columns show that something is missed; also of what they show
+)
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,19 @@ class _Draws:
 
 
 def find(
-    study: Study, chosen: Sequence[int], suspects: Suspects, *, draws: Sequence[np.ndarray], trees: boosting.Trees
+    study: Study,
+    chosen: Sequence[int],
+    suspects: Suspects,
+    *,
+    draws: Sequence[np.ndarray],
+    trees: boosting.Trees,
 ) -> dict[int, float]:
     """Return the suspects that trees do clearly better with, each beside the chosen and those found before it.
 
-    The one that tells most beside the chosen is asked first. It is found if it raises the skill of trees in each draw of
-    rows by clearly more than the draws differ, and is stronger than probes; or, where trees of all columns do clearly better than those of
-    the chosen, so that something is missed, if it raises the skill by more than the draws differ. The first that is not ends the
-    search. Each with the share of draws in which it raises the skill.
+    The one that tells most beside the chosen is asked first. It is found if it is stronger than probes and raises the
+    skill of trees in each draw of rows by clearly more than the draws differ; or, where something is missed, as trees of
+    all columns do better than those of the chosen in each draw, if it raises the skill by more than the draws differ.
+    The first that is not found ends the search. Each is given with the share of draws in which it raises the skill.
     """
     found, left = dict[int, float](), suspects.strongest(chosen)
     if not left:

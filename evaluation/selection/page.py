@@ -1,5 +1,6 @@
 """selection.json -> report.html, one page that stands alone, and a Markdown text for a ticket."""
 
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -17,6 +18,8 @@ DOMAINS = {
     "platform": "the platform's",
     "terminal": "the terminal's",
 }
+PLAIN_NAME = re.compile(r"[^\W_][\w.]*[^\W_]|[^\W_]", re.ASCII)  # what Markdown shows as it stands
+_MARKS = re.compile(r"[\\`*<\[]|(?<![^\W_])_|_(?![^\W_])")  # what Markdown would take for its own
 MODELS = {"trees": "gradient boosted trees", "network": "a small neural network"}
 
 
@@ -44,7 +47,7 @@ WAY_BACK = (
 def to_markdown(summary: Json) -> str:
     """Return the answer as Markdown: headline, the selected, what to look at, and why the others fell."""
     lines = [
-        f"# {headline(summary)}{_simulated(summary)}",
+        f"# {_answer(summary, _as_heading(summary['target']['name']))}{_simulated(summary)}",
         "",
         _score_line(summary),
         "",
@@ -55,29 +58,33 @@ def to_markdown(summary: Json) -> str:
         others = ", ".join(_name(member["indicator"]) for member in row["members"][1:]) or "-"
         bold = "**" if row["minimal"] else ""
         name = f"{bold}{_name(row['representative'])}{bold}"
-        effect = _cell(effect_line(row))
+        effect = _prose(effect_line(row))
         lines.append(f"| {place} | {name} | {_percent(row['share'])} % | {effect} | {others} |")
     lines += ["", "Bold: these suffice.", ""]
     if summary["flagged"]:
         lines += ["## Look at these first", ""]
         lines += [
-            f"- {_name(row['indicator'])}: {record.REASONS[row['reason']]}: {row['detail']}"
+            f"- {_code(row['indicator'])}: {record.REASONS[row['reason']]}: {_prose(row['detail'])}"
             for row in summary["flagged"]
         ]
         lines += ["", WAY_BACK, ""]
     lines += ["## Dropped", "", "| indicator | reason | detail |", "|---|---|---|"]
     for row in summary["dropped"]:
-        told = f"{record.REASONS[row['reason']]} | {_cell(row['detail'])}"
+        told = f"{record.REASONS[row['reason']]} | {_prose(row['detail'])}"
         lines.append(f"| {_name(row['indicator'])} | {told} |")
     lines += ["", f"Importance: {_measured(summary)}. Score: {_scored(summary)}."]
-    lines += ["", f"Table {summary['table']}, data {summary['data_hash']}{_simulated(summary)}."]
+    lines += [line for note in summary["notes"] for line in ("", f"Note: {_prose(note)}.")]
+    lines += ["", f"Table {_prose(summary['table'])}, data {summary['data_hash']}{_simulated(summary)}."]
     return "\n".join(lines) + "\n"
 
 
 def headline(summary: Json) -> str:
-    """Return the answer in one sentence: how many explain the target, and whose they are."""
+    """Return the answer in one sentence: how many explain the target, named as it is, and whose they are."""
+    return _answer(summary, summary["target"]["name"])
+
+
+def _answer(summary: Json, target: str) -> str:
     count, total = len(summary["selected"]), summary["columns"]["table"]
-    target = summary["target"]["name"].replace("_", " ")
     if not count:
         leaks = sum(row["reason"] == "leak" for row in summary["flagged"])
         but = f" but {leaks} suspected leak{'s' * (leaks > 1)}" if leaks else ""
@@ -232,15 +239,29 @@ def _simulated(summary: Json) -> str:
     return " (simulated)" if summary["simulated"] else ""
 
 
+def _as_heading(name: str) -> str:
+    """Return a name as Markdown shows it unchanged: plain where it can be, so that a list can tell it too."""
+    return name if PLAIN_NAME.fullmatch(name) else _code(name)
+
+
+def _prose(text: str) -> str:
+    """Return text in which names may stand, so that Markdown takes no mark in them for its own."""
+    return _cell(_MARKS.sub(r"\\\g<0>", text))
+
+
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
 def _name(indicator: str) -> str:
-    """Return a name as code, whatever stands in it."""
-    fence = "``" if "`" in indicator else "`"
-    space = " " if "`" in indicator or not indicator.strip() else ""
-    return f"{fence}{space}{_cell(indicator)}{space}{fence}"
+    """Return a name as code in a cell, whatever stands in it."""
+    return _cell(_code(indicator))
+
+
+def _code(text: str) -> str:
+    fence = "``" if "`" in text else "`"
+    space = " " if "`" in text or not text.strip() else ""
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"
 
 
 def _percent(share: float) -> str:

@@ -97,30 +97,39 @@ class _Work:
         self.columns = [column for column in self.columns if self.study.names[column] not in gone]
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """What the steps stand on. draws: rows of each subsample; alike: (p, p) likeness; trees: who judges."""
+
+    scores: Scores
+    trees: boosting.Trees
+    alike: np.ndarray
+    draws: tuple[np.ndarray, ...]
+    experts: Experts
+
+
 def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     """Return which indicators of a study decide its target, and why each other one fell.
 
     Raises ValueError where no indicator can be used at all.
     """
+    _begin(f"quality of {len(study.names):,} columns in {len(study.X):,} rows")
     inspected = quality.inspect(study)
     sample = replace(study.rows(capped(study, rows=settings.rows, seed=settings.seed)), notes=study.notes)
     work = _usable(study, sample, inspected.drops, experts)
-    scores = score(sample.X)
-    trees = _trees(sample, work.columns, settings, experts)
-    screened = _with_kept(_without_leaks(work, scores, trees, experts), experts, work)
-    work.how = trees if settings.model == "trees" else _layers(work, settings)
-    screen = Screen(sample, candidates=work.columns, scores=scores)
-    alike = groups.likeness(scores, settings.likeness)
-    found, screened = groups.elect(screen, screened, alike, study.names, experts)
-    draws = contributions.subsamples(sample, count=settings.subsamples, seed=settings.seed)
-    often = _frequency(work, scores, draws, found)
+    ground = _ground(work, settings, experts)
+    screened = _without_leaks(work, ground)
+    work.how = ground.trees if settings.model == "trees" else _layers(work, settings)
+    screen = Screen(sample, candidates=work.columns, scores=ground.scores)
+    found, screened = groups.elect(screen, screened, ground.alike, study.names, experts)
+    often = _frequency(work, ground, found)
     found, often, screened = _repeated(found, often, screen.judged(screened), experts, work)
-    found, often, measured = _measured(work, found, often, draws=draws, trees=trees)
+    found, often, measured = _measured(work, found, often, ground)
     chosen = tuple(group.representative for group in found)
-    ballot = smallest.Ballot(tuple(work.columns), settings.likeness, experts, trees)
-    told = smallest.curve(sample, scores, ballot, sorted(chosen, key=lambda one: screened.alone[one]))
-    known = {drop.indicator for drop in work.drops}
-    fell = reasons.fallen(screen, screened, found, names=study.names, p_values=measured.p_values, known=known)
+    _begin(f"score against number, of 0 to {len(chosen)} columns in {smallest.FOLDS} folds")
+    late = len(set(chosen) - set(screened.columns))
+    ballot = smallest.Ballot(tuple(work.columns), settings.likeness, experts, ground.trees, late)
+    told = smallest.curve(sample, ground.scores, ballot, sorted(chosen, key=lambda one: screened.alone[one]))
     return Selection(
         study=sample,
         settings=settings,
@@ -130,10 +139,10 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         frequency=tuple(often),
         selected=chosen,
         minimal=told.order[: told.enough],
-        dropped=(*work.drops, *fell),
+        dropped=(*work.drops, *_fell(work, screen, screened, found, measured)),
         moved=inspected.moved,
         contradictions=tuple(reasons.contradictions(screen, screened, found, experts, study.names)),
-        scores=scores,
+        scores=ground.scores,
         screened=screened,
         measured=measured,
         effects=tuple(_effects(sample, work.columns, chosen, measured)),
@@ -141,8 +150,13 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
         rows_of_table=len(study.X),
         data_hash=data_hash(study),
         agreement=_agreement(study, work, measured),
-        agreement_with_trees=_agreement_with_trees(work, found, measured, draws, trees),
+        agreement_with_trees=_agreement_with_trees(work, found, measured, ground),
     )
+
+
+def _begin(step: str) -> None:
+    """Say which step begins: a run without a terminal shows no bars."""
+    log.info("selection: %s", step)
 
 
 def _usable(study: Study, sample: Study, drops: Sequence[Drop], experts: Experts) -> "_Work":
@@ -169,6 +183,17 @@ def _told_by_experts(experts: Experts) -> list[Drop]:
     return drops
 
 
+def _ground(work: _Work, settings: Settings, experts: Experts) -> _Ground:
+    scores = score(work.study.X)
+    return _Ground(
+        scores,
+        _trees(work.study, work.columns, settings, experts),
+        groups.likeness(scores, settings.likeness),
+        tuple(contributions.subsamples(work.study, count=settings.subsamples, seed=settings.seed)),
+        experts,
+    )
+
+
 def _trees(sample: Study, columns: Sequence[int], settings: Settings, experts: Experts) -> boosting.Trees:
     """Return how trees are grown: experts' directions, and as many rounds as the columns need."""
     signs = {"rising": 1, "falling": -1}
@@ -178,6 +203,7 @@ def _trees(sample: Study, columns: Sequence[int], settings: Settings, experts: E
             "a direction needs a target that is a number or of two classes, but this one has more"
         )
     monotone = tuple(told.get(name, 0) for name in sample.names) if told else ()
+    _begin(f"how many rounds trees of {len(columns):,} columns need")
     grown = boosting.Trees(seed=settings.seed, threads=settings.threads)
     cut = boosting.folds(sample, count=boosting.FOLDS, seed=settings.seed)
     enough = boosting.rounds(sample, sample.X[:, list(columns)], cut, grown)
@@ -186,42 +212,34 @@ def _trees(sample: Study, columns: Sequence[int], settings: Settings, experts: E
 
 def _layers(work: _Work, settings: Settings) -> networks.Layers:
     """Return how a network is learnt: as long as the columns need."""
+    _begin(f"how long a network of {len(work.columns):,} columns must learn")
     layers = networks.Layers(seed=settings.seed)
     cut = boosting.folds(work.study, count=boosting.FOLDS, seed=settings.seed)
     return replace(layers, epochs=networks.epochs(work.study, work.study.X[:, work.columns], cut, layers))
 
 
-def _without_leaks(work: _Work, scores: Scores, trees: boosting.Trees, experts: Experts) -> Screened:
+def _without_leaks(work: _Work, ground: _Ground) -> Screened:
     """Return the screening once the suspected leaks are out; each that goes may uncover another."""
+    scores = ground.scores
     while True:
+        _begin(f"screening of {len(work.columns):,} columns in {len(work.study.X):,} rows, and leaks")
         screen = Screen(work.study, candidates=work.columns, scores=scores)
         screened = screen.run()
-        found = leaks.outdoes_all(work.study, scores, screened.alone, work.columns, trees)
-        if all(drop.indicator in experts.kept for drop in found):
+        found = leaks.outdoes_all(work.study, scores, screened.alone, work.columns, ground.trees)
+        if all(drop.indicator in ground.experts.kept for drop in found):
             found = leaks.follows_target(work.study, scores, screened, among=screened.columns)
         before = len(work.columns)
-        work.drop(found, experts)
+        work.drop(found, ground.experts)
         if len(work.columns) == before:
             return screened
 
 
-def _with_kept(screened: Screened, experts: Experts, work: _Work) -> Screened:
-    """Return the screening with what experts keep among the chosen."""
-    added = [
-        column
-        for column in work.columns
-        if work.study.names[column] in experts.kept and column not in screened.columns
-    ]
-    return replace(screened, chosen=(*screened.chosen, *added))
-
-
-def _frequency(
-    work: _Work, scores: Scores, draws: Sequence[np.ndarray], found: Sequence[Group]
-) -> list[float]:
+def _frequency(work: _Work, ground: _Ground, found: Sequence[Group]) -> list[float]:
     """Return how often each group is chosen from a draw of the rows, by any of its members."""
+    _begin(f"screening of {len(ground.draws)} subsamples")
     chosen = []
-    for rows in tqdm(draws, desc="screen subsamples", delay=2, disable=None, leave=False):
-        screen = Screen(work.study.rows(rows), candidates=work.columns, scores=scores.rows(rows))
+    for rows in tqdm(ground.draws, desc="screen subsamples", delay=2, disable=None, leave=False):
+        screen = Screen(work.study.rows(rows), candidates=work.columns, scores=ground.scores.rows(rows))
         chosen.append(set(screen.run().columns))
     return [float(np.mean([bool(one & set(group.members)) for one in chosen])) for group in found]
 
@@ -246,25 +264,36 @@ def _repeated(
 
 
 def _measure(work: _Work, found: Sequence[Group], draws: Sequence[np.ndarray], how: How) -> Contributions:
+    _begin(f"SHAP values of {len(work.columns):,} columns over {len(draws)} subsamples")
     place = {column: number for number, column in enumerate(work.columns)}
     members = [[place[column] for column in group.members] for group in found]
     return contributions.measure(work.study, work.columns, members, draws=draws, how=how)
 
 
 def _measured(
-    work: _Work, found: list[Group], often: list[float], *, draws: Sequence[np.ndarray], trees: boosting.Trees
+    work: _Work, found: list[Group], often: list[float], ground: _Ground
 ) -> tuple[list[Group], list[float], Contributions]:
     """Return the groups and what only the model saw, the strongest first, how often each was chosen, and strength."""
-    measured = _measure(work, found, draws, work.how)
+    measured = _measure(work, found, ground.draws, work.how)
     suspects = late_finds.Suspects(work.columns, measured.p_values, measured.strength.mean(axis=0))
     chosen = [group.representative for group in found]
-    if added := late_finds.find(work.study, chosen, suspects, draws=draws, trees=trees):
+    _begin("whether the screening missed a column that trees do better with")
+    if added := late_finds.find(work.study, chosen, suspects, draws=ground.draws, trees=ground.trees):
         found = [*groups.without(found, list(added)), *(Group(column, (column,), ()) for column in added)]
         often = [*often, *added.values()]
-        measured = _measure(work, found, draws, work.how)
+        measured = _measure(work, found, ground.draws, work.how)
     order = np.argsort(-measured.group_strength.mean(axis=0), kind="stable")
     ranked = replace(measured, group_strength=measured.group_strength[:, order])
     return [found[place] for place in order], [often[place] for place in order], ranked
+
+
+def _fell(
+    work: _Work, screen: Screen, screened: Screened, found: Sequence[Group], measured: Contributions
+) -> list[Drop]:
+    """Return why each candidate is not selected, but for those that are told already."""
+    known = {drop.indicator for drop in work.drops}
+    judged = reasons.Judged(screen, screened, work.study.names, measured.p_values)
+    return reasons.fallen(judged, found, known=known)
 
 
 def _effects(
@@ -283,21 +312,20 @@ def _agreement(study: Study, work: _Work, measured: Contributions) -> float | No
     """Return the rank correlation of strength with that in the whole table; None: the sample is the whole."""
     if len(study.X) == len(work.study.X) or len(work.columns) < FEWEST_RANKED:
         return None
+    _begin(f"importance in all {len(study.X):,} rows")
     whole = contributions.of_whole(study, work.study, work.columns, how=work.how)
     return _rank_agreement(whole, measured.strength)
 
 
 def _agreement_with_trees(
-    work: _Work,
-    found: Sequence[Group],
-    measured: Contributions,
-    draws: Sequence[np.ndarray],
-    trees: boosting.Trees,
+    work: _Work, found: Sequence[Group], measured: Contributions, ground: _Ground
 ) -> float | None:
     """Return the rank correlation of the groups' strength with that in trees on one subsample; None: these measured."""
-    if work.how is trees or len(found) < FEWEST_RANKED:
+    if work.how is ground.trees or len(found) < FEWEST_RANKED:
         return None
-    return _rank_agreement(_measure(work, found, draws[:1], trees).group_strength[0], measured.group_strength)
+    return _rank_agreement(
+        _measure(work, found, ground.draws[:1], ground.trees).group_strength[0], measured.group_strength
+    )
 
 
 def _rank_agreement(one: np.ndarray, draws: np.ndarray) -> float | None:

@@ -24,22 +24,22 @@ class Contradiction:
     statement: Statement
 
 
-def fallen(
-    screen: Screen,
-    screened: Screened,
-    found: Sequence[Group],
-    *,
-    names: Sequence[str],
-    p_values: np.ndarray,
-    known: Collection[str],
-) -> list[Drop]:
-    """Return the reason of each candidate that is not selected and not among the known.
+@dataclass(frozen=True)
+class Judged:
+    """What was asked of the candidates and said. names: of all columns; p_values: of the candidates against probes."""
 
-    p_values: of the candidates against probes, in their order.
-    """
+    screen: Screen
+    screened: Screened
+    names: Sequence[str]
+    p_values: np.ndarray
+
+
+def fallen(judged: Judged, found: Sequence[Group], *, known: Collection[str]) -> list[Drop]:
+    """Return the reason of each candidate that is not selected and not among the known."""
+    screen, screened, names = judged.screen, judged.screened, judged.names
     group_of = {column: group for group in found for column in group.members}
     drops = []
-    for probe_p, column in zip(p_values, screen.candidates, strict=True):
+    for probe_p, column in zip(judged.p_values, screen.candidates, strict=True):
         group = group_of.get(column)
         if names[column] in known or (group is not None and group.representative == column):
             continue

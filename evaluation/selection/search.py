@@ -34,8 +34,8 @@ class Search:
     def best(self, chosen: Sequence[int], pool: Sequence[int]) -> tuple[int, float]:
         """Return the column of the pool that tells most beside the chosen, and the mean skill with it.
 
-        Where rows hang together in groups, the first of the pool is taken of the columns that are not worse than the best
-        by more than the standard error of that over the folds: what the groups at hand prefer does not hold in others.
+        Where rows hang together in groups, the first of the pool is taken of the columns that are not worse than the
+        best by more than the standard error over the folds: what the groups at hand prefer does not hold in others.
         """
         skills = np.array([self.skills([*chosen, column]) for column in pool])
         behind = skills[int(skills.mean(axis=1).argmax())] - skills

@@ -1,5 +1,6 @@
 """From the lake of a workspace to the selection of a KQI's indicators, and the weights that it proposes."""
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from evaluation.selection.service_table import GROUP, TIME, ServiceTable, servic
 from evaluation.selection.study import Roles, read_study
 from features import lake
 from features.whole_file import write_text
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def of_service(asked: KqiRequest, request: Request, *, experts: Path | None, out
     `weights.reweighted`.
     """
     settings = request.settings  # a wrong word is told before the lake is read
+    log.info("selection: the table of %s from the lake of %s", asked.kqi, asked.workspace)
     table = service_table(asked.workspace, asked.service, asked.kqi, scope=asked.scope, seed=request.seed)
     roles = Roles(asked.kqi, GROUP, TIME, request.ignored, request.kind)
     study = read_study(table.frame, roles, table=f"{asked.service}.{asked.kqi} by {table.scope}")

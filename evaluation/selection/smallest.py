@@ -16,16 +16,21 @@ from evaluation.selection.study import Study
 FOLDS = 5
 NO_LOSS = 0.01  # of the best score, which is not worth another column to measure, however sure it is
 RANKED_ROWS = 1000  # whose SHAP values rank the columns
+SUSPECTS = 5  # of the strongest of a fold, for each column that the tests missed
 
 
 @dataclass(frozen=True)
 class Ballot:
-    """From what a fold selects for itself, how it elects who stands for a group, and how its trees are grown."""
+    """From what a fold selects for itself, how it elects who stands for a group, and how its trees are grown.
+
+    late: how many columns the tests missed and trees found.
+    """
 
     columns: tuple[int, ...]
     likeness: groups.Likeness
     experts: Experts
     trees: boosting.Trees
+    late: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,7 @@ def curve(study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int])
     cut = boosting.folds(study, count=FOLDS, seed=trees.seed)
     told, whole = [], []
     for learn, judge in tqdm(cut, desc="score against number", delay=2, disable=None, leave=False):
-        own = _selected_inside(study, scores, ballot, learn, len(selected))
-        ranked = order(study, own, learn, trees)
+        ranked = order(study, _candidates(study, scores, ballot, learn, len(selected)), learn, trees)
         counts = range(len(selected) + 1)
         told.append([_score(study, ranked[:count], (learn, judge), trees) for count in counts])
         whole.append(_score(study, list(ballot.columns), (learn, judge), trees))
@@ -77,7 +81,7 @@ def enough(scores: np.ndarray) -> int:
 
 
 def order(study: Study, preferred: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> list[int]:
-    """Return the columns, the best first: each tells most beside those before it, the idle ones as trees eliminate them.
+    """Return the columns, the best first: each tells most beside those before it; then those that add nothing.
 
     preferred: the columns; of those that tell as much as each other the first is taken.
     """
@@ -121,10 +125,10 @@ def _shown(study: Study, rows: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate([one[:: max(1, len(one) // part)] for one in parts]))
 
 
-def _candidates(study: Study, scores: Scores, ballot: Ballot, learn: np.ndarray) -> list[int]:
-    """Return what these rows alone select and elect, and LATE others that move their trees most.
+def _candidates(study: Study, scores: Scores, ballot: Ballot, learn: np.ndarray, fewest: int) -> list[int]:
+    """Return what these rows alone select and elect, and what moves their trees most, what tells most alone first.
 
-    What tells most alone comes first.
+    Of the latter as many as suspects are asked for, or as fill the candidates up to `fewest`.
     """
     own = scores.rows(learn)
     screen = Screen(study.rows(learn), candidates=ballot.columns, scores=own)
@@ -133,8 +137,8 @@ def _candidates(study: Study, scores: Scores, ballot: Ballot, learn: np.ndarray)
     moved = _moved(study, ballot.columns, learn, ballot.trees)
     strongest = [ballot.columns[place] for place in np.argsort(-moved, kind="stable")]
     others = [column for column in strongest if column not in screened.columns]
-    fewest = max(ballot.late, ballot.fewest - len(screened.columns))
-    return sorted([*screened.columns, *others[:fewest]], key=lambda one: screened.alone[one])
+    added = others[: max(SUSPECTS * ballot.late, fewest - len(screened.columns))]
+    return sorted([*screened.columns, *added], key=lambda one: screened.alone[one])
 
 
 def _score(study: Study, columns: Sequence[int], fold: boosting.Fold, trees: boosting.Trees) -> float:

@@ -10,11 +10,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from evaluation.selection.moments import moments
+
 log = logging.getLogger(__name__)
 
 Kind = Literal["binary", "classes", "continuous"]
 FEWEST_ROWS = 40  # below, no test of dozens of columns can tell anything
+MOST_NOTED = 5  # notes of classes left out, beyond which they are told together
 FEWEST_OF_CLASS = 10  # a rarer class is left out: folds could not hold it on both sides
+MOST_CLASSES = 300  # trees are grown for each class: of more, hours
+MANY_CLASSES = 30  # from here on a person is told that it takes minutes
 LARGEST = 1e100  # of a continuous target, whose squares must be numbers
 EXACT = 2.0**53  # whole numbers up to which a float64 tells each
 MOST_CODES = 10  # an integer target of at most so many different values is taken for classes
@@ -108,7 +113,7 @@ def read_study(frame: pd.DataFrame, roles: Roles, *, table: str) -> Study:
     frame = frame.set_axis(frame.columns.map(str), axis=1)
     _check_names(frame, roles, table)
     told = [name for name in (roles.target, roles.group, roles.time) if name is not None]
-    notes = []
+    notes: list[str] = []
     whole = frame[told].notna().all(axis=1).to_numpy()
     if not whole.all():
         notes.append(f"{(~whole).sum():,} of {len(frame):,} rows lack {' or '.join(told)} and were left out")
@@ -119,12 +124,37 @@ def read_study(frame: pd.DataFrame, roles: Roles, *, table: str) -> Study:
     columns = [name for name in frame.columns if name not in {*told, *roles.ignored}]
     X, names, dropped, column_notes = _numbers(frame.iloc[places], columns, table)
     clusters = (
-        np.arange(len(places)) if roles.group is None else pd.factorize(frame[roles.group].iloc[places])[0]
+        np.arange(len(places)) if roles.group is None else _groups(frame[roles.group].iloc[places], table)
     )
-    times = None if roles.time is None else _times(frame[roles.time].iloc[places], table)
-    return Study(
-        X, names, target, clusters.astype("int64"), times, dropped, (*notes, *target_notes, *column_notes)
-    )
+    times = None if roles.time is None else moments(frame[roles.time].iloc[places], f"{table}.{roles.time}")
+    notes += [*target_notes, *_of_one_moment(roles.time, times), *column_notes]
+    return Study(X, names, target, clusters.astype("int64"), times, dropped, tuple(notes))
+
+
+def _groups(values: pd.Series, table: str) -> np.ndarray:
+    """Return the codes of groups. Raises ValueError where they cannot be told apart, or there is but one."""
+    column = f"{table}.{values.name}"
+    try:
+        codes, names = pd.factorize(values)
+    except TypeError as error:
+        raise ValueError(
+            f"{column} must hold names of groups, but holds {type(values.iloc[0]).__name__}s"
+        ) from error
+    if len(names) < 2:
+        raise ValueError(
+            f"{column} must name two groups, for a selection is judged on groups that it did not learn from, but all"
+            f" rows have {names[0]}; give it more, or no group"
+        )
+    return np.asarray(codes)
+
+
+def _of_one_moment(time: str | None, times: np.ndarray | None) -> list[str]:
+    """Return what a reader must know, and warn, where times were asked to count and cannot: all are the same."""
+    if times is None or times.min() < times.max():
+        return []
+    told = f"{time} is the same in all rows: nothing is judged on later rows, nor asked whether it drifts"
+    log.warning("%s", told)
+    return [told]
 
 
 def _check_count(rows: int, needed: Sequence[str], table: str) -> None:
@@ -166,22 +196,59 @@ def _target(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.nda
                 f" {largest:g}; give it in another unit"
             )
         return Target(roles.target, "continuous", numbers), kept, []
+    return _classes(values, roles, table)
+
+
+def _classes(values: pd.Series, roles: Roles, table: str) -> tuple[Target, np.ndarray, list[str]]:
     counts = values.value_counts()
+    counts = counts[counts > 0]
+    _check_classes(counts, f"{table}.{roles.target}")
     common = sorted(counts.index[counts >= FEWEST_OF_CLASS], key=lambda one: (isinstance(one, str), one))
-    if len(common) < 2:
+    if roles.kind == "binary" and len(common) > 2:
         raise ValueError(
-            f"{table}.{roles.target} must have two classes of at least {FEWEST_OF_CLASS} rows, but has "
-            + (_listed([f"{name} ({count} rows)" for name, count in counts.items()]) or "none")
+            f"{table}.{roles.target} must have two classes to be binary, but has {len(common)}: {_listed(common)}"
         )
-    notes = [
-        f"class {name} of {roles.target} has {count} rows, fewer than {FEWEST_OF_CLASS}: left out"
-        for name, count in counts[counts < FEWEST_OF_CLASS].items()
-    ]
+    notes = _left_out(counts[counts < FEWEST_OF_CLASS], roles.target)
+    if len(common) >= MANY_CLASSES:
+        notes.append(
+            f"{roles.target} has {len(common)} classes, {MANY_CLASSES} or more: trees are grown for each, which takes"
+            " minutes; --ignore, --rows or fewer classes make it faster"
+        )
+        log.warning("%s", notes[-1])
     codes = pd.Categorical(values, categories=common).codes
     kept = np.flatnonzero(codes >= 0)
     classes = tuple(str(name) for name in common)
     told: Kind = "binary" if len(classes) == 2 else "classes"
     return Target(roles.target, told, codes[kept].astype("float64"), classes), kept, notes
+
+
+def _check_classes(counts: pd.Series, column: str) -> None:
+    """Raise ValueError where classes are too few, too many, or hardly ever come back. counts: rows of each."""
+    common = counts[counts >= FEWEST_OF_CLASS]
+    if len(counts) >= FEWEST_OF_CLASS and 2 * common.sum() < counts.sum():
+        raise ValueError(
+            f"{column} must have classes of at least {FEWEST_OF_CLASS} rows, but {len(counts) - len(common):,} of its"
+            f" {len(counts):,} classes have fewer, and most rows are theirs: it is nearly an identifier; name a coarser"
+            " target, or --task continuous if it is a number"
+        )
+    if len(common) < 2:
+        raise ValueError(
+            f"{column} must have two classes of at least {FEWEST_OF_CLASS} rows, but has "
+            + (_listed([f"{name} ({count} rows)" for name, count in counts.items()]) or "none")
+        )
+    if len(common) > MOST_CLASSES:
+        raise ValueError(
+            f"{column} must have at most {MOST_CLASSES} classes, but has {len(common):,} of at least {FEWEST_OF_CLASS}"
+            " rows; name a coarser target, or --task continuous if it is a number"
+        )
+
+
+def _left_out(rare: pd.Series, target: str) -> list[str]:
+    """Return a note of the classes too rare to be judged: of each, or of many together."""
+    rule = f"fewer than {FEWEST_OF_CLASS}: left out"
+    if len(rare) > MOST_NOTED:
+        return [f"{len(rare):,} classes of {target}, {rare.sum():,} rows, have {rule}"]
+    return [f"class {name} of {target} has {count} rows, {rule}" for name, count in rare.items()]
 
 
 def _kind(values: pd.Series, column: str) -> Kind:
@@ -190,6 +257,8 @@ def _kind(values: pd.Series, column: str) -> Kind:
         raise ValueError(
             f"{column} must be a number or classes, but holds {values.dtype}; give it as seconds"
         )
+    if pd.api.types.is_complex_dtype(values.dtype):
+        raise ValueError(f"{column} must be a number or classes, but holds {values.dtype}")
     if isinstance(values.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(values.dtype):
         return "classes"
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
@@ -263,16 +332,6 @@ def _text_numbers(values: pd.Series, column: str) -> np.ndarray | None:
     if wrong.sum() > (1 - NUMBERS_SHARE) * told.sum():
         return None
     raise ValueError(f"{_wrong_number(values, wrong, column)}, or leave the column out")
-
-
-def _times(values: pd.Series, table: str) -> np.ndarray:
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        return values.to_numpy(dtype="float64")
-    try:
-        moments = pd.to_datetime(values, utc=True).dt.tz_convert(None)
-        return moments.to_numpy().astype("datetime64[us]").astype("float64")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{table}.{values.name} must be times, however: {error}") from error
 
 
 def data_hash(study: Study) -> str:

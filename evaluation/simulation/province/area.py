@@ -24,7 +24,7 @@ from evaluation.simulation.province import (
 )
 from evaluation.simulation.province.catalogue import ProvinceFaults
 from evaluation.simulation.province.counting import Book
-from evaluation.simulation.province.delivery import Late, arrived, by_wrong_clocks, clocks_s
+from evaluation.simulation.province.delivery import Happened, Late, arrived, by_wrong_clocks, clocks_s
 from evaluation.simulation.province.faults import DAY_S, Happening, cell_name, local_happenings, truth
 from evaluation.simulation.province.noise import Noise
 from evaluation.simulation.province.tables import CASES, DEVICE_TRUTH, TRUTH
@@ -137,12 +137,12 @@ def _write_logs(job: Job, area: Area, day: pipeline.Day, recipe: Recipe, logs: L
     device, made = events.event_log(area, day, recipe.processes)
     told = by_wrong_clocks(made, ("at",), logs.device_s[device])
     log, late = arrived(
-        logs.events, told, "at", day=day.number, start_s=job.plan.start_s, noise=noise.events, rng=rng
+        logs.events, Happened(told, "at", job.plan.start_s), day=day.number, noise=noise.events, rng=rng
     )
     device, made = conversations.flows(area, day)
     told = by_wrong_clocks(made, ("start", "end"), logs.probe_s[area.devices.node[device]])
     flows, late_flows = arrived(
-        logs.flows, told, "start", day=day.number, start_s=job.plan.start_s, noise=noise.flows, rng=rng
+        logs.flows, Happened(told, "start", job.plan.start_s), day=day.number, noise=noise.flows, rng=rng
     )
     pq.write_table(log, job.folder / "events" / _file_of(area, day))
     pq.write_table(flows, job.folder / "flows" / _file_of(area, day))
@@ -161,7 +161,11 @@ def _write_quality(
     counted = targets.count_kqis(recipe.kqis, area, day.number, judged)
     made = [
         targets.as_values(
-            job.plan, recipe.kqis, scope, length, some, names=_elements(area, scope)[0], day=day.number
+            job.plan,
+            recipe.kqis,
+            some,
+            targets.Told(scope, length, _elements(area, scope)[0]),
+            day=day.number,
         )
         for (scope, length), some in counted.items()
         if scope in counting.LOCAL
@@ -187,13 +191,9 @@ def _write_counters(job: Job, area: Area, book: Book, day: pipeline.Day) -> int:
                 counting.as_rows(
                     job.plan,
                     book,
-                    scope,
                     counted[scope],
-                    names=names,
-                    vendors=vendors,
-                    day=day.number,
-                    noise=job.noise.counters,
-                    rng=rng,
+                    counting.Elements(scope, names, vendors),
+                    counting.Arrival(day.number, job.noise.counters, rng),
                 )
             )
     shared: dict[scratch.Key, Counted] = {(s, 0): c for s, c in counted.items() if s not in counting.LOCAL}

@@ -72,13 +72,20 @@ def ride(area: Area, day: int, parked: Parked, *, rng: np.random.Generator, week
     lasts = np.minimum(np.clip(lasts, 120.0, _LONGEST_TRIP_S), np.minimum(before_next, end_of_day))
     kept = lasts >= 90.0
     bike, start, lasts = bike[kept], start[kept], lasts[kept]
-    return _routes(area, parked, bike, start, lasts, rng=rng, day=day)
+    return _routes(area, parked, _Rides(bike, start, lasts), rng=rng, day=day)
 
 
-def _routes(
-    area: Area, parked: Parked, bike: np.ndarray, start: np.ndarray, lasts: np.ndarray,
-    *, rng: np.random.Generator, day: int,
-) -> Trips:  # fmt: skip
+@dataclass(frozen=True)
+class _Rides:
+    """Rides of a day, by bike and start; seconds of the day, and how many it lasts."""
+
+    bike: np.ndarray
+    start: np.ndarray
+    lasts: np.ndarray
+
+
+def _routes(area: Area, parked: Parked, rides: _Rides, *, rng: np.random.Generator, day: int) -> Trips:
+    bike, start, lasts = rides.bike, rides.start, rides.lasts
     traffic = area.plan.patterns.bike_sharing
     count = len(bike)
     turn = np.arange(count) - np.searchsorted(bike, bike)

@@ -1,7 +1,7 @@
 """Whose fault a bad experience is: that of a fault which acts on the step that failed, if it would not have without."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -116,14 +116,21 @@ def delays_of(process: Process) -> Acts:
     return _LENGTHEN & frozenset().union(*(acts_of(step.name) for step in process.steps))
 
 
-def of_attempts(
-    moment: Moment, outcome: Outcome, process: Process, rows: np.ndarray, *, faults: Sequence[Happening],
-    other: Mapping[str, np.ndarray],
-) -> np.ndarray:  # fmt: skip
+@dataclass(frozen=True)
+class Wrong:
+    """Attempts of a process that went wrong. other: causes beside the steps, and how likely each is the reason."""
+
+    process: Process
+    rows: np.ndarray
+    other: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def of_attempts(moment: Moment, outcome: Outcome, wrong: Wrong, *, faults: Sequence[Happening]) -> np.ndarray:
     """Return the place in `faults` of what is to blame for each attempt of a process that went wrong, -1 for none.
 
-    An attempt that no step ended was too slow. other: causes beside the steps, and how likely each is the reason.
+    An attempt that no step ended was too slow.
     """
+    process, rows = wrong.process, wrong.rows
     kinds = [delays_of(process), SILENT, *(acts_of(step.name) for step in process.steps)]
     failed = outcome.failed_step[rows]
     kind = np.zeros(len(rows), "int64")
@@ -132,7 +139,7 @@ def of_attempts(
     never_began = outcome.step_ms[rows].max(axis=1, initial=-1.0) < 0
     kind[moment.silent[rows] & never_began] = 1
     given = np.zeros(len(rows))
-    for actuator, why in other.items():
+    for actuator, why in wrong.other.items():
         kind[why > 0], given[why > 0] = len(kinds), why[why > 0]
         kinds.append(frozenset({actuator}))
     weekday = moment.area.plan.settings.start.weekday()

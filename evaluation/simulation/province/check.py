@@ -140,10 +140,8 @@ def _compare(fault: Fault, healthy: Province, faulty: Province) -> Iterator[Move
         scope = "device"
         if move.indicator in known:
             scope = _scope(fault, known[move.indicator])
-            before, after = (
-                _value(p, known[move.indicator], scope, fault, devices=devices, ends=ends)
-                for p in (healthy, faulty)
-            )
+            hit = _Hit(fault, devices, ends)
+            before, after = (_value(p, known[move.indicator], scope, hit) for p in (healthy, faulty))
         else:
             on = ends if fault.granularity == "device" else None
             before, after = (_told(p, move.indicator, devices, on) for p in (healthy, faulty))
@@ -179,10 +177,20 @@ def _scope(fault: Fault, indicator: Indicator) -> str:
     return own if own in indicator.granularity else "device"
 
 
-def _value(
-    province: Province, indicator: Indicator, scope: str, fault: Fault, *, devices: list[str], ends: pd.Series
-) -> float:
-    ids = devices if scope == "device" else _elements(province, indicator, scope, fault, sorted(ends.index))
+@dataclass(frozen=True)
+class _Hit:
+    """Whom a fault hit: the devices, and when it ended at each place."""
+
+    fault: Fault
+    devices: list[str]
+    ends: pd.Series
+
+
+def _value(province: Province, indicator: Indicator, scope: str, hit: _Hit) -> float:
+    fault, ends = hit.fault, hit.ends
+    ids = (
+        hit.devices if scope == "device" else _elements(province, indicator, scope, fault, sorted(ends.index))
+    )
     rows = measured.counters(province.folder, scope=scope, ids=ids)
     if scope == fault.granularity == "device":  # some faults end before the day does
         middle = rows["window_start"] + pd.to_timedelta(rows["window_s"] / 2, unit="s")

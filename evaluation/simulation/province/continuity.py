@@ -41,15 +41,21 @@ def begin(area: Area) -> Beats:
     return Beats(at.phase_s - at.heartbeat_s, np.full(len(at), _NO_FAULT, dtype=object))
 
 
-def follow(
-    area: Area, day: int, beats: Beats, *, device: np.ndarray, at_s: np.ndarray, heard_s: np.ndarray,
-    blame: np.ndarray, faults: Sequence[Happening],
-) -> tuple[Continuity, Beats]:  # fmt: skip
-    """Return how continuously devices were heard on a day, and what is remembered after it.
+@dataclass(frozen=True)
+class Due:
+    """Heartbeats that were due, one value each. heard_s: NaN where it was not; blame: a place in faults, or -1."""
 
-    device, at_s, heard_s, blame: of each heartbeat that was due; heard_s is NaN where it was not heard, blame a place
-    in `faults` or -1.
-    """
+    device: np.ndarray
+    at_s: np.ndarray
+    heard_s: np.ndarray
+    blame: np.ndarray
+
+
+def follow(
+    area: Area, day: int, beats: Beats, due: Due, faults: Sequence[Happening]
+) -> tuple[Continuity, Beats]:
+    """Return how continuously devices were heard on a day, and what is remembered after it."""
+    device, at_s, heard_s, blame = due.device, due.at_s, due.heard_s, due.blame
     heard = ~np.isnan(heard_s)
     start, last_s = _longest(day, beats, device[heard], heard_s[heard])
     gap = start[1] - start[0]

@@ -1,6 +1,7 @@
 """FLOWS of the devices of an area's day: one row per report, command or session, without first packets."""
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -40,24 +41,26 @@ def _of_attempts(area: Area, walked: Walked, day: Day) -> tuple[np.ndarray, pa.T
     rng = np.random.default_rng([area.plan.seed, 14, area.number, day.number, len(attempts)])
     sizes, spread = payload.sizes(attempts.process[rows]), rng.uniform(0.92, 1.12, len(rows))
     udp = moment.lwm2m[rows]
-    return _table(
-        area, day, attempts.device[rows], attempts.at_s[rows], np.maximum(walked.outcome.took_ms[rows], 50.0),
+    talks = _Talks(
+        attempts.device[rows], attempts.at_s[rows], np.maximum(walked.outcome.took_ms[rows], 50.0),
         up=np.round(sizes[:, 0] * spread), down=np.round(sizes[:, 1] * spread), packets=sizes[:, 2:],
         udp=udp, port=np.where(udp, 5683, 1883), peer=np.where(stray[rows], 1, 0),
         host=1 + moment.places["platform_node"][rows] % 250,
-        by_device=np.isin(attempts.process[rows], ("bk_unlock", "ss_command"), invert=True), rng=rng,
+        by_device=np.isin(attempts.process[rows], ("bk_unlock", "ss_command"), invert=True),
     )  # fmt: skip
+    return _table(area, day, talks, rng=rng)
 
 
 def _of_phones(area: Area, day: Day) -> tuple[np.ndarray, pa.Table]:
     """Return what SIMs browse that sit in a phone instead of their device."""
     made, size = day.browsing, len(day.browsing.device)
     rng = np.random.default_rng([area.plan.seed, 26, area.number, day.number])
-    return _table(
-        area, day, made.device, made.at_s, made.lasts_ms, up=made.up_bytes, down=made.down_bytes,
+    talks = _Talks(
+        made.device, made.at_s, made.lasts_ms, up=made.up_bytes, down=made.down_bytes,
         packets=np.tile([40, 80], (size, 1)), udp=np.zeros(size, bool), port=np.full(size, 443),
-        peer=np.full(size, 2), host=rng.integers(1, 250, size), by_device=np.ones(size, bool), rng=rng,
+        peer=np.full(size, 2), host=rng.integers(1, 250, size), by_device=np.ones(size, bool),
     )  # fmt: skip
+    return _table(area, day, talks, rng=rng)
 
 
 def _of_sessions(area: Area, day: Day) -> tuple[np.ndarray, pa.Table]:
@@ -66,12 +69,13 @@ def _of_sessions(area: Area, day: Day) -> tuple[np.ndarray, pa.Table]:
     rng = np.random.default_rng([area.plan.seed, 15, area.number, day.number])
     down = np.round(video.megabit[rows] * 125_000.0) + 20_000
     packets = np.stack([down // 2800 + 10, down // 1400 + 12], axis=1)
-    return _table(
-        area, day, video.device[rows], video.at_s[rows], 1000.0 * (video.watch_s[rows] + video.first_frame_s[rows]),
+    talks = _Talks(
+        video.device[rows], video.at_s[rows], 1000.0 * (video.watch_s[rows] + video.first_frame_s[rows]),
         up=packets[:, 0] * 60.0, down=down, packets=packets, udp=np.zeros(len(rows), bool),
         port=np.full(len(rows), 443), peer=np.full(len(rows), 2), host=1 + video.node[rows] % 250,
-        by_device=np.ones(len(rows), bool), rng=rng,
+        by_device=np.ones(len(rows), bool),
     )  # fmt: skip
+    return _table(area, day, talks, rng=rng)
 
 
 def address(number: int) -> str:
@@ -81,11 +85,25 @@ def address(number: int) -> str:
     return f"10.{rest % 256}.{third}.{1 + last}"
 
 
-def _table(
-    area: Area, day: Day, device: np.ndarray, at_s: np.ndarray, lasts_ms: np.ndarray, *, up: np.ndarray,
-    down: np.ndarray, packets: np.ndarray, udp: np.ndarray, port: np.ndarray, peer: np.ndarray, host: np.ndarray,
-    by_device: np.ndarray, rng: np.random.Generator,
-) -> tuple[np.ndarray, pa.Table]:  # fmt: skip
+@dataclass(frozen=True)
+class _Talks:
+    """Conversations, one value each; packets: (n, 2), up and down. peer: a place in _PLATFORM, host: in its network."""
+
+    device: np.ndarray
+    at_s: np.ndarray
+    lasts_ms: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
+    packets: np.ndarray
+    udp: np.ndarray
+    port: np.ndarray
+    peer: np.ndarray
+    host: np.ndarray
+    by_device: np.ndarray
+
+
+def _table(area: Area, day: Day, talks: _Talks, *, rng: np.random.Generator) -> tuple[np.ndarray, pa.Table]:
+    device, packets = talks.device, talks.packets
     size = len(device)
     number = np.arange(size)
     source = hashlib.sha256(f"province {area.plan.seed} {area.number} {day.number}".encode()).hexdigest()[:16]
@@ -94,21 +112,21 @@ def _table(
     given = {
         "device_id": names_at(area.devices.names, device),
         "source": pa.array([source]).take(pa.array(np.zeros(size, "int32"))),
-        "start": moments(at_s, area.plan.start_s),
-        "end": moments(at_s + lasts_ms / 1000.0, area.plan.start_s),
-        "initiated_by_device": pa.array(by_device),
-        "protocol": pa.array(np.where(udp, _UDP, _TCP)),
+        "start": moments(talks.at_s, area.plan.start_s),
+        "end": moments(talks.at_s + talks.lasts_ms / 1000.0, area.plan.start_s),
+        "initiated_by_device": pa.array(talks.by_device),
+        "protocol": pa.array(np.where(talks.udp, _UDP, _TCP)),
         "ip_version": pa.array(np.full(size, 4)),
         "device_port": pa.array(40_000 + rng.integers(0, 20_000, size)),
-        "peer_port": pa.array(port.astype("int64")),
+        "peer_port": pa.array(talks.port.astype("int64")),
         "device_ip": names_at(own, device),
-        "peer_ip": names_at(addresses, peer * 251 + host),
+        "peer_ip": names_at(addresses, talks.peer * 251 + talks.host),
         "up_packets": pa.array(packets[:, 0].astype("int64")),
         "down_packets": pa.array(packets[:, 1].astype("int64")),
-        "up_bytes": pa.array(up.astype("int64")),
-        "down_bytes": pa.array(down.astype("int64")),
-        "up_mean_ps": pa.array(up / packets[:, 0]),
-        "down_mean_ps": pa.array(down / packets[:, 1]),
+        "up_bytes": pa.array(talks.up.astype("int64")),
+        "down_bytes": pa.array(talks.down.astype("int64")),
+        "up_mean_ps": pa.array(talks.up / packets[:, 0]),
+        "down_mean_ps": pa.array(talks.down / packets[:, 1]),
     }
     nothing = pa.array(np.zeros(size, "int64"))
     columns = []

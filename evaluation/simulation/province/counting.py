@@ -55,19 +55,35 @@ def count_all(book: Book, tallies: Sequence[tuple[Tally, Sequence[Place]]]) -> d
     return {scope: merged(some) for scope, some in parts.items()}
 
 
-def as_rows(
-    plan: Plan, book: Book, scope: Scope, counted: Counted, *, names: np.ndarray, vendors: np.ndarray, day: int,
-    noise: CounterNoise, rng: np.random.Generator,
-) -> pa.Table:  # fmt: skip
-    """Return rows of COUNTERS without source, of those windows that arrive. names, vendors: of the elements."""
+@dataclass(frozen=True)
+class Elements:
+    """The elements of a scope. names, vendors: one of each; a vendor is a place in VENDORS."""
+
+    scope: Scope
+    names: np.ndarray
+    vendors: np.ndarray
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """How the windows of a day arrive."""
+
+    day: int
+    noise: CounterNoise
+    rng: np.random.Generator
+
+
+def as_rows(plan: Plan, book: Book, counted: Counted, elements: Elements, arrival: Arrival) -> pa.Table:
+    """Return rows of COUNTERS without source, of those windows that arrive."""
+    scope, names, vendors, day = elements.scope, elements.names, elements.vendors, arrival.day
     window_s = plan.settings.counter_window_s[scope]
     windows = 86_400 // window_s
     slot = counted.scope_id * windows + counted.window
-    wait, arrives = noise_of.delivery(noise, rng, len(names) * windows)
+    wait, arrives = noise_of.delivery(arrival.noise, arrival.rng, len(names) * windows)
     kept = np.flatnonzero(arrives[slot])
     scope_id, slot, bottom = counted.scope_id[kept], slot[kept], counted.denominator[kept]
     start = day * 86400.0 + counted.window[kept] * float(window_s)
-    elements = np.array([_element(scope, name) for name in names.tolist()], dtype=object)
+    told = np.array([_element(scope, name) for name in names.tolist()], dtype=object)
     columns = [
         pa.array([scope]).take(pa.array(np.zeros(len(kept), "int32"))),
         names_at(names, scope_id),
@@ -77,7 +93,7 @@ def as_rows(
         pa.array(counted.bin[kept], mask=~counted.has_bin[kept]),
         pa.array(counted.numerator[kept]),
         pa.array(np.nan_to_num(bottom), mask=np.isnan(bottom)),
-        names_at(elements, scope_id),
+        names_at(told, scope_id),
         names_at(np.array(VENDORS), vendors[scope_id]),
         moments(start + window_s + wait[slot], plan.start_s),
     ]

@@ -1,5 +1,7 @@
 """Logs as they arrive: some rows never, some days late, some by a clock that is wrong. A file is what came on a day."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 
@@ -10,21 +12,21 @@ from evaluation.simulation.province.tables import moments
 Late = tuple[tuple[pa.Table, np.ndarray], ...]  # rows on their way, and the day on which each arrives
 
 
-def arrived(
-    late: Late,
-    table: pa.Table,
-    time: str,
-    *,
-    day: int,
-    start_s: float,
-    noise: LogNoise,
-    rng: np.random.Generator,
-) -> tuple[pa.Table, Late]:
-    """Return the rows that arrive on a day, in the order of their time, and those that are still on their way then.
+@dataclass(frozen=True)
+class Happened:
+    """All that happened on a day, by the time of a column. start_s: of the province."""
 
-    table: all that happened on the day. start_s: of the province.
-    """
-    at_s = _seconds(table, time) - start_s
+    table: pa.Table
+    time: str
+    start_s: float
+
+
+def arrived(
+    late: Late, happened: Happened, *, day: int, noise: LogNoise, rng: np.random.Generator
+) -> tuple[pa.Table, Late]:
+    """Return the rows that arrive on a day, in the order of their time, and those that are still on their way then."""
+    table, time = happened.table, happened.time
+    at_s = _seconds(table, time) - happened.start_s
     kept = rng.random(len(at_s)) >= noise.lost_share
     waits = rng.random(len(at_s)) < noise.late_share
     wait_s = np.where(waits, 3600.0 * rng.uniform(*noise.late_h, len(at_s)), 0.0)

@@ -297,27 +297,24 @@ def _continuity(scene: Scene, beats: Beats, first: Walked, heard_s: np.ndarray) 
     attempts, faults = first.moment.attempts, scene.faults
     rows = np.flatnonzero(first.moment.own & (attempts.process == "ss_heartbeat"))
     blamed, lost = np.full(len(rows), -1), np.isnan(heard_s[rows])
-    blamed[lost] = blame.of_attempts(
-        first.moment, first.outcome, scene.processes["ss_heartbeat"], rows[lost], faults=faults, other={}
-    )
-    return continuity.follow(
-        scene.area, scene.day, beats, device=attempts.device[rows], at_s=attempts.at_s[rows],
-        heard_s=heard_s[rows], blame=blamed, faults=faults,
-    )  # fmt: skip
+    wrong = blame.Wrong(scene.processes["ss_heartbeat"], rows[lost])
+    blamed[lost] = blame.of_attempts(first.moment, first.outcome, wrong, faults=faults)
+    due = continuity.Due(attempts.device[rows], attempts.at_s[rows], heard_s[rows], blamed)
+    return continuity.follow(scene.area, scene.day, beats, due, faults)
 
 
 def _follow(scene: Scene, known: Known, walks: tuple[Walked, ...], ends: Ends) -> tuple[Presence, Known]:
     """Follow who is online by what the platform hears; a session that is lost is an attempt it does not hear."""
     parts = [(w, np.flatnonzero(w.moment.own & ~w.moment.silent)) for w in walks]
     lost = np.flatnonzero(ends.lost)
-    return presence.follow(
-        scene.area, scene.day, known,
+    contacts = presence.Contacts(
         device=np.concatenate([*(w.moment.attempts.device[rows] for w, rows in parts), ends.device[lost]]),
         at_s=np.concatenate([*(w.moment.attempts.at_s[rows] for w, rows in parts), ends.at_s[lost]]),
         heard=np.concatenate([*(w.heard[rows] for w, rows in parts), np.zeros(len(lost), bool)]),
         cell=np.concatenate([*(w.moment.cell[rows] for w, rows in parts), ends.cell[lost]]),
-        lifetime_ratio=scene.all_day.at_quarters("lifetime_ratio"),
-    )  # fmt: skip
+    )
+    lifetime_ratio = scene.all_day.at_quarters("lifetime_ratio")
+    return presence.follow(scene.area, scene.day, known, contacts, lifetime_ratio=lifetime_ratio)
 
 
 def _count_online(seen: Presence, all_day: Daylong) -> Tally:
@@ -333,8 +330,9 @@ def _count_online(seen: Presence, all_day: Daylong) -> Tally:
 
 def _registered(scene: Scene, served_s: np.ndarray, walks: tuple[Walked, ...]) -> Registered:
     parts = [(w.moment.attempts, np.flatnonzero(w.moment.own & w.moment.served)) for w in walks]
-    return registration.follow(
-        scene.area, scene.day, served_s, scene.faults, scene.all_day,
+    served = registration.Served(
+        before_s=served_s,
         device=np.concatenate([attempts.device[rows] for attempts, rows in parts]),
         at_s=np.concatenate([attempts.at_s[rows] for attempts, rows in parts]),
-    )  # fmt: skip
+    )
+    return registration.follow(scene.area, scene.day, served, scene.faults, scene.all_day)

@@ -35,16 +35,26 @@ def begin(area: Area) -> Known:
     return Known(at.phase_s - at.heartbeat_s, np.ones(len(at), bool), area.home_cell.copy())
 
 
+@dataclass(frozen=True)
+class Contacts:
+    """Attempts of devices on a day, one value each."""
+
+    device: np.ndarray
+    at_s: np.ndarray
+    heard: np.ndarray
+    cell: np.ndarray
+
+
 def follow(
-    area: Area, day: int, known: Known, *, device: np.ndarray, at_s: np.ndarray, heard: np.ndarray, cell: np.ndarray,
-    lifetime_ratio: np.ndarray,
-) -> tuple[Presence, Known]:  # fmt: skip
+    area: Area, day: int, known: Known, contacts: Contacts, *, lifetime_ratio: np.ndarray
+) -> tuple[Presence, Known]:
     """Return who was online on a day, and what is known after it.
 
-    device, at_s, heard, cell: one value an attempt of a device. lifetime_ratio: of each device and quarter of an hour.
+    lifetime_ratio: of each device and quarter of an hour.
     """
-    order = np.lexsort((at_s, device))
-    device, at_s, heard, cell = device[order], at_s[order], heard[order], cell[order]
+    order = np.lexsort((contacts.at_s, contacts.device))
+    device, at_s = contacts.device[order], contacts.at_s[order]
+    heard, cell = contacts.heard[order], contacts.cell[order]
     own = np.flatnonzero(area.devices.service < 2)
     steps = int(DAY_S / GRID_S)
     who = np.repeat(own, steps)

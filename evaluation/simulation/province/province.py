@@ -140,20 +140,20 @@ def _write_shared(job: Job, day: int) -> int:
             counting.as_rows(
                 job.plan,
                 recipe.book,
-                scope,
                 counted,
-                names=names,
-                vendors=np.zeros(len(names), "int64"),
-                day=day,
-                noise=job.noise.counters,
-                rng=rng,
+                counting.Elements(scope, names, np.zeros(len(names), "int64")),
+                counting.Arrival(day, job.noise.counters, rng),
             )
         )
     whole = pa.concat_tables(tables)
     pq.write_table(whole, job.folder / "counters" / f"shared-day={day:03d}.parquet")
     made = [
         targets.as_values(
-            job.plan, recipe.kqis, scope, length, counted, names=np.array(job.plan.names[scope]), day=day
+            job.plan,
+            recipe.kqis,
+            counted,
+            targets.Told(scope, length, np.array(job.plan.names[scope])),
+            day=day,
         )
         for (scope, length), counted in _added_up(job, f"kqis-{day:03d}").items()
     ]

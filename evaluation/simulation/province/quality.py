@@ -58,10 +58,9 @@ def _of(
     blamed, wrong = np.full(len(rows), -1), np.flatnonzero(bad)
     if len(wrong):
         process = day.processes[str(moment.attempts.process[rows[wrong[0]]])]
-        blamed[wrong] = blame.of_attempts(
-            moment, outcome, process, rows[wrong], faults=day.faults,
-            other={name: why[wrong] for name, why in other.items()},
-        )  # fmt: skip
+        causes = {name: why[wrong] for name, why in other.items()}
+        lost = blame.Wrong(process, rows[wrong], causes)
+        blamed[wrong] = blame.of_attempts(moment, outcome, lost, faults=day.faults)
     return Judged(
         tally, moment.attempts.device[rows], moment.attempts.at_s[rows], places, bad,
         np.full(len(rows), counter), blamed,

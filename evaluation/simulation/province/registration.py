@@ -31,14 +31,18 @@ class Registered:
     last_s: np.ndarray
 
 
-def follow(
-    area: Area, day: int, last_s: np.ndarray, faults: list[Happening], all_day: Daylong,
-    *, device: np.ndarray, at_s: np.ndarray,
-) -> Registered:  # fmt: skip
-    """Return the periodic updates of a day and whom the MME gives up.
+@dataclass(frozen=True)
+class Served:
+    """before_s: when each device was last served before a day. device, at_s: who was served when on it."""
 
-    last_s: when each device was last served before the day. device, at_s: who was served when on it.
-    """
+    before_s: np.ndarray
+    device: np.ndarray
+    at_s: np.ndarray
+
+
+def follow(area: Area, day: int, served: Served, faults: list[Happening], all_day: Daylong) -> Registered:
+    """Return the periodic updates of a day and whom the MME gives up."""
+    last_s, device, at_s = served.before_s, served.device, served.at_s
     rng, size = generator(area.plan, 22, area.number, day), len(area.devices)
     own = np.flatnonzero(area.devices.service < 2)
     asked_s = _asked_s(area)

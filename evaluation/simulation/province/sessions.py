@@ -113,11 +113,25 @@ def play(
         _LONGEST_MIN,
     )
     dark = (pressure.of("airplane_mode") + pressure.of("data_switch_off") > 0) & (at.device >= 0)
-    tally = Tally()
-    reached = _count_way(area, way, pressure, play_s, tally=tally, rng=rng)
-    return _watched(
-        area, at, power, pressure, way, rng, tally=tally, play_s=play_s, reached=reached, dark=dark
-    )
+    viewing = _Viewing(area, at, power, pressure, way, play_s, dark, Tally())
+    return _watched(viewing, rng, reached=_count_way(viewing, rng))
+
+
+@dataclass(frozen=True)
+class _Viewing:
+    """Sessions that are wanted, one value each: whose way, what presses on it, how long they play, who cannot.
+
+    power: RSRP of each cell at each, without faults. tally: what probes see of them.
+    """
+
+    area: Area
+    at: Exposed
+    power: np.ndarray
+    pressure: Pressure
+    way: Way
+    play_s: np.ndarray
+    dark: np.ndarray
+    tally: Tally
 
 
 def _wanted(area: Area, day: int, rng: np.random.Generator) -> tuple[Exposed, np.ndarray]:
@@ -211,10 +225,10 @@ def _link(area: Area, at: Exposed, pressure: Pressure, power: np.ndarray) -> tup
     return rsrp, np.clip(rsrp - radio.to_dbm(noise + 0.6 * others.sum(axis=1) * rise), -12.0, 30.0)
 
 
-def _count_way(
-    area: Area, way: Way, pressure: Pressure, play_s: np.ndarray, *, tally: Tally, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _count_way(viewing: _Viewing, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count what probes see of each session; return who has a bearer, a connection and an answer."""
+    area, way, pressure, tally = viewing.area, viewing.way, viewing.pressure, viewing.tally
+    play_s = viewing.play_s
     size, rows = len(play_s), np.arange(len(play_s))
     segments = np.maximum(np.ceil(play_s / area.plan.patterns.video.segment_s), 2).astype("int64")
     packets = segments * _PACKETS_PER_SEGMENT
@@ -239,11 +253,12 @@ def _count_way(
 
 
 def _watched(
-    area: Area, at: Exposed, power: np.ndarray, pressure: Pressure, way: Way, rng: np.random.Generator, *, tally: Tally,
-    play_s: np.ndarray, reached: tuple[np.ndarray, np.ndarray, np.ndarray], dark: np.ndarray,
-) -> Sessions:  # fmt: skip
+    viewing: _Viewing, rng: np.random.Generator, *, reached: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> Sessions:
     """Return how the sessions went: who saw the first frame when, what it stalled, how good it looked."""
-    saving, size = pressure.of("power_saving"), len(play_s)
+    area, at, way, tally = viewing.area, viewing.at, viewing.way, viewing.tally
+    play_s, dark = viewing.play_s, viewing.dark
+    saving, size = viewing.pressure.of("power_saving"), len(play_s)
     played, start = _bit_rates(area, way, saving)
     steps = _steps_ms(area, way, start, rng)
     first_frame = steps.sum(axis=1) / 1000.0
@@ -273,7 +288,7 @@ def _watched(
     return Sessions(
         area, at.device, at.at_s, at.places["cell"], at.places["program_source"], at.places["cdn_node"],
         ok, failed, np.where(walked, steps, -1.0), np.stack(open_ms, axis=1), first_frame, play + stall, stall,
-        np.maximum(quality, 0.0), played * play, at.places, tally.without(dark), way.cpu_load, dark, power,
+        np.maximum(quality, 0.0), played * play, at.places, tally.without(dark), way.cpu_load, dark, viewing.power,
     )  # fmt: skip
 
 

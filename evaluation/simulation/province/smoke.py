@@ -1,5 +1,7 @@
 """What smoke sensors do in a day: heartbeats, alarms, self-tests, registrations."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from evaluation.simulation.province.attempts import Attempts, joined, made
@@ -43,7 +45,7 @@ def live(
     which, due = heartbeat_times(area, own, day)
     at = due + rng.uniform(-_JITTER_S, _JITTER_S, len(which))
     at = np.clip(
-        _aligned(area, which, at, day=day, faults=faults, rng=rng), day * DAY_S, (day + 1) * DAY_S - 1
+        _aligned(area, _Beats(which, at), day=day, faults=faults, rng=rng), day * DAY_S, (day + 1) * DAY_S - 1
     )
     tested = rng.random(len(which)) < _SELF_TESTS_PER_DAY * area.devices.heartbeat_s[which] / DAY_S
     alarm = area.plan.patterns.smoke_sensor.alarm
@@ -73,16 +75,18 @@ def _random_devices(rng: np.random.Generator, devices: np.ndarray, per_day: floa
     return np.repeat(devices, rng.poisson(per_day, len(devices)))
 
 
+class _Beats(NamedTuple):
+    """Heartbeats: of which device, and when."""
+
+    device: np.ndarray
+    at_s: np.ndarray
+
+
 def _aligned(
-    area: Area,
-    device: np.ndarray,
-    at_s: np.ndarray,
-    *,
-    day: int,
-    faults: list[Happening],
-    rng: np.random.Generator,
+    area: Area, beats: _Beats, *, day: int, faults: list[Happening], rng: np.random.Generator
 ) -> np.ndarray:
     """Return the times of heartbeats, of which a storm moves a share to the first seconds of its nearest burst."""
+    device, at_s = beats
     moved, weekday = at_s.copy(), area.plan.settings.start.weekday()
     for happening in faults:
         for act in happening.fault.mechanism:

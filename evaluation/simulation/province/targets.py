@@ -69,9 +69,16 @@ def count_kqis(
     return {key: merged(some) for key, some in parts.items()}
 
 
-def as_values(
-    plan: Plan, book: KqiBook, scope: Scope, length_s: int, counted: Counted, *, names: np.ndarray, day: int
-) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Told:
+    """Of what KQIs are told: the elements of a scope by name, in windows of a length."""
+
+    scope: Scope
+    length_s: int
+    names: np.ndarray
+
+
+def as_values(plan: Plan, book: KqiBook, counted: Counted, told: Told, *, day: int) -> pd.DataFrame:
     """Return KQI rows of one scope: the value of each window that has an event."""
     made = []
     for index in np.unique(counted.counter).tolist():
@@ -88,14 +95,14 @@ def as_values(
             ).assign(counter=index)
         )
     whole = pd.concat(made) if made else pd.DataFrame(columns=["scope_id", "window", "value", "counter"])
-    ends = day * DAY_S + (whole["window"].to_numpy("float64") + 1) * length_s + plan.start_s
+    ends = day * DAY_S + (whole["window"].to_numpy("float64") + 1) * told.length_s + plan.start_s
     order = whole["counter"].to_numpy("int64")
     return pd.DataFrame(
         {
             "service": np.array([s for s, _ in book.order])[order],
             "kqi": np.array([k for _, k in book.order])[order],
-            "scope": scope,
-            "scope_id": names[whole["scope_id"].to_numpy("int64")],
+            "scope": told.scope,
+            "scope_id": told.names[whole["scope_id"].to_numpy("int64")],
             "window_end": pd.to_datetime(ends * 1e6, unit="us", utc=True),
             "value": whole["value"].to_numpy("float64"),
         }

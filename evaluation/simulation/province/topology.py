@@ -187,9 +187,10 @@ def build(plan: Plan, number: int) -> Area:
     rng = generator(plan, 1, number)
     cells, radius = _cells(plan, number, rng)
     count = plan.devices // plan.tacs + (number < plan.devices % plan.tacs)
+    first = plan.first_device(number)
     return Area(
         plan, number, cells,
-        _devices(plan, rng, first=plan.first_device(number), count=count, radius=radius, cells=cells), radius,
+        _devices(plan, rng, numbers=range(first, first + count), radius=radius, cells=cells), radius,
         shadow.drawn(generator(plan, 20, number), len(cells)),
     )  # fmt: skip
 
@@ -219,9 +220,8 @@ def thresholds(levels: Thresholds, vendor: np.ndarray, own: np.ndarray) -> tuple
     return ce1, np.minimum(ce2, ce1 - levels.least_gap)
 
 
-def _devices(
-    plan: Plan, rng: np.random.Generator, *, first: int, count: int, radius: float, cells: Cells
-) -> Devices:
+def _devices(plan: Plan, rng: np.random.Generator, *, numbers: range, radius: float, cells: Cells) -> Devices:
+    first, count = numbers.start, len(numbers)
     settings = plan.settings
     share = np.array([settings.share.of(s) for s in SERVICES])
     service = _dealt(rng, share / share.sum(), count)
