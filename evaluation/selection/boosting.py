@@ -16,10 +16,8 @@ MOST_ROUNDS = 300
 LIVE_ON = 0.5  # share of the earlier rows that must be of clusters not judged, or else clusters are dealt
 PATIENCE = 20  # rounds without a better score
 TAIL_SPREADS = 10.0  # a continuous target is learnt within so many interquartile ranges of its median
-EXPLAINED, FEWEST_EXPLAINED = (
-    40_000,
-    200,
-)  # rows times classes of a fold whose SHAP values are asked; rows at least
+EXPLAINED = 40_000  # rows times classes of a fold whose SHAP values are asked
+FEWEST_EXPLAINED = 200  # rows
 _LEAVES = 15
 _LEAST_SHARE = 1e-6  # that a wrong answer gives the true class, so that one row cannot outweigh all others
 

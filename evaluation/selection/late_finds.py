@@ -5,35 +5,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.selection import boosting
+from evaluation.selection import boosting, groups
 from evaluation.selection.search import search
 from evaluation.selection.study import Study
 
-CERTAIN = 0.01  # p-value against probes, shared among the columns, from which a column need not be missed
+CERTAIN = 0.01  # p-value against probes, shared among the columns, of a suspect
+COPY = (
+    0.9  # likeness from which a column is a chosen one measured twice, and adds only where that has no value
+)
 MOST_SUSPECTS = 20  # the strongest
 MOST_FOUND = 10
 CLEAR_GAIN = 3.0  # standard deviations over the draws, which share most of their rows
-GAIN_OF_MISSED = (
-    1.0  # the same, where trees of all columns show that something is missed; also of what they show
-)
+GAIN_OF_MISSED = 1.0  # the same, of what all columns gain and of what one gains, where something is missed
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """columns: candidates, with their p_values against probes and their strength, both in that order."""
+    """columns: candidates, with their p_values against probes and their strength, both in that order.
+
+    alike: (p, p) likeness of all columns of the table.
+    """
 
     columns: Sequence[int]
     p_values: np.ndarray
     strength: np.ndarray
+    alike: np.ndarray
 
     def strongest(self, chosen: Sequence[int]) -> list[int]:
-        """Return MOST_SUSPECTS of those not chosen, the strongest first."""
-        order = [self.columns[place] for place in np.argsort(-self.strength, kind="stable")]
-        return [column for column in order if column not in chosen][:MOST_SUSPECTS]
+        """Return MOST_SUSPECTS of those stronger than probes and no copies of a chosen one, the strongest first."""
+        sure = self.p_values * len(self.columns) < CERTAIN
+        order = [self.columns[place] for place in np.argsort(-self.strength, kind="stable") if sure[place]]
+        return [column for column in order if self.likest(column, chosen) < COPY][:MOST_SUSPECTS]
 
-    def sure(self, column: int) -> bool:
-        """Return whether a column is stronger than probes."""
-        return bool(self.p_values[list(self.columns).index(column)] * len(self.columns) < CERTAIN)
+    def likest(self, column: int, chosen: Sequence[int]) -> float:
+        """Return how like a column is to the likest of the chosen."""
+        return float(self.alike[column, list(chosen)].max(initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,10 @@ def find(
 ) -> dict[int, float]:
     """Return the suspects that trees do clearly better with, each beside the chosen and those found before it.
 
-    The one that tells most beside the chosen is asked first. It is found if it is stronger than probes and raises the
-    skill of trees in each draw of rows by clearly more than the draws differ; or, where something is missed, as trees of
-    all columns do better than those of the chosen in each draw, if it raises the skill by more than the draws differ.
-    The first that is not found ends the search. Each is given with the share of draws in which it raises the skill.
+    The one that tells most beside the chosen is asked first. It is found if it is of no chosen one's group and raises
+    the skill of trees in each draw of rows by clearly more than the draws differ; or, where something is missed, as
+    trees of all columns do better than those of the chosen in each draw, if it raises the skill by more than the draws
+    differ. The first that is not found ends the search. Each is given with the share of draws that it helps.
     """
     found, left = dict[int, float](), suspects.strongest(chosen)
     if not left:
@@ -73,13 +79,15 @@ def find(
     searched, drawn = search(study, trees), _Draws([study.rows(rows) for rows in draws], trees)
     everything, now = drawn.skills(suspects.columns), drawn.skills(chosen)
     while left and len(found) < MOST_FOUND:
-        best, _ = searched.best([*chosen, *found], left)
-        then = drawn.skills([*chosen, *found, best])
+        so_far = [*chosen, *found]
+        best, _ = searched.best(so_far, left)
+        then = drawn.skills([*so_far, best])
         missed = _clear(everything - now, GAIN_OF_MISSED) and _exceeds(then - now, GAIN_OF_MISSED)
-        if not missed and not (suspects.sure(best) and _clear(then - now, CLEAR_GAIN)):
+        apart = suspects.likest(best, so_far) < groups.ALIKE
+        if not missed and not (apart and _clear(then - now, CLEAR_GAIN)):
             return found
         found[best] = float((then > now).mean())
-        left.remove(best)
+        left = [column for column in left if suspects.likest(column, [best]) < COPY]
         now = then
     return found
 

@@ -275,7 +275,9 @@ def _measured(
 ) -> tuple[list[Group], list[float], Contributions]:
     """Return the groups and what only the model saw, the strongest first, how often each was chosen, and strength."""
     measured = _measure(work, found, ground.draws, work.how)
-    suspects = late_finds.Suspects(work.columns, measured.p_values, measured.strength.mean(axis=0))
+    suspects = late_finds.Suspects(
+        work.columns, measured.p_values, measured.strength.mean(axis=0), ground.alike
+    )
     chosen = [group.representative for group in found]
     _begin("whether the screening missed a column that trees do better with")
     if added := late_finds.find(work.study, chosen, suspects, draws=ground.draws, trees=ground.trees):
