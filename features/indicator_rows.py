@@ -21,7 +21,7 @@ Span = tuple[datetime, datetime]  # windows end after the first, up to the last
 
 @dataclass(frozen=True)
 class Part:
-    """What is compared with the lake: windows of some spans. stored: the SQL condition of the scope_ids that are in it."""
+    """What is compared with the lake: windows of spans. stored: the SQL condition of the scope_ids that are in it."""
 
     spans: Sequence[Span]
     stored: str = "true"
