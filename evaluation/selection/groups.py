@@ -79,6 +79,18 @@ def elect(
     return groups, screened
 
 
+def without(found: Sequence[Group], columns: Sequence[int]) -> list[Group]:
+    """Return the groups without these members, none of which stands for one."""
+    return [
+        Group(
+            group.representative,
+            tuple(one for one in group.members if one not in columns),
+            tuple(one for one in group.ties if one not in columns),
+        )
+        for group in found
+    ]
+
+
 def _with_kept(poll: _Poll) -> Screened:
     """Return the screening with what experts keep: in the place of a chosen column that it can stand for, or added."""
     screened = poll.screened

@@ -8,7 +8,17 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from evaluation.selection import boosting, contributions, groups, leaks, networks, quality, reasons, smallest
+from evaluation.selection import (
+    boosting,
+    contributions,
+    groups,
+    late_finds,
+    leaks,
+    networks,
+    quality,
+    reasons,
+    smallest,
+)
 from evaluation.selection.contributions import Contributions, How, Model
 from evaluation.selection.expert import Experts
 from evaluation.selection.groups import Group, Likeness
@@ -22,9 +32,6 @@ from evaluation.selection.study import Drop, Study, data_hash
 log = logging.getLogger(__name__)
 
 OFTEN = 0.25  # share of the subsamples that must choose a group; at 0.5 weak effects are lost too often (measured)
-CERTAIN = 0.01  # p-value, shared among the columns, from which a model alone makes a column a suspect to be confirmed
-MOST_CONFIRMED = 5
-CLEAR_GAIN = 3.0  # standard deviations over the subsamples, which share most of their rows
 FEWEST_RANKED = 3  # of which two rankings can agree or not
 UNUSABLE = {"empty", "constant", "no_number"}  # what no expert can keep
 
@@ -119,9 +126,10 @@ def select(study: Study, settings: Settings, experts: Experts) -> Selection:
     found, often, screened = _repeated(found, often, screen.judged(screened), experts, work)
     found, often, measured = _measured(work, found, often, ground)
     chosen = tuple(group.representative for group in found)
-    ballot = smallest.Ballot(tuple(work.columns), settings.likeness, experts)
     _begin(f"score against number, of 0 to {len(chosen)} columns in {smallest.FOLDS} folds")
-    told = smallest.curve(sample, ground.scores, ballot, chosen, ground.trees)
+    late = len(set(chosen) - set(screened.columns))
+    ballot = smallest.Ballot(tuple(work.columns), settings.likeness, experts, ground.trees, late)
+    told = smallest.curve(sample, ground.scores, ballot, sorted(chosen, key=lambda one: screened.alone[one]))
     return Selection(
         study=sample,
         settings=settings,
@@ -267,49 +275,18 @@ def _measured(
 ) -> tuple[list[Group], list[float], Contributions]:
     """Return the groups and what only the model saw, the strongest first, how often each was chosen, and strength."""
     measured = _measure(work, found, ground.draws, work.how)
-    if added := _confirmed(work, found, measured, ground):
-        found = [*found, *(Group(column, (column,), ()) for column in added)]
-        often = [*often, *[1.0] * len(added)]
+    suspects = late_finds.Suspects(
+        work.columns, measured.p_values, measured.strength.mean(axis=0), ground.alike
+    )
+    chosen = [group.representative for group in found]
+    _begin("whether the screening missed a column that trees do better with")
+    if added := late_finds.find(work.study, chosen, suspects, draws=ground.draws, trees=ground.trees):
+        found = [*groups.without(found, list(added)), *(Group(column, (column,), ()) for column in added)]
+        often = [*often, *added.values()]
         measured = _measure(work, found, ground.draws, work.how)
     order = np.argsort(-measured.group_strength.mean(axis=0), kind="stable")
     ranked = replace(measured, group_strength=measured.group_strength[:, order])
     return [found[place] for place in order], [often[place] for place in order], ranked
-
-
-def _confirmed(work: _Work, found: Sequence[Group], measured: Contributions, ground: _Ground) -> list[int]:
-    """Return columns that only the model saw: stronger than probes, and trees do clearly better with than without."""
-    chosen = [group.representative for group in found]
-    told = {column for group in found for column in group.members}
-    p_values = dict(zip(work.columns, measured.p_values, strict=True))
-    suspects = [
-        column
-        for column in sorted(work.columns, key=lambda one: p_values[one])
-        if column not in told and p_values[column] * len(work.columns) < CERTAIN
-    ]
-    added: list[int] = []
-    for suspect in suspects[:MOST_CONFIRMED]:
-        if len(chosen) and ground.alike[suspect, [*chosen, *added]].max() >= groups.ALIKE:
-            continue
-        _begin(f"whether the screening missed {work.study.names[suspect]}")
-        if _gains_clearly(work, [*chosen, *added], suspect, ground):
-            added.append(suspect)
-    return added
-
-
-def _gains_clearly(work: _Work, columns: list[int], added: int, ground: _Ground) -> bool:
-    """Return whether one more column raises the score in each draw, and by more than the draws differ."""
-    gains: list[float] = []
-    for rows in ground.draws:
-        gains.append(_gain(work.study.rows(rows), columns, added, ground.trees))
-        if gains[-1] <= 0:
-            return False  # most suspects fail at the first draws; the others need not be asked
-    return float(np.mean(gains)) > CLEAR_GAIN * float(np.std(gains, ddof=1))
-
-
-def _gain(part: Study, columns: list[int], added: int, trees: boosting.Trees) -> float:
-    cut = boosting.folds(part, count=boosting.FOLDS, seed=trees.seed)
-    more, less = (boosting.scores(part, some, cut, trees).mean() for some in ([*columns, added], columns))
-    return float(more - less)
 
 
 def _fell(

@@ -1,7 +1,7 @@
-"""How few of the selected suffice: the score against their number, with the ranking made anew inside each fold."""
+"""How few of the selected suffice: the score against their number, with the order made anew inside each fold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -10,20 +10,27 @@ from evaluation.selection import boosting, groups
 from evaluation.selection.expert import Experts
 from evaluation.selection.ranks import Scores
 from evaluation.selection.screening import Screen
+from evaluation.selection.search import search
 from evaluation.selection.study import Study
 
 FOLDS = 5
 NO_LOSS = 0.01  # of the best score, which is not worth another column to measure, however sure it is
 RANKED_ROWS = 1000  # whose SHAP values rank the columns
+SUSPECTS = 5  # of the strongest of a fold, for each column that the tests missed
 
 
 @dataclass(frozen=True)
 class Ballot:
-    """From what a fold selects for itself, and how it elects who stands for a group. columns: all candidates."""
+    """From what a fold selects for itself, how it elects who stands for a group, and how its trees are grown.
+
+    late: how many columns the tests missed and trees found.
+    """
 
     columns: tuple[int, ...]
     likeness: groups.Likeness
     experts: Experts
+    trees: boosting.Trees
+    late: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,23 +47,22 @@ class Curve:
     enough: int
 
 
-def curve(
-    study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int], trees: boosting.Trees
-) -> Curve:
-    """Return the curve: each fold selects, elects and ranks for itself, and is judged on others' rows."""
+def curve(study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int]) -> Curve:
+    """Return the curve: each fold selects, elects and orders for itself, and is judged on others' rows.
+
+    selected: what tells most alone first.
+    """
+    trees = ballot.trees
     cut = boosting.folds(study, count=FOLDS, seed=trees.seed)
     told, whole = [], []
     for learn, judge in tqdm(cut, desc="score against number", delay=2, disable=None, leave=False):
-        own = _selected_inside(study, scores, ballot, learn, len(selected))
-        ranked = eliminate(study, own, learn, trees)
+        ranked = order(study, _candidates(study, scores, ballot, learn, len(selected)), learn, trees)
         counts = range(len(selected) + 1)
         told.append([_score(study, ranked[:count], (learn, judge), trees) for count in counts])
         whole.append(_score(study, list(ballot.columns), (learn, judge), trees))
     held = np.array(told)
-    everything = np.arange(len(study.X))
-    return Curve(
-        tuple(eliminate(study, list(selected), everything, trees)), held, np.array(whole), enough(held)
-    )
+    best_first = tuple(order(study, selected, np.arange(len(study.X)), trees))
+    return Curve(best_first, held, np.array(whole), enough(held))
 
 
 def enough(scores: np.ndarray) -> int:
@@ -74,24 +80,39 @@ def enough(scores: np.ndarray) -> int:
     return int(max(smallest, min(1, scores.shape[1] - 1)))
 
 
+def order(study: Study, preferred: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> list[int]:
+    """Return the columns, the best first: each tells most beside those before it; then those that add nothing.
+
+    preferred: the columns; of those that tell as much as each other the first is taken.
+    """
+    part = study.rows(rows)
+    first = search(part, trees).order(preferred) if len(np.unique(part.clusters)) > 1 else []
+    return [*first, *eliminate(study, [one for one in preferred if one not in first], rows, trees)]
+
+
 def eliminate(study: Study, columns: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> list[int]:
     """Return the columns, the best first: the quarter that moves trees least is taken out, again and again.
 
     Classes count alike, as they do in the score, be they rare or common: a column is judged by how it moves each class
     on the rows of that class.
     """
-    left, gone = list(columns), []
-    shown = _shown(study, rows)
-    own = study.target.values[shown].astype("int64") if study.target.kind == "classes" else 0
+    left, gone = list(columns), list[int]()
     while len(left) > 1:
-        X = study.X[:, left]
-        booster = boosting.fit(study, X, rows, replace(trees, monotone=_of(trees, left)))
-        shap = boosting.contributions(booster, X[shown], threads=trees.threads)
-        moved = np.abs(shap[np.arange(len(shown)), :, own]).mean(axis=0)
+        moved = _moved(study, left, rows, trees)
         weakest = np.argsort(moved, kind="stable")[: -(-len(left) // 4)]
         gone += [left[place] for place in weakest]
         left = [column for column in left if column not in gone]
     return [*left, *gone[::-1]]
+
+
+def _moved(study: Study, columns: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> np.ndarray:
+    """Return (p,): how much each column moves trees of these rows; of classes, each on its own rows."""
+    X, shown = study.X[:, list(columns)], _shown(study, rows)
+    own = study.target.values[shown].astype("int64") if study.target.kind == "classes" else 0
+    shap = boosting.contributions(
+        boosting.fit(study, X, rows, trees.of(columns)), X[shown], threads=trees.threads
+    )
+    return np.asarray(np.abs(shap[np.arange(len(shown)), :, own]).mean(axis=0))
 
 
 def _shown(study: Study, rows: np.ndarray) -> np.ndarray:
@@ -104,26 +125,21 @@ def _shown(study: Study, rows: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate([one[:: max(1, len(one) // part)] for one in parts]))
 
 
-def _selected_inside(
-    study: Study, scores: Scores, ballot: Ballot, learn: np.ndarray, count: int
-) -> list[int]:
-    """Return what these rows alone select and elect, filled up to `count` by what explains most alone."""
+def _candidates(study: Study, scores: Scores, ballot: Ballot, learn: np.ndarray, fewest: int) -> list[int]:
+    """Return what these rows alone select and elect, and what moves their trees most, what tells most alone first.
+
+    Of the latter as many as suspects are asked for, or as fill the candidates up to `fewest`.
+    """
     own = scores.rows(learn)
     screen = Screen(study.rows(learn), candidates=ballot.columns, scores=own)
     alike = groups.likeness(own, ballot.likeness)
     _, screened = groups.elect(screen, screen.run(), alike, study.names, ballot.experts)
-    chosen = list(screened.columns)
-    for column in sorted(ballot.columns, key=lambda one: (screened.log_p[one], screened.alone[one])):
-        if len(chosen) >= count:
-            break
-        if column not in chosen:
-            chosen.append(column)
-    return chosen
+    moved = _moved(study, ballot.columns, learn, ballot.trees)
+    strongest = [ballot.columns[place] for place in np.argsort(-moved, kind="stable")]
+    others = [column for column in strongest if column not in screened.columns]
+    added = others[: max(SUSPECTS * ballot.late, fewest - len(screened.columns))]
+    return sorted([*screened.columns, *added], key=lambda one: screened.alone[one])
 
 
 def _score(study: Study, columns: Sequence[int], fold: boosting.Fold, trees: boosting.Trees) -> float:
     return float(boosting.scores(study, columns, [fold], trees)[0])
-
-
-def _of(trees: boosting.Trees, columns: Sequence[int]) -> tuple[int, ...]:
-    return tuple(trees.monotone[column] for column in columns) if trees.monotone else ()
