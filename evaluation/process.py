@@ -28,6 +28,10 @@ from features.indicators import (
 )
 
 _ROUNDING = 1e-9  # what a sum of weights may miss 1 by
+SCORE_COLUMNS = (  # of the table of scores, in which each KQI has a column of its own
+    *("service", "scope", "scope_id", "window_end", "score", "low", "high", "estimate", "coverage", "status"),
+    *("worst_kqi", "worst_step", "worst_indicator", "devices", "scored_devices", "p10", "p50", "p90"),
+)
 
 
 class Access(Frozen):
@@ -157,7 +161,7 @@ class ServiceScore(Frozen):
     """How KQI scores join to the score of the service."""
 
     method: Literal["weighted_geometric_mean"]
-    weights: dict[Id, float]
+    weights: dict[Id, Number]
     min_coverage: float = Field(
         default=0.5, ge=0, le=1, description="of the weight of each KQI; below, evidence is insufficient"
     )
@@ -285,6 +289,8 @@ def _process_broken(process: Process, known: set[str]) -> Iterator[str]:
 
 def _kqi_broken(kqi: Kqi, service: ServiceModel, known: set[str]) -> Iterator[str]:
     yield from anchors_broken(kqi)
+    if kqi.id in SCORE_COLUMNS:
+        yield f"{kqi.id}: the id of a KQI must be no column of scores: {', '.join(SCORE_COLUMNS)}"
     low, high = sorted((kqi.excellent, kqi.unacceptable))
     if not low <= kqi.target <= high:
         yield f"{kqi.id}: target must be between the anchors {low:g} and {high:g}, but is {kqi.target:g}"

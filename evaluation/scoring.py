@@ -18,6 +18,7 @@ from evaluation.scoring_plan import Measured, Plan
 from features.indicators import Indicator, Ratio, TerminalFlag
 
 BEST = 100.0
+ROUNDING = 1e-9  # of a share: sums of weights are off in the last digits
 _Z = 1.959963984540054  # 95 % of a normal distribution, both sides
 
 
@@ -66,8 +67,9 @@ def utility(one: Measured, values: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             np.log(told, out=told)
         best, worst = np.log(best), np.log(worst)
-    told -= worst
-    told *= BEST / (best - worst)
+    with np.errstate(over="ignore"):  # far beyond an anchor is clipped
+        told -= worst
+        told *= BEST / (best - worst)
     clipped: np.ndarray = np.clip(told, 0.0, BEST, out=told)
     return clipped
 
@@ -112,9 +114,8 @@ def score(plan: Plan, told: np.ndarray, off: Doubt | None = None) -> Scores:
     most = np.minimum(kqi + BEST * (1.0 - coverage), BEST)
     floor, ceiling = _joined(plan, kqi), _joined(plan, most)
     below, above = (kqi, most) if off is None else _widened(plan, off, kqi, most)
-    enough = (coverage >= plan.service.service_score.min_coverage).all(axis=0)
     return Scores(
-        score=np.where(enough, floor, np.nan),
+        score=np.where(enough(plan, coverage).all(axis=0), floor, np.nan),
         floor=floor,
         ceiling=ceiling,
         low=floor if off is None else _joined(plan, below),
@@ -124,6 +125,12 @@ def score(plan: Plan, told: np.ndarray, off: Doubt | None = None) -> Scores:
         kqi=kqi,
         kqi_coverage=coverage,
     )
+
+
+def enough(plan: Plan, coverage: np.ndarray) -> np.ndarray:
+    """Return whether so much is known of each KQI, or place, that it has a score. coverage: shares of any shape."""
+    sufficient: np.ndarray = coverage >= plan.service.service_score.min_coverage - ROUNDING
+    return sufficient
 
 
 def step_scores(plan: Plan, told: np.ndarray) -> np.ndarray:

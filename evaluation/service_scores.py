@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,11 +56,21 @@ def oldest(service: ServiceModel, domain: Domain) -> dict[str, timedelta]:
 
 
 def write(workspace: Path, domain: Domain, service: ServiceModel, *, at: datetime, out: Path) -> ScoreSummary:
-    """Score every device and place of a service at a moment into a Parquet file under SCORES, whole or not at all."""
-    done = ScoreSummary(service.id, at, {}, {})
+    """Score every device and place of a service at a moment into a Parquet file under SCORES, whole or not at all.
+
+    at: aware, of any zone. Raises LookupError where there is no workspace, ValueError of a moment without a zone.
+    """
+    if not workspace.is_dir():
+        raise LookupError(
+            f"the workspace must exist, but there is none at {workspace}; name one by --workspace"
+        )
+    if at.tzinfo is None:
+        raise ValueError(f"the moment of a score must have a zone, but {at.isoformat()} has none")
+    moment = at.astimezone(UTC)
+    done = ScoreSummary(service.id, moment, {}, {})
     what = plan(service, (*domain.indicators, *domain.terminal))
     with TemporaryDirectory() as scratch, parquet_writer(out, schema(what)) as writer:
-        for table in tables(workspace, domain, what, at=at, scratch=Path(scratch)):
+        for table in tables(workspace, domain, what, at=moment, scratch=Path(scratch)):
             writer.write_table(table)
             if len(table):
                 scope = table["scope"][0].as_py()

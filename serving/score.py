@@ -59,8 +59,7 @@ class Assessed:
     def kqis(self) -> np.ndarray:
         """The score of each KQI (k, n); NaN where too little of it is known."""
         scores = self.judged.scores
-        enough = scores.kqi_coverage >= self.plan.service.service_score.min_coverage
-        return np.where(enough, scores.kqi, np.nan)
+        return np.where(scoring.enough(self.plan, scores.kqi_coverage), scores.kqi, np.nan)
 
     @cached_property
     def steps(self) -> np.ndarray:
