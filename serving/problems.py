@@ -31,6 +31,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "unknown-report": (404, "There is no such report"),
     "unknown-route": (404, "There is no such route"),
     "method": (405, "The route does not take this method"),
+    "too-slow": (408, "The request took too long to arrive"),
     "too-large": (413, "The request is too large"),
     "not-json": (415, "The body must be application/json"),
     "wrong-host": (421, "The service does not go by this name"),

@@ -24,7 +24,7 @@ from serving.score_schema import (
     WhyQuestion,
 )
 
-BODY = ("malformed", "too-large", "not-json", "invalid", "not-ready", "overloaded")
+BODY = ("malformed", "too-slow", "too-large", "not-json", "invalid", "not-ready", "overloaded")
 
 router = APIRouter()
 

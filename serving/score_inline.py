@@ -36,7 +36,7 @@ def parsed(row: object, place: Place, known: Mapping[str, Measured]) -> ScoreRow
 
 def check(row: ScoreRow, place: Place, known: Mapping[str, Measured]) -> None:
     """Raise Problem that names each inline value of an indicator that is not known, or that cannot be."""
-    faults = []
+    faults: list[tuple[Place, str, str]] = []
     for name, given in (row.indicators or {}).items():
         where = (*place, "indicators", name)
         one = known.get(name)

@@ -315,6 +315,6 @@ def test_a_table_whose_rows_or_columns_have_no_one_name_is_refused(smoke: Plan, 
     with pytest.raises(ValueError, match=f"must have each column once, but has {RRC} 2 times"):
         score_table(path, smoke, at=AT, out=out, way=WAY)
     path.write_text("device_id")
-    with pytest.raises(ValueError, match="t.parquet must be Parquet"):
+    with pytest.raises(ValueError, match=r"t\.parquet must be Parquet"):
         score_table(path, smoke, at=AT, out=out, way=WAY)
     assert not out.exists()
