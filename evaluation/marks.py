@@ -59,10 +59,9 @@ def mark(
     nothing is known now stays until it expires, or an expert says no. Raises ValueError of a device of two rows.
     """
     rows = frame.reset_index(drop=True)
-    if (twice := rows["device_id"].duplicated()).any():
-        raise ValueError(
-            f"each device must have one row, but {rows['device_id'][twice.idxmax()]} has several"
-        )
+    twice = rows["device_id"][rows["device_id"].duplicated()].tolist()
+    if twice:
+        raise ValueError(f"each device must have one row, but {twice[0]} has several")
     proba, source = _answers(rows, marking)
     moment = _Moment(marking, at, expert_marks.said(marking.experts, marking.marks, at=at))
     proba, source = _overridden(proba, source, rows["device_id"], moment)

@@ -164,6 +164,7 @@ def test_what_an_expert_denies_takes_no_share_of_its_group() -> None:
 
 
 def test_an_expert_clears_a_mark_of_a_device_that_is_not_seen_any_more() -> None:
+    """Both the mark and the word on it last until they are cleared."""
     first = held(devices(servers_a_day=[5, 5]))
     marking = Marking(TOLD, experts=said(("d1", "misused", False), on=AT + HOUR))
     later = marks.mark(devices(servers_a_day=[5]), marking, at=AT + HOUR, before=first).held
