@@ -68,8 +68,18 @@ class Assessed:
 
     @cached_property
     def processes(self) -> np.ndarray:
-        """How well each process works (p, n)."""
-        return scoring.process_scores(self.plan, self.steps)
+        """How well each process works (p, n); NaN where too little of it is known."""
+        return scoring.process_scores(self.plan, self.steps, self.process_coverage)
+
+    @cached_property
+    def step_coverage(self) -> np.ndarray:
+        """How much is known of each step (s, n)."""
+        return scoring.step_coverage(self.plan, self.utilities)
+
+    @cached_property
+    def process_coverage(self) -> np.ndarray:
+        """How much is known of each process (p, n)."""
+        return scoring.process_coverage(self.plan, self.step_coverage)
 
     @cached_property
     def lost(self) -> LostPoints:

@@ -124,8 +124,22 @@ def test_steps_and_processes_worked_by_hand(two_kqis: Plan) -> None:
     )
     steps = scoring.step_scores(two_kqis, told)
     assert steps[:, 0] == pytest.approx([80, 65, 0])
-    assert scoring.process_scores(two_kqis, steps)[:, 0] == pytest.approx([math.sqrt(80 * 65), 0])
-    assert np.isnan(scoring.process_scores(two_kqis, steps)[0, 1])
+    known = scoring.step_coverage(two_kqis, told)
+    assert known.tolist() == [[1, 0], [1, 0], [1, 1]]
+    processes = scoring.process_scores(two_kqis, steps, scoring.process_coverage(two_kqis, known))
+    assert processes[:, 0] == pytest.approx([math.sqrt(80 * 65), 0])
+    assert np.isnan(processes[0, 1])
+
+
+def test_a_process_of_which_too_little_is_known_has_no_score(two_kqis: Plan) -> None:
+    """Of first only delay is known: nothing of its one step and half of the other, a quarter, and half is needed."""
+    told = scoring.utilities(two_kqis, [np.array([NAN]), np.array([100.0]), np.array([100.0])])
+    known = scoring.step_coverage(two_kqis, told)
+    assert known[:, 0].tolist() == [0, 0.5, 1]
+    coverage = scoring.process_coverage(two_kqis, known)
+    assert coverage[:, 0].tolist() == [0.25, 1]
+    found = scoring.process_scores(two_kqis, scoring.step_scores(two_kqis, told), coverage)
+    assert found[:, 0] == pytest.approx([NAN, 100], nan_ok=True)
 
 
 def test_what_is_unknown_counts_as_nothing_and_may_be_anything(two_kqis: Plan) -> None:
