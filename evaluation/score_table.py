@@ -172,6 +172,9 @@ class RollUp:
         self._rows: dict[str, int] = {}
         kqis = len(plan.kqi_weights)
         self._sums = np.zeros((_BINS_AT + BINS + 2 * kqis + len(plan.pairs), 0))
+        self._ends = np.zeros(
+            (2, 0)
+        )  # the least and the greatest score of each place's devices; NaN: none has one
 
     def add(self, hung: pa.Array, judged: Judged) -> None:
         """Count devices. hung: (n,) the place of each; null where it hangs on none."""
@@ -181,11 +184,13 @@ class RollUp:
             coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         ]
         here = codes >= 0
-        grown = np.zeros((len(self._sums), len(self._rows)))
-        grown[:, : self._sums.shape[1]] = self._sums
-        self._sums = grown
+        more = ((0, 0), (0, len(self._rows) - self._sums.shape[1]))
+        self._sums = np.pad(self._sums, more)
+        self._ends = np.pad(self._ends, more, constant_values=np.nan)
         for row, column in enumerate(_counted(self.plan, judged)):
             self._sums[row] += np.bincount(codes[here], column[here], len(self._rows))
+        for end, further in zip(self._ends, (np.fmin, np.fmax), strict=True):
+            further.at(end, codes[here], judged.scores.score[here])
 
     def rows(self, at: datetime) -> pa.Table:
         """Return SCORES of the places, ordered by id. A score is the mean over all devices of what is proven.
@@ -195,7 +200,8 @@ class RollUp:
         low, high: of the mean over all devices, their errors of counting independent of one another.
         """
         ids = sorted(self._rows)
-        sums = self._sums[:, [self._rows[one] for one in ids]]
+        mine = [self._rows[one] for one in ids]
+        sums, (least, most) = self._sums[:, mine], self._ends[:, mine]
         plan, kqis = self.plan, len(self.plan.kqi_weights)
         with np.errstate(divide="ignore", invalid="ignore"):
             devices, scored, estimated = sums[:3]
@@ -206,7 +212,10 @@ class RollUp:
             kqi, known = sums[after : after + 2 * kqis].reshape(2, kqis, -1) / devices
         sufficient = enough(plan, scored / devices)
         pairs = sums[after + 2 * kqis :]
-        tenths = {f"p{share}": _quantile(sums[_BINS_AT:after], share / 100) for share in (10, 50, 90)}
+        tenths = {
+            f"p{share}": np.clip(_quantile(sums[_BINS_AT:after], share / 100), least, most)
+            for share in (10, 50, 90)
+        }
         return _table(
             schema(plan),
             _named(plan, self.scope, pa.array(ids, pa.string()), at)

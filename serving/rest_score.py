@@ -117,7 +117,7 @@ def list_alarms(request: Request, wanted: Annotated[Wanted, Query()]) -> Alarms:
 @router.post(
     "/mark",
     summary="Which marks devices hold",
-    responses=openapi.errors(*BODY),
+    responses=openapi.errors(*BODY, "nothing-known"),
     tags=["marks"],
 )
 def mark(

@@ -93,6 +93,14 @@ def test_a_kqi_of_a_place_is_told_where_enough_of_its_devices_know_it(smoke: Pla
     assert place["ss_online_continuity"] == pytest.approx(90)
 
 
+def test_the_spread_of_a_place_lies_between_its_worst_device_and_its_best(smoke: Plan) -> None:
+    """Bins are 5 points wide: of a single device at 71 they alone would tell 70.5 to 74.5."""
+    alone = placed(smoke, np.full((smoke.weighed, 1), 71.0))
+    assert [alone[name] for name in ("p10", "p50", "p90")] == pytest.approx([71] * 3)
+    none = placed(smoke, np.full((smoke.weighed, 1), math.nan))
+    assert [none[name] for name in ("p10", "p50", "p90")] == [None] * 3
+
+
 def test_a_share_of_devices_is_enough_whatever_its_last_digit(smoke: Plan) -> None:
     """Of 20 devices 11 are 0.55, and 0.55 * 20 is 11.000000000000002."""
     score = smoke.service.service_score.model_copy(update={"min_coverage": 0.55})
