@@ -53,7 +53,7 @@ def read(workspace: Path, question: MarkQuestion) -> MarkedDevices:
     at = None if question.at is None else pd.Timestamp(question.at)
     every = device_marks.moments(workspace)
     if not every:
-        raise Problem("not-ready", "no device was ever marked; run `iotlens mark`")
+        raise Problem("not-ready", "no device was marked yet; run `iotlens mark`")
     moments = [one for one in every if at is None or one <= at]
     if not moments:
         detail = f"no device was marked by {at:%Y-%m-%dT%H:%M:%SZ}; the first were at {every[0]:%Y-%m-%dT%H:%M:%SZ}"
