@@ -19,7 +19,8 @@ from evaluation.domain import Domain, read_domain
 from evaluation.score_table import INSUFFICIENT, SCORED, RollUp, columns, judge, own_rows, worst
 from evaluation.scoring_plan import Plan, plan
 from evaluation.table_scores import Way, score_table
-from features import counters, indicator_windows, membership
+from features import counters, indicator_windows, membership, terminal
+from features.snapshot import Known, Newest
 from features.table import check_table
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -205,6 +206,21 @@ def test_a_device_is_judged_by_its_own_value_else_by_its_cell_and_never_by_what_
         expected = 100 * share**0.45
         assert known["high"][device] >= expected - 1e-9
         assert known["high"][device] == pytest.approx(expected, abs=3)  # and a little, for errors of counting
+
+
+def test_what_a_terminal_told_long_ago_is_not_known_any_more(domain: Domain, tmp_path: Path) -> None:
+    """A sensor's evidence lasts 36 hours, one and a half heartbeats, also what it tells itself."""
+    lines = [
+        f"{device},{AT - timedelta(hours=hours):%FT%TZ},term_sim_ok,1,{AT:%FT%TZ}"
+        for device, hours in (("s1", 35), ("s2", 36), ("s3", 9000))
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["device_id,at,indicator,value,received", *lines]) + "\n")
+    assert not terminal.load([str(tmp_path / "t.csv")], tmp_path).failures
+    sim = next(one for one in domain.terminal if one.id == "term_sim_ok")
+    devices = Known(pa.array(["s1", "s2", "s3", "s4"]), {}, {}, {}, {})
+    lasts = Newest(AT, service_scores.oldest(domain.service("smoke_sensor"), domain)["device"])
+    (told,) = service_scores.evidence(tmp_path, [sim], devices, {}, lasts)
+    assert told.value.tolist() == pytest.approx([1, math.nan, math.nan, math.nan], nan_ok=True)
 
 
 def test_a_score_of_the_past_does_not_know_what_came_later(
