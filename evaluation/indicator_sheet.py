@@ -167,7 +167,7 @@ def facts(
         ("direction", one.direction.replace("_", " ")),
         (
             "anchors",
-            f"100 from {one.excellent:g}, 0 from {one.unacceptable:g} {one.unit}, {one.curve} between",
+            f"100 from {one.excellent:g}, 0 from {one.unacceptable:g} {one.unit}, {one.curve} between{_bends(one)}",
         ),
         ("typical", f"{one.typical:g}, healthy {one.healthy_range[0]:g} to {one.healthy_range[1]:g}"),
         ("by CE level", _by_ce(one)),
@@ -180,6 +180,13 @@ def facts(
         ("note", one.note),
     )
     return tuple((name, words) for name, words in told if words)
+
+
+def _bends(one: Indicator) -> str:
+    if not one.points:
+        return ""
+    points = (f"{utility:.3g} at {value:g}" for value, utility in reversed(one.points))
+    return f", through {', '.join(points)}"
 
 
 def window_words(window: ScopeWindow) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from evaluation.anchor_fit import Fitted, fit_anchors
+from evaluation.anchor_fit import Fitted, LearntCurve, fit_anchors
 from evaluation.process import ExpertWeight, Kqi, ServiceModel
 from features.indicators import Indicator
 
@@ -35,7 +35,7 @@ class Learnt:
             one = by_id[weight.indicator]
             lines.append(
                 f"  {weight.weight:.3f}  {one.id}: unacceptable {one.unacceptable:g}, excellent {one.excellent:g}"
-                f" {one.unit}, {one.curve}"
+                f" {one.unit}, {one.curve}, {len(one.points)} bends"
             )
         return "\n".join(lines)
 
@@ -59,7 +59,7 @@ def learn_service(
     told = measured.to_numpy("float64")
     whole = np.isfinite(values).all(axis=1) & np.isfinite(told)
     ill = told > kqi.target if kqi.direction == "lower_is_better" else told < kqi.target
-    fitted = fit_anchors(indicators, values[whole], ill[whole])
+    indicators, fitted = _weighty(indicators, values[whole], ill[whole])
     return Learnt(
         _rewritten(draft, kqi, indicators, fitted), kqi_id, fitted, int(whole.sum()), int(ill[whole].sum())
     )
@@ -96,14 +96,23 @@ def _indicators(draft: ServiceModel, kqi: Kqi, only: Sequence[str]) -> list[Indi
     return [own[one] for one in wanted]
 
 
+def _weighty(
+    indicators: list[Indicator], values: np.ndarray, ill: np.ndarray
+) -> tuple[list[Indicator], Fitted]:
+    """Return what was learnt; each indicator that weighs next to nothing falls, and the rest is learnt anew."""
+    fitted = fit_anchors(indicators, values, ill)
+    kept = [row for row, weight in enumerate(fitted.weights) if weight >= LEAST_WEIGHT]
+    if len(kept) == len(indicators):
+        return indicators, fitted
+    return _weighty([indicators[row] for row in kept], values[:, kept], ill)
+
+
 def _rewritten(
     draft: ServiceModel, kqi: Kqi, indicators: Sequence[Indicator], fitted: Fitted
 ) -> ServiceModel:
     learnt = {
-        one.id: one.model_copy(
-            update={"unacceptable": _short(worst), "excellent": _short(best), "anchor_basis": "learnt"}
-        )
-        for one, (worst, best) in zip(indicators, fitted.anchors, strict=True)
+        one.id: one.model_copy(update=_scale(curve) | {"anchor_basis": "learnt"})
+        for one, curve in zip(indicators, fitted.curves, strict=True)
     }
     weights = tuple(
         ExpertWeight(indicator=one, weight=weight)
@@ -122,13 +131,20 @@ def _risk(fitted: Fitted) -> str:
     )
 
 
+def _scale(curve: LearntCurve) -> dict[str, float | tuple[tuple[float, float], ...]]:
+    """Return anchors and points as an indicator has them, in few digits; points that these make one are left out."""
+    worst, best = _short(curve.unacceptable), _short(curve.excellent)
+    points = {_short(value): _short(utility) for value, utility in curve.points}
+    inner = tuple((value, told) for value, told in points.items() if value not in (worst, best))
+    return {"unacceptable": worst, "excellent": best, "points": inner}
+
+
 def _short(anchor: float) -> float:
     return float(f"{anchor:.{_PLACES}g}")
 
 
 def _rounded(weights: dict[str, float]) -> list[tuple[str, float]]:
-    """Return what weighs enough, of 1 again, the heaviest first; the first takes what rounding leaves."""
-    kept = sorted(((one, w) for one, w in weights.items() if w >= LEAST_WEIGHT), key=lambda pair: -pair[1])
-    total = sum(weight for _, weight in kept)
-    rest = [(one, round(weight / total, _PLACES)) for one, weight in kept[1:]]
-    return [(kept[0][0], round(1.0 - sum(weight for _, weight in rest), _PLACES)), *rest]
+    """Return weights of 1, the heaviest first; the first takes what rounding leaves."""
+    (first, _), *others = sorted(weights.items(), key=lambda pair: -pair[1])
+    rest = [(one, round(weight, _PLACES)) for one, weight in others]
+    return [(first, round(1.0 - sum(weight for _, weight in rest), _PLACES)), *rest]

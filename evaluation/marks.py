@@ -196,11 +196,11 @@ def _held(
             {
                 "device_id": some["device_id"].to_numpy(), "mark": one.id,
                 "probability": proba[one.id].iloc[rows].to_numpy(), "since": moment.at,
-                "evidence": told, "expires": ends, "source": by,
+                "evidence": told, "expires": pd.NaT, "source": by,
                 "version": marking.version, "window_end": moment.at,
             }
         )  # fmt: skip
-        part["expires"] = pd.to_datetime(part["expires"], utc=True)
+        part["expires"] = pd.Series(ends, index=part.index, dtype="datetime64[us, UTC]")
         parts.append(_as_said(part, moment.said))
     return _together(parts)
 

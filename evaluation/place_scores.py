@@ -69,9 +69,8 @@ def score(workspace: Path, domain: Domain, asked: Asked) -> Iterator[PlaceScores
 
 def members(workspace: Path, service: str, at: datetime) -> pd.DataFrame:
     """Return MEMBERSHIP of the devices of a service as it held at a moment: device_id and a column for each place."""
-    rows = membership.rows(workspace)
-    held = (rows["valid_from"] <= at) & ~(rows["valid_to"] <= at).fillna(False)
-    found: pd.DataFrame = rows.loc[held & (rows["service"] == service), ["device_id", *PLACES]]
+    rows = membership.held(workspace, at)
+    found: pd.DataFrame = rows.loc[rows["service"] == service, ["device_id", *PLACES]]
     return found
 
 

@@ -1,9 +1,10 @@
 """Indicator values -> utilities -> KQI scores -> the score of a service: pure functions of arrays, 0 worst, 100 best.
 
-The utility of an indicator runs from 0 at `unacceptable` to 100 at `excellent` by its curve. A KQI score is the sum of
-the utilities of its indicators times their weights; the score of the service is the weighted geometric mean of the KQI
-scores, so that one broken KQI is not averaged away. Nobody gains by what is not told: in a score an unknown indicator
-counts as 0, in the upper end of the interval as 100, and in the estimate as the known ones of its KQI.
+The utility of an indicator runs from 0 at `unacceptable` to 100 at `excellent` by its curve, through its points. A KQI
+score is the sum of the utilities of its indicators times their weights; the score of the service is the weighted
+geometric mean of the KQI scores, so that one broken KQI is not averaged away. Nobody gains by what is not told: in a
+score an unknown indicator counts as 0, in the upper end of the interval as 100, and in the estimate as the known ones
+of its KQI.
 
 Arrays have a row for each indicator (f), KQI (k), step (s) or process (p) of the plan, and a column for each device or
 place (n).
@@ -67,11 +68,22 @@ def utility(one: Measured, values: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             np.log(told, out=told)
         best, worst = np.log(best), np.log(worst)
+    if isinstance(one, Indicator) and one.points:
+        return _bent(one, told)
     with np.errstate(over="ignore"):  # far beyond an anchor is clipped
         told -= worst
         told *= BEST / (best - worst)
     clipped: np.ndarray = np.clip(told, 0.0, BEST, out=told)
     return clipped
+
+
+def _bent(one: Indicator, told: np.ndarray) -> np.ndarray:
+    """Return the utility of values, on the logarithm where the curve is, straight from each point to the next."""
+    values, utility_at = np.array([(one.unacceptable, 0.0), *one.points, (one.excellent, BEST)]).T
+    if one.curve == "log":
+        values = np.log(values)
+    way = slice(None) if values[0] < values[-1] else slice(None, None, -1)
+    return np.asarray(np.interp(told, values[way], utility_at[way]))
 
 
 def utilities(plan: Plan, values: Sequence[np.ndarray]) -> np.ndarray:

@@ -121,9 +121,7 @@ def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime]) -> W
 
 def _within(workspace: Path, end: datetime) -> Nesting:
     day = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    rows = membership.rows(workspace)
-    held = (rows["valid_from"] <= day) & ~(rows["valid_to"] <= day).fillna(False)
-    return nesting(rows[held])
+    return nesting(membership.held(workspace, day))
 
 
 def _fallen(workspace: Path, domain: Domain, settings: MonitorSettings, event: Event) -> Fallen:

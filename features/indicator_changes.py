@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from features import counter_tables, lake, membership
+from features import counter_tables, lake, membership, topology
 from features.indicators import Indicator, IndicatorSet
 
 _MAKING = 3  # raised when the code makes other rows of the same counters
@@ -39,21 +39,23 @@ class Change:
 
     counted: dates of counters that are new, other or gone. added: the deliveries that brought new ones. whole: dates
     of which every window of a place is computed anew, not only those that `added` touches. every_device: so for
-    devices. beyond: windows that end later were not asked for before, None where all were; pending: days of which those
-    that are stored may be of counters that are gone.
+    devices. moved: dates of which those windows are that end after a moment: a device hung elsewhere from then on.
+    beyond: windows that end later were not asked for before, None where all were; pending: days of which those that
+    are stored may be of counters that are gone.
     """
 
     counted: tuple[date, ...]
     added: tuple[str, ...]
     whole: frozenset[date]
     every_device: bool
+    moved: Mapping[date, datetime] = field(default_factory=dict)
     beyond: datetime | None = None
     pending: frozenset[date] = frozenset()
 
     @property
     def dates(self) -> tuple[date, ...]:
         """The dates whose windows of places may change."""
-        return tuple(sorted({*self.counted, *self.whole, *self.pending}))
+        return tuple(sorted({*self.counted, *self.whole, *self.moved, *self.pending}))
 
     def and_also(self, other: "Change") -> "Change":
         """Return what both must look at."""
@@ -63,13 +65,14 @@ class Change:
             added=tuple(dict.fromkeys([*self.added, *other.added])),
             whole=self.whole | other.whole,
             every_device=self.every_device or other.every_device,
+            moved=_earliest([*self.moved.items(), *other.moved.items()]),
             beyond=min(opened, default=None),
             pending=self.pending | other.pending,
         )
 
     def beyond_end(self, until: datetime | None) -> list[str]:
         """Return the days to be computed whole that a build up to `until` does not finish."""
-        days = self.whole | self.pending
+        days = self.whole | self.pending | set(self.moved)
         return sorted(str(day) for day in days if until and day >= until.date() - _DAY)
 
 
@@ -117,31 +120,49 @@ def since(built: Built | None, now: Built, workspace: Path) -> Change:
         last = str(date.fromisoformat(built.until[:10]) - _DAY)  # its last window may end at midnight
         opened = {day for day in {*everything, *built.pending} if day >= last}
     counted = _as_dates(other | opened | {day for one in added for day in now.dates[one]})
+    replaced, moved = _moved(built, now, workspace)
     return Change(
         counted=tuple(sorted(counted)),
         added=added,
-        whole=_as_dates(other | _moved(built, now, workspace)),
+        whole=_as_dates(other) | replaced,
         every_device=bool(other),
+        moved=moved,
         beyond=datetime.fromisoformat(built.until) if opened else None,
         pending=_as_dates(built.pending) if opened else frozenset(),
     )
 
 
-def _moved(built: Built, now: Built, workspace: Path) -> set[str]:
-    """Return the days of counters on which a changed membership places a device elsewhere.
+def _moved(built: Built, now: Built, workspace: Path) -> tuple[frozenset[date], Mapping[date, datetime]]:
+    """Return the days of counters of which a changed membership may change every window of a place, and of those on
+    which it only places devices elsewhere the moment from which on it does.
 
-    Of a delivery that is gone nobody can tell what it changed: those from its first row on.
+    Of a delivery that is gone nobody can tell what it changed: the days from its first row on are of the former.
     """
-    days = {day for told in now.dates.values() for day in told}
+    days = _as_dates(day for told in now.dates.values() for day in told)
     gone = [first for source, (mark, first) in built.stays.items() if now.stays.get(source) != [mark, first]]
-    opened = {day for day in days for first in gone if first and day >= first[:10]}
+    opened = frozenset(day for day in days for first in gone if first and str(day) >= first[:10])
     if set(now.stays) <= set(built.stays):
-        return opened
+        return opened, {}
     records = lake.deliveries(workspace, membership.KIND)
     files = {source: [workspace / "lake" / file for file in records[source].files] for source in now.stays}
     before = [file for source in built.stays if source in files for file in files[source]]
-    spans = membership.moved(before, [file for held in files.values() for file in held])
-    return opened | {day for day in days for first, last in spans if str(first) <= day <= str(last)}
+    after = [file for held in files.values() for file in held]
+    moved = _earliest(
+        (day, max(first, start))
+        for first, last in membership.moved(before, after)
+        for day in days
+        if first < (start := datetime(day.year, day.month, day.day, tzinfo=UTC)) + _DAY and last > start
+    )
+    other = topology.changed(before, after, sorted(moved.keys() - opened))
+    return opened | other, {day: moment for day, moment in moved.items() if day not in other | opened}
+
+
+def _earliest(moments: Iterable[tuple[date, datetime]]) -> dict[date, datetime]:
+    """Return the earliest moment of each day."""
+    found: dict[date, datetime] = {}
+    for day, moment in moments:
+        found[day] = min(moment, found.get(day, moment))
+    return found
 
 
 def _as_dates(days: Iterable[str]) -> frozenset[date]:

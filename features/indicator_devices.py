@@ -92,13 +92,16 @@ def _compute(
     counted = frozenset(
         code for (code,) in connection.execute("SELECT DISTINCT counter FROM ticked").fetchall()
     )
-    recent = indicator_sums.recent_sql(window, int(span[0].timestamp()))
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE asked AS SELECT {int(span[0].timestamp())}::BIGINT AS since_s"
+    )
+    recent = indicator_sums.recent_sql(window)
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW effective AS SELECT * RENAME (end_s AS tick) FROM ({recent})"
     )
     least = plan.settings.min_samples_at_device_scope
     sql = indicator_rows.cells_sql(plan, "device", indicator_rows.Counted(counted, 1, least), ids="devices")
-    return indicator_rows.write(connection, plan, "device", indicator_rows.Part(span, part), computed=sql)
+    return indicator_rows.write(connection, plan, "device", indicator_rows.Part([span], part), computed=sql)
 
 
 def _open_touched(connection: duckdb.DuckDBPyConnection, plan: Plan) -> datetime | None:

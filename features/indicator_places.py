@@ -13,22 +13,27 @@ from pathlib import Path
 import duckdb
 from tqdm import tqdm
 
-from features import indicator_rows, indicator_sums, membership
+from features import indicator_rows, indicator_sums, membership, topology
 from features.duck import listed
 from features.indicator_plan import DAY_S, Plan, kind_of, number_ids, start_of
 
 _PART_ROWS = 6_000_000  # of COUNTERS at a time, where windows are short enough
+_FEW_ROWS = 100_000  # to plan a query of so few takes longer than to run it
+_DEAR = "common_subexpressions"  # half of the planning of fifty indicators, by DuckDB 1.5
 _SUMS = "tick, counter, sketch, n, d"
-_TOPOLOGY = {"cell": "cells", "tac": "tacs", "city": "cities"}  # tables of what lies above
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Scopes that are computed together, each after its parent, from the counters of a span of a day."""
+    """Scopes that are computed together, each after its parent, from the counters of some spans of a day.
+
+    Spans that do not touch each other are computed together: each query costs more to plan than few rows to read.
+    """
 
     day: date
     scopes: tuple[str, ...]
-    span: tuple[int, int]  # windows end after the first, up to the last, in seconds since 1970
+    spans: tuple[tuple[int, int], ...]  # windows end after the first, up to the last, in seconds since 1970
+    rows: int  # of counters
     longest_s: int  # no row of a counter is longer
     feeding: frozenset[str]  # scopes that counted something that day, of those that they are computed from
 
@@ -60,15 +65,9 @@ def build(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[tuple[s
 
 def _open_topology(connection: duckdb.DuckDBPyConnection, day: date) -> None:
     """Make `cells`, `tacs` and `cities`: what each of them lay in that day, as its newest device tells."""
-    start = int(start_of(day).timestamp())
-    for scope, table in _TOPOLOGY.items():
-        told = ", ".join(
-            f"arg_max({name}, (valid_from, {name})) AS {name}" for name in indicator_sums.above(scope)
-        )
+    for scope, table in topology.TABLES.items():
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {scope} AS id, {told} FROM stays"
-            f" WHERE {scope} IS NOT NULL AND valid_from < {(start + DAY_S) * 1_000_000}"
-            f" AND valid_to > {start * 1_000_000} GROUP BY {scope}"
+            f"CREATE OR REPLACE TEMP TABLE {table} AS {topology.above_sql(scope, 'stays', day)}"
         )
 
 
@@ -119,27 +118,52 @@ def _parts(
     group: the scopes that are computed together, and the window of all of them.
     """
     scopes, length_s = group
-    start, feeding = int(start_of(day).timestamp()), _feeding(scopes)
+    feeding = _feeding(scopes)
     fed = [one for one in counted if one.scope in feeding]
     of_scopes, longest_s = frozenset(one.scope for one in fed), max((one.length_s for one in fed), default=0)
     counts = _by_end(fed, length_s)
-    ends: Iterable[int] = range(start + length_s, start + DAY_S + 1, length_s)
-    if day not in plan.change.whole:
-        beyond = plan.change.beyond.timestamp() if plan.change.beyond else math.inf
-        later = ends if day in plan.change.pending else counts
-        of_touched = _by_end((one for one in touched if one.scope in feeding), length_s)
-        ends = sorted({*of_touched, *(end for end in later if end > beyond)})
-    first = last = start
+    of_touched = _by_end((one for one in touched if one.scope in feeding), length_s)
+    for spans, rows in _spans(
+        _ends(plan, day, length_s, counts=counts, touched=of_touched), length_s, counts
+    ):
+        yield _Part(day, scopes, spans, rows, longest_s, of_scopes)
+
+
+def _ends(
+    plan: Plan, day: date, length_s: int, *, counts: Mapping[int, int], touched: Mapping[int, int]
+) -> Sequence[int]:
+    """Return the ends of the windows of a day that are computed, ascending.
+
+    counts, touched: by end, how many rows of counters feed a window, and how many of those that a delivery touched.
+    """
+    start, change = int(start_of(day).timestamp()), plan.change
+    every = range(start + length_s, start + DAY_S + 1, length_s)
+    if day in change.whole:
+        return every
+    beyond = change.beyond.timestamp() if change.beyond else math.inf
+    moved = change.moved[day].timestamp() if day in change.moved else math.inf
+    later = every if day in change.pending else counts
+    return sorted({*touched, *(e for e in later if e > beyond), *(e for e in every if e > moved)})
+
+
+def _spans(
+    ends: Iterable[int], length_s: int, counts: Mapping[int, int]
+) -> Iterator[tuple[tuple[tuple[int, int], ...], int]]:
+    """Yield the spans that windows lie in and their rows, so many at a time that these are few. counts: rows by end."""
+    spans: list[tuple[int, int]] = []
     rows = 0
     for end in ends:
         more = counts.get(end, 0)
-        if last == first or last < end - length_s or rows + more > _PART_ROWS:
-            if last > first:
-                yield _Part(day, scopes, (first, last), longest_s, of_scopes)
-            first, rows = end - length_s, 0
-        last, rows = end, rows + more
-    if last > first:
-        yield _Part(day, scopes, (first, last), longest_s, of_scopes)
+        if spans and rows + more > _PART_ROWS:
+            yield tuple(spans), rows
+            spans, rows = [], 0
+        if spans and spans[-1][1] == end - length_s:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((end - length_s, end))
+        rows += more
+    if spans:
+        yield tuple(spans), rows
 
 
 def _by_end(counted: Iterable[_Counted], length_s: int) -> Mapping[int, int]:
@@ -154,6 +178,7 @@ def _compute(
     connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part
 ) -> Iterator[tuple[str, tuple[int, int]]]:
     """Compute the windows of a part, scope by scope."""
+    connection.execute(f"SET disabled_optimizers = '{_DEAR if part.rows < _FEW_ROWS else ''}'")
     fed = _open(connection, plan, part)
     counters: dict[str, frozenset[int]] = {"device": fed.of("device")}
     for scope in part.scopes:
@@ -165,8 +190,8 @@ def _compute(
             _open_effective(connection, plan, scope, own=bool(fed.of(scope)), below=below)
             counted = indicator_rows.Counted(counters[scope], plan.windows[scope].length_s)
             sql = indicator_rows.cells_sql(plan, scope, counted, ids="ids")
-        first, last = (datetime.fromtimestamp(end, UTC) for end in part.span)
-        whole = indicator_rows.Part((first, last))
+        spans = [(datetime.fromtimestamp(a, UTC), datetime.fromtimestamp(b, UTC)) for a, b in part.spans]
+        whole = indicator_rows.Part(spans)
         yield scope, indicator_rows.write(connection, plan, scope, whole, computed=sql)
 
 
@@ -176,9 +201,10 @@ def _open(connection: duckdb.DuckDBPyConnection, plan: Plan, part: _Part) -> _Fe
     if not part.feeding:
         return _Fed({})
     tick = indicator_sums.tick_s(plan.windows)
-    first, last = part.span
+    first, last = part.spans[0][0], part.spans[-1][1]
     starts = f"make_timestamptz({first - part.longest_s}000000) AND make_timestamptz({last}000000)"
-    within = f"end_s > {first} AND end_s <= {last} AND window_start BETWEEN {starts}"  # Parquet skips by the latter
+    inside = " OR ".join(f"end_s > {a} AND end_s <= {b}" for a, b in part.spans)
+    within = f"({inside}) AND window_start BETWEEN {starts}"  # Parquet skips by the latter
     rows = f"SELECT * FROM ({plan.rows_sql(files)}) WHERE {within}"
     counters = {}
     if part.feeding.intersection(part.scopes):
@@ -221,7 +247,7 @@ def _open_effective(
         below = "rest"
     if further:
         places = ", ".join(further)
-        parts = [f"SELECT {places}, {_SUMS} FROM own JOIN {_TOPOLOGY[scope]} USING (id)"] if own else []
+        parts = [f"SELECT {places}, {_SUMS} FROM own JOIN {topology.TABLES[scope]} USING (id)"] if own else []
         parts += [f"SELECT {places}, {_SUMS} FROM {below}"] if below else []
         connection.execute(f"CREATE OR REPLACE TEMP VIEW effective AS {' UNION ALL '.join(parts)}")
         lifted = indicator_sums.lifted_sql(further)

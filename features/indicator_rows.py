@@ -21,9 +21,9 @@ Span = tuple[datetime, datetime]  # windows end after the first, up to the last
 
 @dataclass(frozen=True)
 class Part:
-    """What is compared with the lake: windows of a span. stored: the SQL condition of the scope_ids that are in it."""
+    """What is compared with the lake: windows of spans. stored: the SQL condition of the scope_ids that are in it."""
 
-    span: Span
+    spans: Sequence[Span]
     stored: str = "true"
 
 
@@ -44,16 +44,15 @@ def write(
     computed: what `cells_sql` gives; "" for none. All windows of the part are in it: what is stored in the part and is
     not computed any more is written as empty, no evidence.
     """
-    span = part.span
+    spans = part.spans
     place = folder(plan.workspace, scope)
     if not computed and not place.exists():
         return 0, 0
     schema = arrow_schema(wide_columns(indicator_sums.indicators_of(scope, plan.indicators)))
-    until = min(plan.until, span[1]) if plan.until else span[1]
-    within = f"window_end > TIMESTAMPTZ '{span[0].isoformat()}' AND window_end <= TIMESTAMPTZ '{until.isoformat()}'"
+    within = _within(spans, plan.until)
     none = "SELECT '' AS scope_id, now() AS window_end WHERE false"
     made = f"SELECT * FROM ({computed or none}) WHERE {within}"
-    days = [span[0].date() + DAY * n for n in range((span[1].date() - span[0].date()).days + 1)]
+    days = sorted({a.date() + DAY * n for a, b in spans for n in range((b.date() - a.date()).days + 1)})
     files = [file for day in days for file in sorted((place / f"date={day}").glob("*.parquet"))]
     earlier = [file for file in files if not file.name.startswith(_stamp(plan.created))]
     if not earlier:
@@ -65,6 +64,16 @@ def write(
     changed = _changed(connection, schema, earlier, f"{within} AND {part.stored}")
     _append(_whole(changed, schema, plan.created), place, plan.created)
     return count, len(changed)
+
+
+def _within(spans: Sequence[Span], until: datetime | None) -> str:
+    """Return the SQL condition of windows that end in one of some spans, and not after `until`."""
+    ends = [(first, min(until, last) if until else last) for first, last in spans]
+    told = " OR ".join(
+        f"window_end > TIMESTAMPTZ '{first.isoformat()}' AND window_end <= TIMESTAMPTZ '{last.isoformat()}'"
+        for first, last in ends
+    )
+    return f"({told})"
 
 
 _DATE = "epoch_us(window_end) // 86400000000"

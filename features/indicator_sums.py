@@ -9,12 +9,12 @@ own rows of a counter in a window, they win: nothing below adds to them.
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache, reduce
+from functools import reduce
 
 import ibis
 import ibis.expr.types as ir
 
-from features import sketch
+from features import kept_sql, sketch
 from features.indicators import Indicator, Mean, Quantile, Ratio, ScopeWindow
 
 PARENT: Mapping[str, str] = {  # what a scope is summed from where it has no counters of its own
@@ -298,7 +298,8 @@ def codes_of(indicators: Sequence[Indicator]) -> dict[str, int]:
     return {counter: code for code, counter in enumerate(sorted({one.counter for one in indicators}))}
 
 
-# What follows is the SQL of the above for DuckDB, where an id of a place is a number; Ibis takes half a second for it.
+# What follows is the SQL of the above for DuckDB, where an id of a place is a number; Ibis takes half a second for it,
+# so it is kept (features/kept_sql.py).
 _SUM = {"counter": "int16", "sketch": "array<int64>", "n": "float64", "d": "float64"}
 _ROW = {"tick": "int64", **_SUM}
 
@@ -307,9 +308,12 @@ def _sql(table: ir.Table) -> str:
     return str(ibis.to_sql(table, dialect="duckdb"))
 
 
-@cache
 def placed_sql(scopes: tuple[str, ...], tick: int) -> str:
     """Return the SQL of the rows of devices in `counted` at the places of `stays`."""
+    return _kept("placed", scopes, tick, make=lambda: _placed(scopes, tick))
+
+
+def _placed(scopes: tuple[str, ...], tick: int) -> ir.Table:
     rows = ibis.table({"device": "string", "end_s": "int64", **_SUM}, name="counted")
     held = {
         "device_id": "string",
@@ -317,31 +321,36 @@ def placed_sql(scopes: tuple[str, ...], tick: int) -> str:
         "valid_from": "int64",
         "valid_to": "int64",
     }
-    return _sql(placed(rows, ibis.table(held, name="stays"), scopes, tick))
+    return placed(rows, ibis.table(held, name="stays"), scopes, tick)
 
 
-@cache
 def outranked_sql(scope: str, below: str, places: tuple[str, ...], length_s: int) -> str:
     """Return the SQL of the rows of a relation `below` that are not `outranked` by `own`."""
-    rows = ibis.table({**dict.fromkeys(places, "int32"), **_ROW}, name=below)
-    own = ibis.table({"id": "int32", **_ROW}, name="own")
-    return _sql(outranked(rows, own, scope, length_s))
+    return _kept(
+        "outranked",
+        *(scope, below, places, length_s),
+        make=lambda: outranked(
+            ibis.table({**dict.fromkeys(places, "int32"), **_ROW}, name=below),
+            ibis.table({"id": "int32", **_ROW}, name="own"),
+            scope,
+            length_s,
+        ),
+    )
 
 
-@cache
 def lifted_sql(places: tuple[str, ...]) -> str:
     """Return the SQL of the rows of `effective` `lifted` into the places above them."""
-    return _sql(lifted(ibis.table({**dict.fromkeys(places, "int32"), **_ROW}, name="effective"), places))
+    columns = {**dict.fromkeys(places, "int32"), **_ROW}
+    return _kept("lifted", places, make=lambda: lifted(ibis.table(columns, name="effective"), places))
 
 
-@lru_cache(maxsize=8)
-def recent_sql(window: ScopeWindow, since_s: int) -> str:
-    """Return the SQL of the `recent` rows of devices in a relation `ticked`."""
+def recent_sql(window: ScopeWindow) -> str:
+    """Return the SQL of the `recent` rows of devices in a relation `ticked`, since what the relation `asked` says."""
+    since = ibis.table({"since_s": "int64"}, name="asked")
     rows = ibis.table({"device": "int32", **_ROW}, name="ticked")
-    return _sql(recent(rows, ibis.literal(since_s, "int64"), window))
+    return _kept("recent", window, make=lambda: recent(rows, since["since_s"].as_scalar(), window))
 
 
-@cache
 def values_sql(
     indicators: tuple[Indicator, ...],
     codes: tuple[tuple[str, int], ...],
@@ -349,6 +358,24 @@ def values_sql(
     at_least: int | None = None,
 ) -> str:
     """Return the SQL of `values` over a relation `effective` (scope_id, tick, ...), in windows of a length."""
+    return _kept(
+        "values",
+        *(indicators, codes, length_s, at_least),
+        make=lambda: _values(indicators, codes, length_s=length_s, at_least=at_least),
+    )
+
+
+def _values(
+    indicators: Sequence[Indicator],
+    codes: Sequence[tuple[str, int]],
+    *,
+    length_s: int,
+    at_least: int | None,
+) -> ir.Table:
     rows = ibis.table({"scope_id": "int32", **_ROW}, name="effective")
     ended = rows.mutate(end_s=ceiling(rows["tick"], length_s)).drop("tick")
-    return _sql(values(ended, indicators, dict(codes), at_least=at_least))
+    return values(ended, indicators, dict(codes), at_least=at_least)
+
+
+def _kept(name: str, *told: object, make: Callable[[], ir.Table]) -> str:
+    return str(kept_sql.kept(f"indicators {name}", *told, make=lambda: _sql(make())))

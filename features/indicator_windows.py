@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from features import counter_tables, indicator_devices, indicator_places, indicator_sums, lake
+from features import counter_tables, indicator_devices, indicator_places, indicator_sums, kept_sql, lake
 from features.built import now_after, recall, remember
 from features.indicator_changes import Built, present, since
 from features.indicator_plan import DAY_S, Plan
@@ -52,7 +52,7 @@ def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummar
         )
     settings, indicators = read_indicators(workspace), all_indicators(workspace)
     _check(settings)
-    with lake.writing(workspace) as scratch:
+    with lake.writing(workspace) as scratch, kept_sql.remembered(workspace / "lake"):
         built, killed = recall(root(workspace), Built), recall(root(workspace), Built, file=_BEGUN)
         created = now_after(max((one.created for one in (built, killed) if one), default=None))
         now = present(workspace, settings, indicators, until=window_end, created=created)

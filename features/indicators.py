@@ -6,6 +6,7 @@ Values of the domain (anchors, typical values, windows) stand in the files; this
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -113,6 +114,9 @@ class Indicator(Frozen):
     excellent: Number
     unacceptable: Number
     curve: Curve
+    points: tuple[tuple[Number, Number], ...] = Field(
+        default=(), description="(value, utility) where the curve bends, from unacceptable to excellent"
+    )
     typical: Number
     healthy_range: tuple[Number, Number]
     element: Name
@@ -302,6 +306,20 @@ def anchors_broken(one: "Anchored") -> Iterator[str]:
         yield f"{one.id}: both anchors must be above 0 for curve log, but are {one.excellent:g}, {one.unacceptable:g}"
 
 
+def _points_broken(one: Indicator) -> Iterator[str]:
+    sign = 1.0 if one.direction == "higher_is_better" else -1.0
+    values = [sign * value for value in (one.unacceptable, *(v for v, _ in one.points), one.excellent)]
+    told = [0.0, *(utility for _, utility in one.points), 100.0]
+    nearer = all(low < high for low, high in pairwise(values))
+    if one.points and not (nearer and all(low <= high for low, high in pairwise(told))):
+        yield (
+            f"{one.id}: points must go from unacceptable to excellent, each value nearer to it than the last and each"
+            " utility in [0, 100] and no less than the last, but are"
+            f" {', '.join(f'[{value:g}, {utility:g}]' for value, utility in one.points)} between"
+            f" {one.unacceptable:g} and {one.excellent:g}"
+        )
+
+
 def shared_names(
     found: Mapping[Path, Sequence[Indicator]], terminal: Mapping[Path, Sequence[TerminalIndicator]]
 ) -> dict[Path, list[str]]:
@@ -333,6 +351,7 @@ def _rows(one: Indicator) -> str:
 
 
 def _one_broken(one: Indicator) -> Iterator[str]:
+    yield from _points_broken(one)
     low, high = one.healthy_range
     if not low <= one.typical <= high:
         yield f"{one.id}: typical must be in healthy_range [{low:g}, {high:g}], but is {one.typical:g}"

@@ -5,7 +5,7 @@ tells when it ended stands.
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,11 @@ def stays_sql(paths: Sequence[Path], *, span: tuple[datetime, datetime] | None =
         ) {lasting}"""
 
 
-def moved(before: Sequence[Path], after: Sequence[Path]) -> list[tuple[date, date]]:
-    """Return the spans of days, the last included, on which files place a device elsewhere than those before."""
+def moved(before: Sequence[Path], after: Sequence[Path]) -> list[tuple[datetime, datetime]]:
+    """Return spans in which files place a device elsewhere than those before: after the first moment, up to the second.
+
+    One span stands for all that begin and end on the same days: the earliest beginning and the latest end.
+    """
     held = f"device_id, {', '.join(PLACES)}, valid_from"
     with connect(threads=2) as connection:
         for name, paths in (("earlier", before), ("later", after)):
@@ -98,12 +101,13 @@ def moved(before: Sequence[Path], after: Sequence[Path]) -> list[tuple[date, dat
             )
         found = connection.execute(
             # What begins alike in both differs between its two ends, anything else from its beginning on.
-            f"SELECT DISTINCT (CASE WHEN count(*) = 2 THEN min(valid_to) ELSE valid_from END)::DATE,"
-            " (max(valid_to) - INTERVAL 1 MICROSECOND)::DATE FROM ("
-            " (SELECT * FROM earlier EXCEPT SELECT * FROM later) UNION ALL"
-            f" (SELECT * FROM later EXCEPT SELECT * FROM earlier)) GROUP BY {held}"
+            "SELECT min(first), max(last) FROM ("
+            " SELECT CASE WHEN count(*) = 2 THEN min(valid_to) ELSE valid_from END AS first, max(valid_to) AS last"
+            " FROM ((SELECT * FROM earlier EXCEPT SELECT * FROM later) UNION ALL"
+            f" (SELECT * FROM later EXCEPT SELECT * FROM earlier)) GROUP BY {held})"
+            " GROUP BY first::DATE, (last - INTERVAL 1 MICROSECOND)::DATE"
         ).fetchall()
-    return [(first, last) for first, last in found]
+    return [(first.astimezone(UTC), last.astimezone(UTC)) for first, last in found]
 
 
 def rows(workspace: Path) -> pd.DataFrame:
@@ -114,6 +118,17 @@ def rows(workspace: Path) -> pd.DataFrame:
     with files_stay(), connect(threads=2) as connection:
         lasting = f"nullif(valid_to, {_LASTING}) AS valid_to"
         sql = f"SELECT * REPLACE ({lasting}) FROM ({stays_sql(found)}) ORDER BY device_id, valid_from"
+        return as_frame(connection.execute(sql).to_arrow_table(), MEMBERSHIP)
+
+
+def held(workspace: Path, at: datetime) -> pd.DataFrame:
+    """Return MEMBERSHIP as it holds at a moment, by device; valid_to is empty for what lasts."""
+    found = files(workspace)
+    if not found:
+        return empty_table(MEMBERSHIP)
+    with files_stay(), connect(threads=2) as connection:
+        stays = stays_sql(found, span=(at, at + timedelta(microseconds=1)))
+        sql = f"SELECT * REPLACE (nullif(valid_to, {_LASTING}) AS valid_to) FROM ({stays}) ORDER BY device_id"
         return as_frame(connection.execute(sql).to_arrow_table(), MEMBERSHIP)
 
 

@@ -111,7 +111,8 @@ def _typed(values: pd.Series, column: Column, table: str) -> pd.Series:
             raise ValueError(f"{table}.{column.name} must be whole, but row {row} has {values[row]}")
     try:
         if column.dtype == "timestamp":
-            return pd.to_datetime(values, utc=True).astype(dtype)
+            aware = isinstance(values.dtype, pd.DatetimeTZDtype)  # then to_datetime would look at each value
+            return (values if aware else pd.to_datetime(values, utc=True)).astype(dtype)
         return values if values.dtype == dtype else values.astype(dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{table}.{column.name} must be {column.dtype}, however: {error}") from error

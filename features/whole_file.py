@@ -11,12 +11,25 @@ import pyarrow.parquet as pq
 
 from features.table import Column, arrow_schema
 
+_PARTIAL = ".partial-"  # begins the name of what is being written, or was when its writer was killed
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file is one that is being written: a glob finds it too."""
+    return path.name.startswith(_PARTIAL)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in a folder; only where nobody else writes there meanwhile."""
+    for left in folder.glob(f"{_PARTIAL}*"):
+        left.unlink(missing_ok=True)
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to, with its suffixes; what was written takes its place at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    beside = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield beside
         beside.replace(path)

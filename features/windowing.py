@@ -1,10 +1,10 @@
 """WINDOWS: what is told of a device over a stretch of time, computed from its flows by one function for every road."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Self
+from typing import Any, Self  # Any: what JSON can tell
 
 import duckdb
 import ibis
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, model_validator
 
+from features import kept_sql
 from features.duck import as_frame, connect
 from features.feature import FLOW, KEY, Group
 from features.flow_features import FLOW_GROUP, described
@@ -193,7 +194,7 @@ def _array(values: np.ndarray, column: Column) -> pa.Array:
 @cache
 def placing(window: Window) -> str:
     """Return the SQL that puts each row of `flows` into its windows: their keys, in us, beside the flow."""
-    return _sql(_placed(window))
+    return str(kept_sql.kept("placing", window, make=lambda: _sql(_placed(window))))
 
 
 def _placed(window: Window) -> ir.Table:
@@ -234,6 +235,24 @@ class Step:
 @cache
 def steps(window: Window) -> tuple[Step, ...]:
     """Return the SQL of each group over the table `placed`; compiled once, since a REST call runs it."""
+    told = kept_sql.kept("steps", window, make=lambda: [_told(step) for step in _steps(window)])
+    return tuple(_as_step(one) for one in told)
+
+
+def _told(step: Step) -> list[object]:
+    """Return a step as JSON can tell it: an object has texts for keys, and None is a part."""
+    return [
+        step.view,
+        [[one.sql, [[part, names] for part, names in one.features.items()]] for one in step.aggregates],
+    ]
+
+
+def _as_step(told: Sequence[Any]) -> Step:
+    view, aggregates = told
+    return Step(view, tuple(Aggregate(sql, dict(features)) for sql, features in aggregates))
+
+
+def _steps(window: Window) -> tuple[Step, ...]:
     placed = ibis.table({**_placed(window).schema(), KEY: "int64", FLOW: "int64"}, name="placed")
     starts = {group.of.name for group in GROUPS if group.of}
     views: dict[str, ir.Table] = {}

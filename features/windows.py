@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from features import lake
+from features import kept_sql, lake
 from features.built import now_after, recall, remember
 from features.configuration import find_config, read_config
 from features.duck import as_frame, connect, files_stay, listed
@@ -52,6 +52,7 @@ __all__ = [
     "WindowSettings",
     "build",
     "device_windows",
+    "devices",
     "rows",
 ]
 
@@ -148,7 +149,7 @@ def build(workspace: Path) -> BuildSummary:
         raise LookupError(
             f"no source in the lake of {workspace}; run iotlens ingest first, or give another --workspace"
         )
-    with lake.writing(workspace) as scratch:
+    with lake.writing(workspace) as scratch, kept_sql.remembered(workspace / "lake"):
         records = lake.records(workspace)
         if flow_settings := lake.flow_settings(workspace):
             settings.check_against(flow_settings)
@@ -159,22 +160,14 @@ def build(workspace: Path) -> BuildSummary:
             name: recipe for name, recipe in recipes.items() if built and built.recipes.get(name) == recipe
         }
         change, created = None, now_after(built.created if built else None)
-        if built:
+        if built:  # remembered, should this build be killed after a swap
             change = _change(built, wanted)
-            remember(
-                _root(workspace), replace(built, recipes=kept)
-            )  # should this build be killed after a swap
+            remember(_root(workspace), replace(built, recipes=kept))
         files = {source: _flow_files(workspace, record) for source, record in records.items()}
+        places = [(window, _folder(workspace, window.name)) for window in settings.windows]
         jobs = [
-            _Job(
-                window,
-                change if window.name in kept else None,
-                created,
-                files,
-                _folder(workspace, window.name),
-                scratch,
-            )
-            for window in settings.windows
+            _Job(one, change if one.name in kept else None, created, files, place, scratch)
+            for one, place in places
         ]
         counts = {job.window.name: _build_window(job) for job in jobs}
         _remove_others(workspace, [job.place for job in jobs], scratch)
@@ -198,10 +191,20 @@ def rows(workspace: Path, window: str) -> pd.DataFrame:
     return as_frame(found.cast(arrow_schema(ON_DISK)), ON_DISK)
 
 
-def _newest(files: Iterable[Path]) -> str:
+def devices(workspace: Path, window: str) -> list[str]:
+    """Return which devices have a row of a window, sorted. Raises as `rows` does."""
+    files = sorted(_folder(workspace, window).rglob("*.parquet"))
+    if not files:
+        return []
+    with files_stay(), connect(threads=_THREADS) as connection:
+        told = f"SELECT DISTINCT device_id FROM {_parquet(files)} ORDER BY device_id"
+        return [device for (device,) in connection.execute(told).fetchall()]
+
+
+def _newest(files: Iterable[Path], *, where: str = "true") -> str:
     names = ", ".join(f'"{column.name}"' for column in ON_DISK)
     newest = f"row_number() OVER (PARTITION BY {', '.join(KEYS)} ORDER BY created DESC) = 1"
-    return f"SELECT {names} FROM {_parquet(files)} QUALIFY {newest}"
+    return f"SELECT {names} FROM {_parquet(files)} WHERE {where} QUALIFY {newest}"
 
 
 def _parquet(files: Iterable[Path]) -> str:
@@ -282,10 +285,8 @@ def _near(connection: duckdb.DuckDBPyConnection, job: _Job, *, changed: str) -> 
         return "SELECT * FROM nothing"
     low = datetime.fromtimestamp(first / 1e6, UTC) - timedelta(seconds=job.window.length_s or 0)
     high = datetime.fromtimestamp(last / 1e6, UTC)
-    days = (
-        f"date={low - _DAY:%F}",
-        f"date={high:%F}",
-    )  # a flow lies under its start, less than a day before its end
+    # A flow lies under its start, less than a day before its end.
+    days = (f"date={low - _DAY:%F}", f"date={high:%F}")
     near = [file for file in job.every_file if days[0] <= file.parent.name <= days[1]]
     ends = f"\"end\" >= TIMESTAMPTZ '{low:%F %T}+00' AND \"end\" < TIMESTAMPTZ '{high:%F %T}+00'"
     return f"{_read(near)} WHERE device_id IN (SELECT device_id FROM touched) AND {ends}"
@@ -293,14 +294,19 @@ def _near(connection: duckdb.DuckDBPyConnection, job: _Job, *, changed: str) -> 
 
 def _changed(connection: duckdb.DuckDBPyConnection, job: _Job) -> pa.Table:
     """Return the rows of `computed` that are not stored yet as they are."""
-    dates = connection.execute("SELECT DISTINCT CAST(window_end AS DATE) FROM computed").fetchall()
-    files = [file for (date,) in dates for file in (job.folder / f"date={date:%F}").glob("*.parquet")]
+    told = "SELECT CAST(window_end AS DATE), min(window_end), max(window_end) FROM computed GROUP BY 1"
+    dates = connection.execute(told).fetchall()
+    files = [file for date, _, _ in dates for file in (job.folder / f"date={date:%F}").glob("*.parquet")]
     if not files:
         return connection.execute("SELECT * FROM computed").to_arrow_table()
+    near = " OR ".join(  # Parquet skips by it what cannot be the same
+        f"window_end BETWEEN TIMESTAMPTZ '{first.isoformat()}' AND TIMESTAMPTZ '{last.isoformat()}'"
+        for _, first, last in dates
+    )
     equal = [f'c."{column.name}" IS NOT DISTINCT FROM s."{column.name}"' for column in WINDOWS]
     return connection.execute(
         f"SELECT * FROM computed c WHERE NOT EXISTS"
-        f" (SELECT 1 FROM ({_newest(files)}) s WHERE {' AND '.join(equal)})"
+        f" (SELECT 1 FROM ({_newest(files, where=near)}) s WHERE {' AND '.join(equal)})"
     ).to_arrow_table()
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field
 
+from features.whole_file import is_partial
+
 MAX_ALARMS = 10_000  # of one answer
 FOLDER = "alarms"
 
@@ -70,10 +72,9 @@ def read(workspace: Path, wanted: Wanted) -> tuple[list[Alarm], int]:
 
 
 def _files(workspace: Path, names: list[str]) -> list[Path]:
-    """Return the tables of alarms, the one written last at the end."""
-    found = sorted(
-        (workspace / FOLDER).glob("*.parquet"), key=lambda file: (file.stat().st_mtime_ns, file.name)
-    )
+    """Return the tables of alarms, the one written last at the end; not one that is being written, or was not ended."""
+    tables = [file for file in (workspace / FOLDER).glob("*.parquet") if not is_partial(file)]
+    found = sorted(tables, key=lambda file: (file.stat().st_mtime_ns, file.name))
     return [file for file in found if set(names) <= set(pq.read_schema(file).names)]
 
 

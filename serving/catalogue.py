@@ -102,6 +102,9 @@ class IndicatorDetail(BaseModel, frozen=True):
     excellent: float = Field(description="utility 100; of a flag its healthy value")
     unacceptable: float = Field(description="utility 0")
     curve: str
+    points: list[tuple[float, float]] = Field(
+        description="(value, utility) where the curve bends, from unacceptable to excellent; empty: one slope"
+    )
     usual_low: float | None = Field(description="healthy range; null of a terminal indicator")
     usual_high: float | None
     least: float | None = Field(description="values below are refused; null: there is no least")
@@ -208,6 +211,7 @@ def _indicator(one: Measured, users: list[str]) -> IndicatorDetail:
         excellent=best,
         unacceptable=worst,
         curve=one.curve if isinstance(one, Indicator) else "linear",
+        points=list(one.points) if isinstance(one, Indicator) else [],
         usual_low=low,
         usual_high=high,
         least=_end(least),

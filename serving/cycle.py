@@ -4,6 +4,7 @@ Each step is done for one window's end, and puts its table in the place of what 
 whole: a cycle that was killed is walked again and gives the same tables. Its report is written last.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from evaluation import mark_door, service_of_label, service_scores, watch_tables
 from evaluation.domain import Domain, read_domain
 from features import counter_tables, indicator_tables, indicator_windows, lake, store, windows
 from features.one_writer import one_writer
+from features.whole_file import sweep
 from serving import cycle_report, identify_all
 from serving.cycle_report import Counts, Report
 
+log = logging.getLogger(__name__)
 EVERY = timedelta(minutes=15)
 MOST = 7 * 96  # windows that one call catches up: a week
 
@@ -36,6 +39,12 @@ class Window:
     def table(self, kind: str) -> Path:
         """Return where a table of the window lies: WORKSPACE/KIND/date=DATE/HHMM.parquet."""
         return self.workspace / kind / f"date={self.end:%F}" / f"{self.end:%H%M}.parquet"
+
+    def sweep(self) -> None:
+        """Remove what a killed cycle of the day was writing; of tables that only a cycle writes."""
+        services = [f"scored/{service.id}" for service in self.domain.services]
+        for kind in ("identified", "abnormal", cycle_report.FOLDER, *services):
+            sweep(self.table(kind).parent)
 
 
 def walk(workspace: Path, until: datetime) -> Iterator[Report]:
@@ -54,8 +63,10 @@ def walk(workspace: Path, until: datetime) -> Iterator[Report]:
 
 
 def _done(window: Window) -> Report:
+    window.sweep()
     told: dict[str, Counts] = {}
     for name, work in _STEPS.items():
+        log.info("cycle: %s, %s", f"{window.end:%FT%TZ}", name)  # the last one names the step that killed it
         began = time.monotonic()
         counts = work(window)
         told[name] = {**counts, "seconds": round(time.monotonic() - began, 3)}

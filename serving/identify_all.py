@@ -45,7 +45,7 @@ def identify_all(workspace: Path, run: Path, *, at: datetime, services: Mapping[
     """
     model, service = answering.servable(run)
     window = model.manifest.window
-    ids = sorted(windows.rows(workspace, str(window))["device_id"].unique())
+    ids = windows.devices(workspace, str(window))
     parts = [
         _identified(workspace, model, service, ids[first : first + ROWS_AT_ONCE], at)
         for first in range(0, len(ids), ROWS_AT_ONCE)

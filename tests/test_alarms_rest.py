@@ -85,3 +85,10 @@ def test_of_an_alarm_the_table_written_last_counts_and_other_tables_are_none_of_
         told = {one["alarm_id"]: one for one in client.get("/alarms").json()["alarms"]}
         assert {name: one["status"] for name, one in told.items()} == {"a1": "cleared", "a2": "open"}
         assert told["a1"]["cleared"] == "2026-03-02T08:15:00Z"
+
+
+def test_a_table_of_alarms_whose_writer_was_killed_is_none(tmp_path: Path) -> None:
+    left(tmp_path, "alarms.parquet", alarm(1))
+    (tmp_path / "alarms" / ".partial-4711-alarms.parquet").write_bytes(b"PAR1")
+    with started(tmp_path, None) as client:
+        assert client.get("/alarms").json()["total"] == 1

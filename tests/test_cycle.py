@@ -108,6 +108,15 @@ def test_a_cycle_that_breaks_in_a_step_is_walked_again_to_the_same_tables(
         pd.testing.assert_frame_equal(told[path], frame)
 
 
+def test_what_a_killed_cycle_was_writing_is_gone_after_the_next(folder: Path) -> None:
+    deliver(folder, NOON, 97)
+    left = folder / "ws" / "scored" / "bike_sharing" / "date=2026-03-01" / ".partial-4711-1200.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"PAR1")
+    list(cycle.walk(folder / "ws", NOON))
+    assert [path.name for path in left.parent.iterdir()] == ["1200.parquet"]
+
+
 @pytest.mark.parametrize(
     ("until", "rule"),
     [

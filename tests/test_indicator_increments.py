@@ -47,10 +47,13 @@ def stays_of(moment: random.Random) -> list[str]:
         member(
             moment.choice(IDS["device"]),
             moment.choice(("c1", "c2")),
-            f"{DAY + timedelta(hours=h):%Y-%m-%dT%H:%M:%SZ}",
+            f"{DAY + timedelta(minutes=m):%Y-%m-%dT%H:%M:%SZ}",
         )
-        for h in moment.sample(range(72), 4)
+        for m in moment.sample(range(72 * 60), 4)
     ]
+    moves[-1] = moves[-1].replace(
+        ",t1,", ",t2,"
+    )  # it tells that its cell lies elsewhere, and all of that day
     return first + moves
 
 
@@ -134,6 +137,53 @@ def test_a_membership_opens_only_the_days_on_which_it_places_a_device_elsewhere(
         "c2",
     ]
     assert len(told) == 4
+
+
+def quarters(count_of: int) -> list[str]:
+    """Return the beginnings of the first quarters of an hour of a day."""
+    return [f"{DAY + timedelta(minutes=15 * n):%Y-%m-%dT%H:%M:%SZ}" for n in range(count_of)]
+
+
+def test_a_device_that_moved_opens_only_the_windows_that_end_later_that_day(tmp_path: Path) -> None:
+    workspace = tmp_path / "ws"
+    tell(
+        workspace,
+        [member(one, cell, "2026-02-27T00:00:00Z") for one, cell in (("b1", "c1"), ("b2", "c2"))],
+        "m.csv",
+    )
+    told = [[count("device", "b1", start, RRC, 40, 50)] for start in quarters(24)]
+    deliver(workspace, told, "c.csv")
+    assert computed(workspace) == 24
+    tell(workspace, [member("b1", "c2", "2026-03-01T05:10:00Z")], "moved.csv")
+    assert computed(workspace) == 4  # from 05:00 on
+    cells = known(workspace, "cell").set_index("window_end")["scope_id"]
+    assert (cells["2026-03-01T05:00:00Z"], cells["2026-03-01T05:15:00Z"]) == ("c1", "c2")
+    assert computed(workspace) == 0
+
+
+def test_a_device_that_moved_and_tells_that_its_cell_lies_elsewhere_opens_the_whole_day(
+    tmp_path: Path,
+) -> None:
+    workspace = tmp_path / "ws"
+    tell(workspace, [member("b1", "c1", "2026-02-27T00:00:00Z")], "m.csv")
+    deliver(workspace, [[count("cell", "c1", start, RRC, 40, 50)] for start in quarters(24)], "c.csv")
+    assert computed(workspace) == 24
+    moved = member("b2", "c1", "2026-03-01T05:10:00Z").replace(",t1,", ",t2,")
+    tell(workspace, [moved], "moved.csv")
+    assert computed(workspace) == 24
+    assert set(known(workspace, "tac")["scope_id"]) == {"t2"}
+
+
+def test_late_counters_of_hours_that_lie_apart_change_their_windows_and_no_other(tmp_path: Path) -> None:
+    workspace = tmp_path / "ws"
+    deliver(workspace, [[count("cell", "c1", start, RRC, 40, 50)] for start in quarters(40)], "c.csv")
+    assert computed(workspace) == 40
+    late = [[count("cell", "c2", quarters(40)[n], RRC, 1, 50)] for n in (0, 17, 38)]
+    deliver(workspace, late, "late.csv")
+    done = indicator_windows.build(workspace)
+    assert (done.computed["cell"], done.written["cell"]) == (2 * 3, 3)  # of both cells
+    ends = known(workspace, "cell").query("scope_id == 'c2'")["window_end"]
+    assert [f"{end:%H:%M}" for end in ends] == ["00:15", "04:30", "09:45"]
 
 
 def test_devices_computed_a_few_at_a_time_have_the_rows_of_all_at_once(

@@ -1,5 +1,6 @@
 """A device hangs on one place at a time, from the instant on that its row says; a terminal record is known as of."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,21 @@ def test_a_row_that_ended_is_followed_by_nothing_and_a_later_delivery_may_end_it
     load(tmp_path, member("b1", "c1", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z"), name="n.csv")
     held = membership.rows(tmp_path / "ws")
     assert held["valid_to"].tolist() == [pd.Timestamp("2026-03-02", tz="UTC")]
+
+
+def test_of_a_moment_only_the_rows_are_told_that_hold_then(tmp_path: Path) -> None:
+    load(
+        tmp_path,
+        member("b1", "c1", "2026-03-01T00:00:00Z"),
+        member("b1", "c2", "2026-03-01T12:00:00Z"),
+        member("b2", "c3", "2026-03-01T00:00:00Z", "2026-03-01T12:00:00Z"),
+    )
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert membership.held(tmp_path / "ws", noon)["cell"].tolist() == ["c2"]
+    before = membership.held(tmp_path / "ws", noon - timedelta(microseconds=1))
+    assert before["cell"].tolist() == ["c1", "c3"]
+    assert membership.held(tmp_path / "ws", noon - timedelta(days=9)).empty
+    assert membership.held(tmp_path / "nowhere", noon).empty
 
 
 def test_a_device_of_an_unknown_service_hangs_on_nothing(tmp_path: Path) -> None:
