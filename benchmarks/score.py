@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from evaluation.domain import Domain, read_domain
 from evaluation.process import ServiceModel
 from evaluation.scoring_plan import plan
-from evaluation.table_scores import BATCH_ROWS, score_table
+from evaluation.table_scores import BATCH_ROWS, Way, score_table
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 SERVICE = "smoke_sensor"
@@ -106,8 +106,8 @@ def measured(domain: Domain, rows: int, runs: int, folder: Path) -> list[str]:
     ways: dict[str, tuple[int, Callable[[], object]]] = {
         "bare": (len(first), lambda: bare(domain, service, cells)),
         "numpy": (rows, lambda: rival(domain, service, path, theirs)),
-        "alone": (rows, lambda: score_table(path, what, at=AT, out=ours, alone=True)),
-        "whole": (rows, lambda: score_table(path, what, at=AT, out=ours)),
+        "alone": (rows, lambda: score_table(path, what, at=AT, out=ours, way=Way(3, alone=True))),
+        "whole": (rows, lambda: score_table(path, what, at=AT, out=ours, way=Way(3))),
     }
     best = dict.fromkeys(ways, (0.0, 0.0))
     for _ in range(runs):

@@ -27,7 +27,16 @@ def nothing() -> pd.DataFrame:
 
 def read(path: Path, marks: UserMarks) -> pd.DataFrame:
     """Return EXPERT_MARKS of a CSV file. Raises ValueError that names file, row and rule; OSError without a file."""
-    told = pd.read_csv(path, dtype="string", keep_default_na=False)
+    try:
+        told = pd.read_csv(path, dtype="string", keep_default_na=False)
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} must have a head and rows, but is empty") from error
+    for name in {"device_id", "author"} & set(told.columns):
+        nameless = (told[name].str.strip() == "").to_numpy(dtype=bool)
+        if nameless.any():
+            raise ValueError(
+                f"{path}: {name} must be named, but row {int(np.flatnonzero(nameless)[0])} has none"
+            )
     if "holds" in told:
         strange = ~told["holds"].isin(list(_SAID)).to_numpy()
         if strange.any():
@@ -55,11 +64,26 @@ def _check_known(path: Path, told: pd.DataFrame, known: Collection[str]) -> None
 def said(experts: pd.DataFrame, marks: UserMarks, *, at: pd.Timestamp) -> pd.DataFrame:
     """Return what experts had said by a moment and what has not expired since: the newest word on each.
 
-    Adds expires; of a mark that lasts until it is cleared it is empty.
+    Of marks that exclude one another the one that was seen last is told. Adds expires; of a mark that lasts until it
+    is cleared it is empty.
     """
     lasts = {mark.id: mark.expires for mark in marks.marks}
     known = experts[experts["date"] <= at].sort_values("date", kind="stable")
     newest = known.drop_duplicates(["device_id", "mark"], keep="last")
-    length = pd.to_timedelta(newest["mark"].map(lambda mark: lasts[mark] or pd.NaT))
+    lengths = [
+        lasts[mark] or pd.NaT for mark in newest["mark"]
+    ]  # all may be NaT, of which pandas makes dates
+    length = pd.Series(lengths, index=newest.index, dtype="timedelta64[us]")
     expires = (newest["date"] + length).astype("datetime64[us, UTC]")
-    return newest.assign(expires=expires)[(expires.isna() | (expires > at)).to_numpy()]
+    lasting = newest.assign(expires=expires)[(expires.isna() | (expires > at)).to_numpy()]
+    return lasting[~_superseded(lasting, marks)]
+
+
+def _superseded(told: pd.DataFrame, marks: UserMarks) -> np.ndarray:
+    """Return which marks were seen of a device before another of their exclusive group was. told: ordered by date."""
+    group_of = {name: place for place, group in enumerate(marks.exclusive()) for name in group}
+    seen = told.assign(group=told["mark"].map(group_of))[told["holds"].to_numpy(dtype=bool)].dropna(
+        subset="group"
+    )
+    earlier = seen.index[seen.duplicated(["device_id", "group"], keep="last")]
+    return np.asarray(told.index.isin(earlier))

@@ -34,9 +34,10 @@ def held_by(workspace: Path, device_ids: Sequence[str], *, at: pd.Timestamp | No
 
     A mark that had expired by `at` is left out. Raises LookupError where devices were never marked by then.
     """
+    if not any(at is None or moment <= at for moment in device_marks.moments(workspace)):
+        by_then = "ever marked" if at is None else f"marked by {at:%F %T}Z"
+        raise LookupError(f"no device of {workspace} was {by_then}; run iotlens mark first")
     held = device_marks.held(workspace, at=at)
-    if held.empty and not device_marks.moments(workspace):
-        raise LookupError(f"no device of {workspace} was ever marked; run iotlens mark first")
     mine = held[held["device_id"].isin(list(device_ids))]
     if at is not None:
         mine = mine[mine["expires"].isna() | (mine["expires"] > at)]

@@ -21,6 +21,7 @@ _COMPARE: Mapping[str, Callable[..., Any]] = {  # Any: a column of pandas, which
     "le": operator.le,
     "lt": operator.lt,
 }
+TEN_YEARS_H = 87_660.0  # what is true for longer is true until it is cleared: null
 _WHOLE = "marks"  # what an error of the file as a whole is told of
 
 
@@ -89,7 +90,7 @@ class Mark(Frozen):
     rule: Condition | None = None
     probability: RuleProbability = RuleProbability(when_true=0.9, when_false=0.1)
     applies_to: tuple[Name, ...] = ()
-    expires_h: float | None = Field(gt=0)
+    expires_h: float | None = Field(gt=0, le=TEN_YEARS_H)
     use: Name
     basis: Basis
 

@@ -56,12 +56,16 @@ def mark(
 
     frame: device_id and any of what can be known of a device, one row each; a column that lacks is unknown.
     before: MARKS of the moment before, from which on a mark is kept: `since` stays while it is held, and one of which
-    nothing is known now stays until it expires.
+    nothing is known now stays until it expires, or an expert says no. Raises ValueError of a device of two rows.
     """
     rows = frame.reset_index(drop=True)
+    twice = rows["device_id"][rows["device_id"].duplicated()].tolist()
+    if twice:
+        raise ValueError(f"each device must have one row, but {twice[0]} has several")
     proba, source = _answers(rows, marking)
     moment = _Moment(marking, at, expert_marks.said(marking.experts, marking.marks, at=at))
-    proba, source = _overridden(_shared_out(proba, marking.marks), source, rows["device_id"], moment)
+    proba, source = _overridden(proba, source, rows["device_id"], moment)
+    proba = _shared_out(proba, marking.marks)  # after experts: what they deny takes no share
     holds = _holds(proba, marking.marks)
     held = _held(rows, holds, proba, source, moment)
     held = _kept(held, proba, rows["device_id"], before, moment)
@@ -243,7 +247,7 @@ def _kept(
     absent = np.isnan(row)
     found = proba.to_numpy()[np.where(absent, 0, row).astype(np.int64), column] if len(proba) else np.nan
     untold = lasting[absent | np.isnan(found)]
-    untold = untold[~_displaced(untold, now, moment.marking.marks)]
+    untold = untold[~_displaced(untold, now, moment.marking.marks) & ~_denied(untold, moment.said)]
     return _together([now, untold.assign(window_end=moment.at)])
 
 
@@ -253,6 +257,13 @@ def _displaced(untold: pd.DataFrame, now: pd.DataFrame, marks: UserMarks) -> np.
     taken = set(zip(now["device_id"], now["mark"].map(group_of), strict=True))
     asked = zip(untold["device_id"], untold["mark"].map(group_of), strict=True)
     return np.array([one in taken for one in asked], dtype=bool)
+
+
+def _denied(untold: pd.DataFrame, said: pd.DataFrame) -> np.ndarray:
+    """Return of which marks of the past an expert says that they are not, whether or not the device is known now."""
+    keys = ["device_id", "mark"]
+    no = pd.MultiIndex.from_frame(said.loc[~said["holds"].to_numpy(dtype=bool), keys].astype(object))
+    return np.asarray(pd.MultiIndex.from_frame(untold[keys].astype(object)).isin(no))
 
 
 def _together(parts: list[pd.DataFrame]) -> pd.DataFrame:

@@ -109,6 +109,6 @@ def kqi_estimates(what: Plan, utilities: np.ndarray, min_coverage: float) -> np.
     scores = scoring.score(what, utilities)
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = np.minimum(scores.kqi / scores.kqi_coverage, scoring.BEST)
-    enough = (scores.kqi_coverage >= min_coverage) & (scores.kqi_coverage > 0)
+    enough = (scores.kqi_coverage >= min_coverage - scoring.ROUNDING) & (scores.kqi_coverage > 0)
     found: np.ndarray = np.where(enough, estimate, np.nan)
     return found

@@ -28,6 +28,12 @@ from features.indicators import (
 )
 
 _ROUNDING = 1e-9  # what a sum of weights may miss 1 by
+TEN_YEARS_S = 315_576_000
+NO_PLACES: tuple[Scope, ...] = ("program_source", "cdn_node")  # scopes that no device hangs on by MEMBERSHIP
+SCORE_COLUMNS = (  # of the table of scores, in which each KQI has a column of its own
+    *("service", "scope", "scope_id", "window_end", "score", "low", "high", "estimate", "coverage", "status"),
+    *("worst_kqi", "worst_step", "worst_indicator", "devices", "scored_devices", "p10", "p50", "p90"),
+)
 
 
 class Access(Frozen):
@@ -52,7 +58,7 @@ class DeviceProfile(Frozen):
     t3412ext_s: float | None = Field(default=None, ge=0)
     drx_s: float | None = Field(default=None, gt=0)
     edrx: str = "off"
-    heartbeat_s: float = Field(gt=0)
+    heartbeat_s: float = Field(gt=0, le=TEN_YEARS_S)
     lwm2m_lifetime_s: float | None = Field(default=None, gt=0)
     mqtt_keepalive_s: float | None = Field(default=None, gt=0)
 
@@ -68,7 +74,7 @@ class DataSource(Frozen):
 class KqiWindow(Frozen):
     """A KQI value tells of the last length_s, and is made every every_s."""
 
-    length_s: int = Field(ge=60)
+    length_s: int = Field(ge=60, le=TEN_YEARS_S)
     every_s: int = Field(ge=60)
 
 
@@ -157,7 +163,7 @@ class ServiceScore(Frozen):
     """How KQI scores join to the score of the service."""
 
     method: Literal["weighted_geometric_mean"]
-    weights: dict[Id, float]
+    weights: dict[Id, Number]
     min_coverage: float = Field(
         default=0.5, ge=0, le=1, description="of the weight of each KQI; below, evidence is insufficient"
     )
@@ -258,6 +264,7 @@ def _service_broken(service: ServiceModel, known: set[str]) -> Iterator[str]:
     for kqi in service.kqis:
         yield from _kqi_broken(kqi, service, known)
     yield from _score_broken(service)
+    yield from _keys_broken(service)
 
 
 def _process_broken(process: Process, known: set[str]) -> Iterator[str]:
@@ -285,6 +292,8 @@ def _process_broken(process: Process, known: set[str]) -> Iterator[str]:
 
 def _kqi_broken(kqi: Kqi, service: ServiceModel, known: set[str]) -> Iterator[str]:
     yield from anchors_broken(kqi)
+    if kqi.id in SCORE_COLUMNS:
+        yield f"{kqi.id}: the id of a KQI must be no column of scores: {', '.join(SCORE_COLUMNS)}"
     low, high = sorted((kqi.excellent, kqi.unacceptable))
     if not low <= kqi.target <= high:
         yield f"{kqi.id}: target must be between the anchors {low:g} and {high:g}, but is {kqi.target:g}"
@@ -304,6 +313,17 @@ def _kqi_broken(kqi: Kqi, service: ServiceModel, known: set[str]) -> Iterator[st
                 f"{kqi.id}: each weighted indicator must drive a step of {', '.join(kqi.processes)},"
                 f" but {indicator} does not"
             )
+
+
+def _keys_broken(service: ServiceModel) -> Iterator[str]:
+    keys = service.aggregation_keys
+    if len(set(keys)) < len(keys):
+        yield f"{service.id}: aggregation_keys must be distinct, but are {', '.join(keys)}"
+    if "device" in keys and (strange := [key for key in keys if key in NO_PLACES]):
+        yield (
+            f"{service.id}: aggregation_keys with device must be places that devices hang on, but have"
+            f" {', '.join(strange)}"
+        )
 
 
 def _score_broken(service: ServiceModel) -> Iterator[str]:

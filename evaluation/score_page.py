@@ -22,7 +22,18 @@ def read_answer(path: Path) -> Json:
         told = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} must be JSON, however: {error}") from error
-    wanted = ("service", "score", "low", "high", "kqis", "processes", "indicators", "lost")
+    wanted = (
+        "service",
+        "score",
+        "low",
+        "high",
+        "kqis",
+        "processes",
+        "indicators",
+        "lost",
+        "device_id",
+        "coverage",
+    )
     if not isinstance(told, dict) or (lacking := [name for name in wanted if name not in told]):
         lacks = "is no object" if not isinstance(told, dict) else f"lacks {', '.join(lacking)}"
         raise ValueError(f"{path} must be an answer of POST /score, but {lacks}")
@@ -30,9 +41,17 @@ def read_answer(path: Path) -> Json:
 
 
 def to_html(answer: Mapping[str, Any], domain: Domain) -> str:
-    """Return the page of an answer of POST /score: it stands alone, loads nothing and runs nothing."""
+    """Return the page of an answer of POST /score: it stands alone, loads nothing and runs nothing.
+
+    Raises LookupError where the configuration at hand does not know what the answer speaks of.
+    """
     service = domain.service(str(answer["service"]))
     known = {one.id: one for one in (*domain.indicators, *domain.terminal)}
+    if strange := [one["indicator"] for one in answer["indicators"] if one["indicator"] not in known]:
+        raise LookupError(
+            f"indicators of the answer must be configured here, but {', '.join(strange)} are not; name the workspace"
+            " that the answer is of by --workspace"
+        )
     rows = sorted((_row(one, known) for one in answer["indicators"]), key=lambda one: -one["lost"])
     dearest = [one for one in rows if one["lost"] >= _LEAST][:_SHOWN]
     return template("score.html", {"points": _points, "band": band, "age": _age}).render(

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.lost_points import LostPoints, known_losses
-from evaluation.scoring import BEST, Doubt, Scores, score
+from evaluation.scoring import BEST, Doubt, Scores, enough, score
 from evaluation.scoring_plan import Plan
 from features.table import Column, arrow_schema
 
@@ -75,7 +75,7 @@ def own_rows(plan: Plan, scope: str, ids: pa.Array, at: datetime, judged: Judged
     scores, count = judged.scores, len(ids)
     scored = ~np.isnan(scores.score)
     none = np.full(count, np.nan)
-    enough = scores.kqi_coverage >= plan.service.service_score.min_coverage
+    sufficient = enough(plan, scores.kqi_coverage)
     return _table(
         schema(plan),
         _named(plan, scope, ids, at)
@@ -86,7 +86,7 @@ def own_rows(plan: Plan, scope: str, ids: pa.Array, at: datetime, judged: Judged
         | {"p10": none, "p50": none, "p90": none}
         | {
             kqi.id: row
-            for kqi, row in zip(plan.service.kqis, np.where(enough, scores.kqi, np.nan), strict=True)
+            for kqi, row in zip(plan.service.kqis, np.where(sufficient, scores.kqi, np.nan), strict=True)
         },
     )
 
@@ -162,13 +162,19 @@ def _table(wanted: pa.Schema, told: Mapping[str, pa.Array | np.ndarray]) -> pa.T
 
 
 class RollUp:
-    """The scores of devices as scores of the places of one scope that they hang on, each device with equal weight."""
+    """The scores of devices as scores of the places of one scope that they hang on, each device with equal weight.
+
+    A device of which too little is known counts with what is proven of it: who falls silent never raises a place.
+    """
 
     def __init__(self, plan: Plan, scope: str) -> None:
         self.plan, self.scope = plan, scope
         self._rows: dict[str, int] = {}
         kqis = len(plan.kqi_weights)
         self._sums = np.zeros((_BINS_AT + BINS + 2 * kqis + len(plan.pairs), 0))
+        self._ends = np.zeros(
+            (2, 0)
+        )  # the least and the greatest score of each place's devices; NaN: none has one
 
     def add(self, hung: pa.Array, judged: Judged) -> None:
         """Count devices. hung: (n,) the place of each; null where it hangs on none."""
@@ -178,44 +184,57 @@ class RollUp:
             coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         ]
         here = codes >= 0
-        grown = np.zeros((len(self._sums), len(self._rows)))
-        grown[:, : self._sums.shape[1]] = self._sums
-        self._sums = grown
+        more = ((0, 0), (0, len(self._rows) - self._sums.shape[1]))
+        self._sums = np.pad(self._sums, more)
+        self._ends = np.pad(self._ends, more, constant_values=np.nan)
         for row, column in enumerate(_counted(self.plan, judged)):
             self._sums[row] += np.bincount(codes[here], column[here], len(self._rows))
+        for end, further in zip(self._ends, (np.fmin, np.fmax), strict=True):
+            further.at(end, codes[here], judged.scores.score[here])
 
     def rows(self, at: datetime) -> pa.Table:
-        """Return SCORES of the places, ordered by id. A place's score is the mean of those of its scored devices.
+        """Return SCORES of the places, ordered by id. A score is the mean over all devices of what is proven.
+
+        It is there, and that of a KQI, where enough of the devices have one.
 
         low, high: of the mean over all devices, their errors of counting independent of one another.
         """
         ids = sorted(self._rows)
-        sums = self._sums[:, [self._rows[one] for one in ids]]
+        mine = [self._rows[one] for one in ids]
+        sums, (least, most) = self._sums[:, mine], self._ends[:, mine]
         plan, kqis = self.plan, len(self.plan.kqi_weights)
         with np.errstate(divide="ignore", invalid="ignore"):
             devices, scored, estimated = sums[:3]
-            score, estimate = sums[3] / scored, sums[4] / estimated
-            floor, ceiling, coverage = sums[5:8] / devices
-            below, above = np.sqrt(sums[8:10]) / devices
+            estimate = sums[3] / estimated
+            floor, ceiling, coverage = sums[4:7] / devices
+            below, above = np.sqrt(sums[7:9]) / devices
             after = _BINS_AT + BINS
-            kqi = sums[after : after + kqis] / sums[after + kqis : after + 2 * kqis]
-        enough = scored >= plan.service.service_score.min_coverage * devices
+            kqi, known = sums[after : after + 2 * kqis].reshape(2, kqis, -1) / devices
+        sufficient = enough(plan, scored / devices)
         pairs = sums[after + 2 * kqis :]
-        tenths = {f"p{share}": _quantile(sums[_BINS_AT:after], share / 100) for share in (10, 50, 90)}
+        tenths = {
+            f"p{share}": np.clip(_quantile(sums[_BINS_AT:after], share / 100), least, most)
+            for share in (10, 50, 90)
+        }
         return _table(
             schema(plan),
             _named(plan, self.scope, pa.array(ids, pa.string()), at)
-            | {"score": np.where(enough, score, np.nan)}
+            | {"score": np.where(sufficient, floor, np.nan)}
             | {"low": (floor - below).clip(0.0), "high": np.minimum(ceiling + above, BEST)}
-            | {"estimate": estimate, "coverage": coverage, "status": _status(enough)}
+            | {"estimate": estimate, "coverage": coverage, "status": _status(sufficient)}
             | worst(LostPoints(plan, pairs))
             | {"devices": devices.astype("int64"), "scored_devices": scored.astype("int64")}
             | tenths
-            | {one.id: row for one, row in zip(plan.service.kqis, kqi, strict=True)},
+            | {
+                one.id: row
+                for one, row in zip(
+                    plan.service.kqis, np.where(enough(plan, known), kqi, np.nan), strict=True
+                )
+            },
         )
 
 
-_BINS_AT = 10  # rows of sums before the distribution
+_BINS_AT = 9  # rows of sums before the distribution
 
 
 def _counted(plan: Plan, judged: Judged) -> Iterator[np.ndarray]:
@@ -225,7 +244,6 @@ def _counted(plan: Plan, judged: Judged) -> Iterator[np.ndarray]:
     yield np.ones(len(scored))
     yield scored.astype("float64")
     yield estimated.astype("float64")
-    yield np.nan_to_num(scores.score)
     yield np.nan_to_num(scores.estimate)
     yield from (scores.floor, scores.ceiling, scores.coverage)
     yield (scores.floor - scores.low) ** 2
@@ -233,9 +251,8 @@ def _counted(plan: Plan, judged: Judged) -> Iterator[np.ndarray]:
     bins = np.minimum(np.nan_to_num(scores.score) * BINS / BEST, BINS - 1).astype("int64")
     for one in range(BINS):
         yield ((bins == one) & scored).astype("float64")
-    enough = scores.kqi_coverage >= plan.service.service_score.min_coverage
-    yield from np.where(enough, scores.kqi, 0.0)
-    yield from enough.astype("float64")
+    yield from scores.kqi
+    yield from enough(plan, scores.kqi_coverage).astype("float64")
     yield from judged.lost.pairs
 
 

@@ -19,6 +19,7 @@ from evaluation.scoring_plan import Measured, Plan
 from features.indicators import Indicator, Ratio, TerminalFlag
 
 BEST = 100.0
+ROUNDING = 1e-9  # of a share: sums of weights are off in the last digits
 _Z = 1.959963984540054  # 95 % of a normal distribution, both sides
 
 
@@ -69,8 +70,9 @@ def utility(one: Measured, values: np.ndarray) -> np.ndarray:
         best, worst = np.log(best), np.log(worst)
     if isinstance(one, Indicator) and one.points:
         return _bent(one, told)
-    told -= worst
-    told *= BEST / (best - worst)
+    with np.errstate(over="ignore"):  # far beyond an anchor is clipped
+        told -= worst
+        told *= BEST / (best - worst)
     clipped: np.ndarray = np.clip(told, 0.0, BEST, out=told)
     return clipped
 
@@ -124,9 +126,8 @@ def score(plan: Plan, told: np.ndarray, off: Doubt | None = None) -> Scores:
     most = np.minimum(kqi + BEST * (1.0 - coverage), BEST)
     floor, ceiling = _joined(plan, kqi), _joined(plan, most)
     below, above = (kqi, most) if off is None else _widened(plan, off, kqi, most)
-    enough = (coverage >= plan.service.service_score.min_coverage).all(axis=0)
     return Scores(
-        score=np.where(enough, floor, np.nan),
+        score=np.where(enough(plan, coverage).all(axis=0), floor, np.nan),
         floor=floor,
         ceiling=ceiling,
         low=floor if off is None else _joined(plan, below),
@@ -136,6 +137,12 @@ def score(plan: Plan, told: np.ndarray, off: Doubt | None = None) -> Scores:
         kqi=kqi,
         kqi_coverage=coverage,
     )
+
+
+def enough(plan: Plan, coverage: np.ndarray) -> np.ndarray:
+    """Return whether so much is known of each KQI, or place, that it has a score. coverage: shares of any shape."""
+    sufficient: np.ndarray = coverage >= plan.service.service_score.min_coverage - ROUNDING
+    return sufficient
 
 
 def step_scores(plan: Plan, told: np.ndarray) -> np.ndarray:
@@ -152,17 +159,47 @@ def step_scores(plan: Plan, told: np.ndarray) -> np.ndarray:
     return found
 
 
-def process_scores(plan: Plan, steps: np.ndarray) -> np.ndarray:
-    """Return how well each process works (p, n): the geometric mean of its known steps, without optional ones."""
+def step_coverage(plan: Plan, told: np.ndarray) -> np.ndarray:
+    """Return the known share of the indicators of each step (s, n), in [0, 1]; NaN of a step that names none."""
+    known = ~np.isnan(told)
+    none = np.full(told.shape[1], np.nan)
+    return np.stack(
+        [known[list(step.indicators)].mean(axis=0) if step.indicators else none for step in plan.steps]
+    )
+
+
+def process_coverage(plan: Plan, steps: np.ndarray) -> np.ndarray:
+    """Return how much is known of each process (p, n): the mean over its steps, without optional ones.
+
+    steps: what is known of each step (s, n). A step that names no indicator does not count; NaN where none does.
+    """
     found = np.full((len(plan.service.processes), steps.shape[1]), np.nan)
     for row in range(len(found)):
-        mine = steps[[at for at, step in enumerate(plan.steps) if step.process == row and not step.optional]]
+        mine = [at for at in _chain(plan, row) if plan.steps[at].indicators]
+        if mine:
+            found[row] = steps[mine].mean(axis=0)
+    return found
+
+
+def process_scores(plan: Plan, steps: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """Return how well each process works (p, n): the geometric mean of its known steps, without optional ones.
+
+    steps: the score of each step (s, n). coverage: of each process (p, n); NaN where that is not enough.
+    """
+    found = np.full((len(plan.service.processes), steps.shape[1]), np.nan)
+    for row in range(len(found)):
+        mine = steps[_chain(plan, row)]
         known = (~np.isnan(mine)).sum(axis=0)
         with np.errstate(divide="ignore"):
             logs = np.where(np.isnan(mine), 0.0, np.log(np.nan_to_num(mine, nan=BEST)))
         np.divide(logs.sum(axis=0), known, out=found[row], where=known > 0)
         np.exp(found[row], out=found[row])
-    return found
+    return np.where(enough(plan, coverage), found, np.nan)
+
+
+def _chain(plan: Plan, process: int) -> list[int]:
+    """Return the rows of the steps that a process cannot do without."""
+    return [at for at, step in enumerate(plan.steps) if step.process == process and not step.optional]
 
 
 def _joined(plan: Plan, kqi: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a service is scored by, as rows of arrays: its indicators, who weighs them, and which steps own them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,8 +53,9 @@ class Plan:
 
     @cached_property
     def kqi_weights(self) -> tuple[float, ...]:
-        """The weight of each KQI in the score of the service; their sum is 1."""
-        return tuple(self.service.service_score.weights[kqi.id] for kqi in self.service.kqis)
+        """The weight of each KQI in the score of the service; they sum to 1 where those of the file nearly do."""
+        weights = [self.service.service_score.weights[kqi.id] for kqi in self.service.kqis]
+        return tuple(weight / math.fsum(weights) for weight in weights)
 
     @cached_property
     def steps(self) -> tuple[StepRow, ...]:
@@ -79,11 +81,17 @@ class Plan:
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """What each KQI weighs, in the order of the service file."""
+        """What each KQI weighs, in the order of the service file; weights of a KQI sum to 1, as `kqi_weights`."""
         row = {one: at for at, one in enumerate(self.ids)}
+        totals = [math.fsum(one.weight for one in kqi.expert_weights) for kqi in self.service.kqis]
         return tuple(
-            Pair(at, row[weight.indicator], weight.weight, self._owners(kqi.processes, weight.indicator))
-            for at, kqi in enumerate(self.service.kqis)
+            Pair(
+                at,
+                row[weight.indicator],
+                weight.weight / total,
+                self._owners(kqi.processes, weight.indicator),
+            )
+            for at, (kqi, total) in enumerate(zip(self.service.kqis, totals, strict=True))
             for weight in kqi.expert_weights
         )
 

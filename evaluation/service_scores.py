@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +19,7 @@ from evaluation.scoring_plan import Measured, Plan, plan
 from features import nearest, snapshot, terminal
 from features.indicators import Indicator
 from features.nearest import Told
-from features.snapshot import Known
+from features.snapshot import Known, Newest
 from features.whole_file import parquet_writer
 
 log = logging.getLogger(__name__)
@@ -56,11 +56,21 @@ def oldest(service: ServiceModel, domain: Domain) -> dict[str, timedelta]:
 
 
 def write(workspace: Path, domain: Domain, service: ServiceModel, *, at: datetime, out: Path) -> ScoreSummary:
-    """Score every device and place of a service at a moment into a Parquet file under SCORES, whole or not at all."""
-    done = ScoreSummary(service.id, at, {}, {})
+    """Score every device and place of a service at a moment into a Parquet file under SCORES, whole or not at all.
+
+    at: aware, of any zone. Raises LookupError where there is no workspace, ValueError of a moment without a zone.
+    """
+    if not workspace.is_dir():
+        raise LookupError(
+            f"the workspace must exist, but there is none at {workspace}; name one by --workspace"
+        )
+    if at.tzinfo is None:
+        raise ValueError(f"the moment of a score must have a zone, but {at.isoformat()} has none")
+    moment = at.astimezone(UTC)
+    done = ScoreSummary(service.id, moment, {}, {})
     what = plan(service, (*domain.indicators, *domain.terminal))
     with TemporaryDirectory() as scratch, parquet_writer(out, schema(what)) as writer:
-        for table in tables(workspace, domain, what, at=at, scratch=Path(scratch)):
+        for table in tables(workspace, domain, what, at=moment, scratch=Path(scratch)):
             writer.write_table(table)
             if len(table):
                 scope = table["scope"][0].as_py()
@@ -80,12 +90,12 @@ def tables(workspace: Path, domain: Domain, what: Plan, *, at: datetime, scratch
         return
     around = nearest.read_places(workspace, _measured(what), at=at, oldest=ages)
     places = [RollUp(what, scope) for scope in keys if scope != "device"]
-    newest = snapshot.Newest(at, ages["device"])
+    newest = Newest(at, ages["device"])
     for devices in snapshot.devices(
         workspace, what.service.id, _measured(what), newest=newest, scratch=scratch
     ):
         wanted = what.indicators[: what.weighed]
-        judged = _judged(what, evidence(workspace, wanted, devices, around, at))
+        judged = _judged(what, evidence(workspace, wanted, devices, around, newest))
         yield own_rows(what, "device", devices.ids, at, judged)
         for place in places:
             place.add(devices.places[place.scope], judged)
@@ -97,19 +107,25 @@ def _measured(what: Plan) -> tuple[Indicator, ...]:
 
 
 def evidence(
-    workspace: Path, wanted: Sequence[Measured], devices: Known, around: Mapping[str, Known], at: datetime
+    workspace: Path, wanted: Sequence[Measured], devices: Known, around: Mapping[str, Known], newest: Newest
 ) -> list[Told]:
-    """Return what is known of devices of each wanted indicator: their own values, else those of the nearest place."""
+    """Return what is known of devices of each wanted indicator: their own values, else those of the nearest place.
+
+    newest: how old what a device tells itself may be; also what its terminal told.
+    """
     measured = [one for one in wanted if isinstance(one, Indicator)]
     found = dict(zip((one.id for one in measured), nearest.evidence(devices, around, measured), strict=True))
     if len(measured) == len(wanted):
         return [found[one.id] for one in wanted]
     ids = pd.Series(devices.ids.to_pandas(), dtype="string")
-    asked = pd.DataFrame({"device_id": ids, "event_timestamp": pd.Timestamp(at)})
+    asked = pd.DataFrame({"device_id": ids, "event_timestamp": pd.Timestamp(newest.at)})
     own = terminal.as_of(asked, workspace)
     none = np.zeros(len(ids))
+    since = pd.Timestamp(newest.at) - newest.oldest
     return [
-        found[one.id] if one.id in found else Told(own[one.id].to_numpy(), none, none.astype("int8"))
+        found[one.id]
+        if one.id in found
+        else Told(own[one.id].where(own[f"{one.id}__at"] > since).to_numpy(), none, none.astype("int8"))
         for one in wanted
     ]
 

@@ -13,7 +13,8 @@ import pyarrow.types as pt
 from evaluation import scoring
 from evaluation.score_table import ALONE, judge, only_scores, own_rows, schema
 from evaluation.scoring_plan import Measured, Plan
-from features.indicators import Indicator, Ratio, TerminalFlag
+from features.indicators import TerminalFlag
+from features.value_range import rule_broken, value_range
 from features.whole_file import parquet_writer
 
 BATCH_ROWS = 65_536
@@ -30,27 +31,34 @@ class _Table:
     counted: tuple[str, ...]
 
 
-def score_table(path: Path, what: Plan, *, at: datetime, out: Path, alone: bool = False) -> int:
+@dataclass(frozen=True)
+class Way:
+    """How rows are scored. least: fewer samples, where told, are no evidence. alone: only ALONE, faster."""
+
+    least: int
+    alone: bool = False
+
+
+def score_table(path: Path, what: Plan, *, at: datetime, out: Path, way: Way) -> int:
     """Score each row of a Parquet table into a file under SCORES; return how many rows there were.
 
     path: device_id, indicators by id; an indicator that has no column is unknown, and an interval knows the errors of
-    counting only of those with a column <id>__samples. Other columns are not read. alone: only ALONE, faster.
-    Memory does not grow with the table. Raises ValueError that names file, row, column and rule of a value that cannot
-    be, and leaves no file then.
+    counting only of those with a column <id>__samples. Other columns are not read. Memory does not grow with the table.
+    Raises ValueError that names file, row, column and rule of a value that cannot be, and leaves no file then.
     """
     table = _opened(path, what)
     columns = schema(what)
     with parquet_writer(
-        out, columns if not alone else pa.schema([columns.field(name) for name in ALONE])
+        out, columns if not way.alone else pa.schema([columns.field(name) for name in ALONE])
     ) as writer:
         row = 0
         for batch in _batches(table):
-            values = [_numbers(batch, one, table, row) for one in what.indicators[: what.weighed]]
-            told, ids = scoring.utilities(what, values), batch.column(ID)
-            if alone:
+            ids = _ids(batch, table, row)
+            values, samples = _told(batch, what, table, way.least, row)
+            told = scoring.utilities(what, values)
+            if way.alone:
                 writer.write_table(only_scores(what, ids, at, scoring.score(what, told)))
             else:
-                samples = [_samples(batch, one.id, table) for one in what.indicators[: what.weighed]]
                 judged = judge(what, told, scoring.doubt(what, values, samples))
                 writer.write_table(own_rows(what, "device", ids, at, judged))
             row += len(batch)
@@ -65,7 +73,10 @@ def _batches(table: _Table) -> Iterator[pa.RecordBatch]:
 
 
 def _opened(path: Path, what: Plan) -> _Table:
-    file = pq.ParquetFile(path)
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} must be Parquet, however: {error}") from error
     names = file.schema_arrow.names
     ids = what.ids[: what.weighed]
     told = tuple(one for one in ids if one in names)
@@ -73,43 +84,72 @@ def _opened(path: Path, what: Plan) -> _Table:
         lacks = ID if ID not in names else f"every indicator of {what.service.id}: {', '.join(ids)}"
         raise ValueError(f"{path} must have {ID} and indicators by id, but lacks {lacks}")
     counted = tuple(f"{one}__samples" for one in told if f"{one}__samples" in names)
-    for name in (*told, *counted):
+    for name in (ID, *told, *counted):
+        if names.count(name) > 1:
+            raise ValueError(f"{path} must have each column once, but has {name} {names.count(name)} times")
         kind = file.schema_arrow.field(name).type
-        if not (pt.is_floating(kind) or pt.is_integer(kind)):
+        if name == ID and not _is_text(kind):
+            raise ValueError(f"{path}: {ID} must be strings, but is {kind}")
+        if name != ID and not (pt.is_floating(kind) or pt.is_integer(kind)):
             raise ValueError(f"{path}: {name} must be numbers, but is {kind}")
-    if not pt.is_string(file.schema_arrow.field(ID).type):
-        raise ValueError(f"{path}: {ID} must be strings, but is {file.schema_arrow.field(ID).type}")
     return _Table(path, file, told, counted)
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    plain = kind.value_type if pt.is_dictionary(kind) else kind  # as pandas writes a category
+    return bool(pt.is_string(plain) or pt.is_large_string(plain) or pt.is_string_view(plain))
+
+
+def _ids(batch: pa.RecordBatch, table: _Table, first_row: int) -> pa.Array:
+    """Return the ids of devices. first_row: of the batch in the table."""
+    ids = batch.column(ID)
+    if ids.null_count:
+        row = first_row + ids.is_null().to_pylist().index(True)
+        raise ValueError(f"{table.path}: {ID} must be told of each row, but row {row} has none")
+    return ids if pt.is_string(ids.type) else ids.cast(pa.string())
+
+
+def _told(
+    batch: pa.RecordBatch, what: Plan, table: _Table, least: int, first_row: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return values and samples of each weighed indicator; a value made of fewer than `least` is no evidence, NaN."""
+    values, samples = [], []
+    for one in what.indicators[: what.weighed]:
+        found, counted = _numbers(batch, one, table, first_row), _samples(batch, one.id, table, first_row)
+        values.append(found if counted is None else np.where(counted < least, np.nan, found))
+        samples.append(np.zeros(len(batch)) if counted is None else counted)
+    return values, samples
+
+
 def _numbers(batch: pa.RecordBatch, one: Measured, table: _Table, first_row: int) -> np.ndarray:
-    """Return the values of an indicator; NaN is unknown. first_row: of the batch in the table."""
+    """Return the values of an indicator; NaN is unknown."""
     if one.id not in table.told:
         return np.full(len(batch), np.nan)
-    found: np.ndarray = batch.column(one.id).to_numpy(zero_copy_only=False).astype("float64", copy=False)
-    low, high = possible(one)
-    wrong = (found < low) | (found > high)
+    found = _column(batch, one.id)
+    low, high = value_range(one)
+    wrong = (found < low) | (found > high) | np.isinf(found)
+    if isinstance(one, TerminalFlag):
+        wrong |= (found > low) & (found < high)
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f"{table.path}: {one.id} must be in [{low:g}, {high:g}], but row {first_row + at} has {found[at]:g}"
-        )
+        rule = rule_broken(one, float(found[at]))
+        raise ValueError(f"{table.path}: {one.id} {rule}, but row {first_row + at} has {found[at]:g}")
     return found
 
 
-def possible(one: Measured) -> tuple[float, float]:
-    """Return between which values an indicator can be at all: a share, a delay, a flag; else any finite number."""
-    if isinstance(one, TerminalFlag):
-        return 0.0, 1.0
-    if isinstance(one, Indicator) and one.unit == "%" and isinstance(one.aggregate, Ratio):
-        return 0.0, 100.0
-    if isinstance(one, Indicator) and one.curve == "log":
-        return 0.0, float(np.finfo("float64").max)
-    return -float(np.finfo("float64").max), float(np.finfo("float64").max)
+def _samples(batch: pa.RecordBatch, name: str, table: _Table, first_row: int) -> np.ndarray | None:
+    """Return what each value was made of, NaN where that is not told; None where it is told of none."""
+    if (column := f"{name}__samples") not in table.counted:
+        return None
+    found = _column(batch, column)
+    wrong = (found < 0) | np.isinf(found)
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        rule = "must be a finite number, at least 0"
+        raise ValueError(f"{table.path}: {column} {rule}, but row {first_row + at} has {found[at]:g}")
+    return found
 
 
-def _samples(batch: pa.RecordBatch, name: str, table: _Table) -> np.ndarray:
-    if f"{name}__samples" not in table.counted:
-        return np.zeros(len(batch))
-    found: np.ndarray = batch.column(f"{name}__samples").to_numpy(zero_copy_only=False)
+def _column(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    found: np.ndarray = batch.column(name).to_numpy(zero_copy_only=False)
     return found.astype("float64", copy=False)

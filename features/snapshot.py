@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -149,9 +149,9 @@ def _windows_sql(
 ) -> str:  # fmt: skip
     """Return the SQL of the newest version of each window in the time that matters; "" where there is none.
 
-    span: windows end after the first moment, and not after the last. where: SQL of scope_id that the rows keep.
+    span: aware; windows end after the first moment, and not after the last. where: SQL of scope_id that the rows keep.
     """
-    since, at = span
+    since, at = (moment.astimezone(UTC) for moment in span)  # days of the lake are UTC
     days = (f"date={since:%F}", f"date={at:%F}")
     files = sorted(
         file for file in folder(workspace, scope).rglob("*.parquet") if days[0] <= file.parent.name <= days[1]

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from evaluation.scoring_plan import Plan
+    from evaluation.table_scores import Way
 
 Workspace = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE", help="Directory of one tenant.")
@@ -34,13 +35,15 @@ def score_service(
     """Score every device of a service and every place that it hangs on, from the indicators of the workspace."""
     from evaluation import scoring_plan, service_scores
     from evaluation.domain import read_domain
+    from evaluation.table_scores import Way
     from features import indicator_tables, lake
 
-    moment = at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
+    moment = (at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)) if at else None
     domain = read_domain(workspace)
     if table is not None:
         what = scoring_plan.plan(domain.service(service), (*domain.indicators, *domain.terminal))
-        _score_table(what, table, moment=moment, out=out, alone=alone)
+        least = domain.standard.min_samples_at_device_scope
+        _score_table(what, table, moment=moment, out=out, way=Way(least, alone))
         return
     if alone:
         raise ValueError("--alone goes with --table; leave it out")
@@ -69,11 +72,11 @@ def draw_score(
     typer.echo(out)
 
 
-def _score_table(what: "Plan", table: Path, *, moment: datetime | None, out: Path, alone: bool) -> None:
+def _score_table(what: "Plan", table: Path, *, moment: datetime | None, out: Path, way: "Way") -> None:
     from evaluation import table_scores
 
     if moment is None:
         raise ValueError("--table needs --at, the moment that its values are of")
-    rows = table_scores.score_table(table, what, at=moment, out=out, alone=alone)
+    rows = table_scores.score_table(table, what, at=moment, out=out, way=way)
     typer.echo(f"{what.service.id} at {moment:%FT%TZ}: {rows:,} devices")
     typer.echo(out)

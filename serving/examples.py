@@ -77,6 +77,7 @@ PROBLEM_DETAILS: dict[str, str] = {
     "no-service": "neither MEMBERSHIP nor identification says what the device is; name the service in the question",
     "unknown-service": "no service 'smoke'; there are bike_sharing, smoke_sensor, video",
     "unknown-report": "no report 'run.tiny.1'; `iotlens report` and GET /reports list those there are",
+    "too-slow": "a body must arrive within 30 s",
     "too-large": "a body may have 16777216 bytes, but this one has at least 20000000",
     "not-json": "Content-Type must be application/json, however: text/plain",
     "wrong-host": "a service without keys goes by localhost and loopback addresses, not by 'example.org'",

@@ -1,5 +1,6 @@
-"""What a request must bring before anything reads it: a known host, a key, JSON, and not too much of it."""
+"""What a request must bring before anything reads it: a known host, a key, JSON, not too much of it, and in time."""
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
 
@@ -12,6 +13,8 @@ from serving.problems import Problem
 from serving.settings import Settings
 
 MAX_BODY_BYTES = 16 * 2**20  # 10,000 inline flows with their first 32 packets are 13 MB
+BODY_LIMIT_S = 30.0  # for a body to arrive: 16 MiB at 4.5 Mbit/s; else few slow clients hold all connections
+ANSWER_LIMIT_S = 60.0  # until an answer begins; how fast its client reads it is no matter
 PAGE = frozenset({"/", DOCUMENT})  # what a browser opens before a person can give it a key; it tells no data
 _SCOPES: Mapping[str, keys.Scope | None] = {
     "metrics": "metrics",
@@ -41,11 +44,29 @@ class Gate:
         try:
             check_access(scope["app"].state.settings, scope["path"], headers)
             check_media_type(scope["method"], headers)
-            body = await whole_body(headers, receive)
+            body = await body_in_time(headers, receive)
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
-        await self.app(scope, _replay(body, receive), send)
+        await self._answered(scope, _replay(body, receive), send)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, and answer in its place where no answer begins in time."""
+        limit = asyncio.timeout(ANSWER_LIMIT_S)
+
+        async def begun(message: Message) -> None:
+            limit.reschedule(None)
+            await send(message)
+
+        try:
+            async with limit:
+                await self.app(scope, receive, begun)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            detail = f"no answer within {ANSWER_LIMIT_S:g} s; ask for fewer rows, or later"
+            problem = Problem("overloaded", detail, headers={"Retry-After": f"{ANSWER_LIMIT_S:.0f}"})
+            await problem.response()(scope, receive, send)
 
 
 def check_access(settings: Settings, path: str, headers: Headers) -> None:
@@ -108,6 +129,16 @@ def check_media_type(method: str, headers: Headers) -> None:
         raise Problem("not-json", f"Content-Type must be application/json, however: {given or 'none'}")
     if "content-encoding" in headers:
         raise Problem("not-json", f"the body must not be encoded, however: {headers['content-encoding']}")
+
+
+async def body_in_time(headers: Headers, receive: Receive) -> bytes:
+    """Return the body. Raises Problem where it is too large, or not there within BODY_LIMIT_S."""
+    try:
+        async with asyncio.timeout(BODY_LIMIT_S):
+            return await whole_body(headers, receive)
+    except TimeoutError as error:
+        rule = f"a body must arrive within {BODY_LIMIT_S:g} s"
+        raise Problem("too-slow", rule, headers={"Connection": "close"}) from error
 
 
 async def whole_body(headers: Headers, receive: Receive) -> bytes:

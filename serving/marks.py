@@ -48,12 +48,16 @@ class MarkedDevices(BaseModel, frozen=True):
 def read(workspace: Path, question: MarkQuestion) -> MarkedDevices:
     """Return the marks of devices at the newest moment of marking that is not after `at`; expired ones are left out.
 
-    Raises Problem where devices were never marked by then.
+    Raises Problem where devices were never marked, or not by then.
     """
     at = None if question.at is None else pd.Timestamp(question.at)
-    moments = [one for one in device_marks.moments(workspace) if at is None or one <= at]
+    every = device_marks.moments(workspace)
+    if not every:
+        raise Problem("not-ready", "no device was marked yet; run `iotlens mark`")
+    moments = [one for one in every if at is None or one <= at]
     if not moments:
-        raise Problem("not-ready", "no device was marked by then; run `iotlens mark`")
+        detail = f"no device was marked by {at:%Y-%m-%dT%H:%M:%SZ}; the first were at {every[0]:%Y-%m-%dT%H:%M:%SZ}"
+        raise Problem("nothing-known", detail)
     held = device_marks.held(workspace, at=moments[-1], device_ids=question.device_ids)
     live = held[held["expires"].isna() | (held["expires"] > (at or moments[-1]))]
     by_device = dict(iter(live.sort_values("probability", ascending=False).groupby("device_id")))

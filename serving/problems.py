@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_DEVICES = 100  # of one /identify: a question, not a job
 ERRORS_SHOWN = 100  # a body of ten thousand wrong rows must not be answered with ten thousand errors
+ROW_ERRORS_SHOWN = 5  # of one row of a batch, which may have ten thousand such rows
+_LONGEST = 200  # characters of a name that is told back; a client may send megabytes
 
 KINDS: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The body is not JSON"),
@@ -29,6 +31,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "unknown-report": (404, "There is no such report"),
     "unknown-route": (404, "There is no such route"),
     "method": (405, "The route does not take this method"),
+    "too-slow": (408, "The request took too long to arrive"),
     "too-large": (413, "The request is too large"),
     "not-json": (415, "The body must be application/json"),
     "wrong-host": (421, "The service does not go by this name"),
@@ -78,27 +81,40 @@ def type_uri(kind: str) -> str:
     return f"urn:iotlens:problem:{kind}"
 
 
-def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
+def of_validation(errors: Sequence[Mapping[str, Any]], *, shown: int = ERRORS_SHOWN) -> Problem:
     """Return the problem of a body that pydantic refused: where (JSON pointer), which rule, in words.
 
-    errors: pydantic's, with FastAPI's `loc` that begins with "body". The values themselves are not repeated.
+    errors: pydantic's, with FastAPI's `loc` that begins with "body"; the first `shown` are told. The values themselves
+    are not repeated.
     """
     first = errors[0]
     if first["type"] == "json_invalid":
         return Problem("malformed", f"not JSON at character {first['loc'][-1]}: {first['ctx']['error']}")
-    shown = [
+    told = [
         {"pointer": pointer(error["loc"]), "rule": error["type"], "detail": _words(error)}
-        for error in errors[:ERRORS_SHOWN]
+        for error in errors[:shown]
     ]
     kind = "too-large" if first["type"] == "too_long" and len(first["loc"]) == 2 else "invalid"
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-    return Problem(kind, f"{shown[0]['pointer']}: {shown[0]['detail']}{more}", errors=shown)
+    return Problem(kind, f"{told[0]['pointer']}: {told[0]['detail']}{more}", errors=told)
 
 
-def broken(faults: Sequence[tuple[tuple[str | int, ...], str, str]]) -> Problem:
-    """Return the problem of values that break a rule of the domain. faults: (place in the body, rule, in words)."""
+def broken(faults: Sequence[tuple[tuple[str | int, ...], str, str]], *, shown: int = ERRORS_SHOWN) -> Problem:
+    """Return the problem of values that break a rule of the domain.
+
+    faults: (place in the body, rule, in words); the first `shown` are told.
+    """
     errors = [{"loc": ("body", *place), "type": rule, "msg": words} for place, rule, words in faults]
-    return of_validation(errors)
+    return of_validation(errors, shown=shown)
+
+
+def shortened(name: str) -> str:
+    """Return a name that a client sent as it is told back: quoted, and cut where it is too long to be one.
+
+    >>> shortened("x" * 1000)[-5:]
+    "xx..."
+    """
+    return repr(name) if len(name) <= _LONGEST else f"{name[:_LONGEST]!r}..."
 
 
 def _words(error: Mapping[str, Any]) -> str:
@@ -124,7 +140,9 @@ def pointer(loc: Sequence[str | int]) -> str:
     >>> pointer(("body", "flows", 3, "up_bytes"))
     '#/flows/3/up_bytes'
     """
-    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in loc[1:])
+    parts = (str(part) for part in loc[1:])
+    cut = (part if len(part) <= _LONGEST else f"{part[:_LONGEST]}..." for part in parts)
+    escaped = (part.replace("~", "~0").replace("/", "~1") for part in cut)
     return "#" + "".join("/" + quote(part.encode("utf-8", "replace"), safe="") for part in escaped)
 
 

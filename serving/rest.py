@@ -32,7 +32,7 @@ from serving.score_questions import Scoring
 from serving.score_schema import ScoreExplanations, WhyQuestion
 from serving.settings import Settings, from_environment
 
-BODY = ("malformed", "too-large", "not-json", "invalid", "not-ready", "overloaded")
+BODY = ("malformed", "too-slow", "too-large", "not-json", "invalid", "not-ready", "overloaded")
 
 router = APIRouter()
 

@@ -24,7 +24,7 @@ from serving.score_schema import (
     WhyQuestion,
 )
 
-BODY = ("malformed", "too-large", "not-json", "invalid", "not-ready", "overloaded")
+BODY = ("malformed", "too-slow", "too-large", "not-json", "invalid", "not-ready", "overloaded")
 
 router = APIRouter()
 
@@ -117,7 +117,7 @@ def list_alarms(request: Request, wanted: Annotated[Wanted, Query()]) -> Alarms:
 @router.post(
     "/mark",
     summary="Which marks devices hold",
-    responses=openapi.errors(*BODY),
+    responses=openapi.errors(*BODY, "nothing-known"),
     tags=["marks"],
 )
 def mark(

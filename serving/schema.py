@@ -70,16 +70,24 @@ def _address(value: str) -> str:
         raise ValueError("must be an IPv4 or IPv6 address") from error
 
 
-def _encodable(value: str) -> str:
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("must be Unicode without lone surrogates") from error
+def encodable(value: str) -> bool:
+    """Return whether a text can be sent: JSON may escape half of a surrogate pair, which no UTF-8 holds."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _whole_characters(value: str) -> str:
+    if not encodable(value):
+        raise ValueError("must be Unicode without lone surrogates")
     return value
 
 
-Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
+Text = Annotated[str, Field(strict=True), AfterValidator(_whole_characters)]
 Address = Annotated[Text, AfterValidator(_address)]
 Instant = Annotated[datetime, BeforeValidator(_iso_text), AfterValidator(_utc)]
 

@@ -59,8 +59,7 @@ class Assessed:
     def kqis(self) -> np.ndarray:
         """The score of each KQI (k, n); NaN where too little of it is known."""
         scores = self.judged.scores
-        enough = scores.kqi_coverage >= self.plan.service.service_score.min_coverage
-        return np.where(enough, scores.kqi, np.nan)
+        return np.where(scoring.enough(self.plan, scores.kqi_coverage), scores.kqi, np.nan)
 
     @cached_property
     def steps(self) -> np.ndarray:
@@ -69,8 +68,18 @@ class Assessed:
 
     @cached_property
     def processes(self) -> np.ndarray:
-        """How well each process works (p, n)."""
-        return scoring.process_scores(self.plan, self.steps)
+        """How well each process works (p, n); NaN where too little of it is known."""
+        return scoring.process_scores(self.plan, self.steps, self.process_coverage)
+
+    @cached_property
+    def step_coverage(self) -> np.ndarray:
+        """How much is known of each step (s, n)."""
+        return scoring.step_coverage(self.plan, self.utilities)
+
+    @cached_property
+    def process_coverage(self) -> np.ndarray:
+        """How much is known of each process (p, n)."""
+        return scoring.process_coverage(self.plan, self.step_coverage)
 
     @cached_property
     def lost(self) -> LostPoints:

@@ -158,13 +158,19 @@ def _processes(assessed: Assessed, column: int) -> Iterator[ProcessScore]:
             StepScore(
                 step=step.name,
                 score=_number(assessed.steps[row, column]),
+                coverage=_number(assessed.step_coverage[row, column]),
                 lost=float(assessed.lost_by_step[row, column]),
             )
             for row, step in enumerate(assessed.plan.steps)
             if step.process == at
         ]
-        score = _number(assessed.processes[at, column])
-        yield ProcessScore(process=process.id, name=process.name, score=score, steps=steps)
+        yield ProcessScore(
+            process=process.id,
+            name=process.name,
+            score=_number(assessed.processes[at, column]),
+            coverage=_number(assessed.process_coverage[at, column]),
+            steps=steps,
+        )
 
 
 def _used(assessed: Assessed, origin: Origin, row: int, column: int) -> Used:

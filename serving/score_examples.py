@@ -132,7 +132,8 @@ SCORE: dict[str, Any] = {  # one of each list; the answer has all
             "process": "vd_play",
             "name": "Continuous play",
             "score": 38.3,
-            "steps": [{"step": "vd_play/1 segment loop", "score": 38.3, "lost": 36.9}],
+            "coverage": 0.75,
+            "steps": [{"step": "vd_play/1 segment loop", "score": 38.3, "coverage": 0.75, "lost": 36.9}],
         }
     ],
     "lost": {"total": 55.38, "by_unknown": 1.88},

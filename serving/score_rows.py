@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from serving import score_inline
-from serving.problems import Problem
-from serving.schema import InvalidDetail, ProblemDetail
+from serving.problems import Problem, shortened
+from serving.schema import InvalidDetail, ProblemDetail, encodable
 from serving.score import Services
 from serving.score_inline import Place
 from serving.score_schema import Refused, ScoreRow
@@ -83,7 +83,7 @@ def refused(row: object, place: Place, problem: Problem) -> Refused:
     kind = InvalidDetail if problem.kind == "invalid" else ProblemDetail
     return Refused(
         row=int(place[-1]),
-        device_id=named if isinstance(named, str) else None,
+        device_id=named if isinstance(named, str) and encodable(named) else None,
         status="refused",
         problem=kind.model_validate(problem.content()),
     )
@@ -135,6 +135,6 @@ def _by_label(services: Services, asked: Asked, label: str | None) -> Row | Prob
     told = (
         "neither MEMBERSHIP nor identification says what the device is"
         if label is None
-        else f"the label {label!r} is none of service_of_label.yaml"
+        else f"the label {shortened(label)} is none of service_of_label.yaml"
     )
     return Problem("no-service", f"{told}; name the service in the question")

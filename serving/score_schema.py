@@ -210,6 +210,7 @@ class StepScore(BaseModel, frozen=True):
 
     step: str = Field(description="process/number name")
     score: float | None = Field(description="null: none of its indicators is known")
+    coverage: float | None = Field(description="known share of its indicators; null: it names none")
     lost: Points
 
 
@@ -218,7 +219,8 @@ class ProcessScore(BaseModel, frozen=True):
 
     process: str
     name: str
-    score: float | None
+    score: float | None = Field(description="null: less than min_coverage of it is known")
+    coverage: float | None = Field(description="mean of that of its steps that are not optional")
     steps: list[StepScore]
 
 

@@ -26,7 +26,7 @@ from features import indicator_tables, lake, membership, nearest, snapshot
 from features.built import FILE
 from features.indicators import Indicator
 from features.nearest import Told
-from features.snapshot import Known
+from features.snapshot import Known, Newest
 from serving.problems import Problem
 
 MAX_HELD = 200_000  # devices of one service whose evidence is kept in memory: some 200 MB
@@ -84,7 +84,7 @@ class View:
         if self.held is not None and all(one in self.index for one in ids):
             return self.held.take(np.array([self.index[one] for one in ids], dtype="int64"))
         devices = snapshot.some_devices(workspace, ids, measured(self.plan), at=self.at, oldest=self.oldest)
-        return _evidence(workspace, self.plan, devices, self.around, self.at)
+        return _evidence(workspace, self.plan, devices, self.around, Newest(self.at, self.oldest))
 
     def holds(self, ids: Sequence[str]) -> bool:
         """Return whether the lake need not be asked for these devices."""
@@ -130,9 +130,9 @@ def _held(
     counts = device_counts(workspace, at)
     if counts is None or not 0 < counts.get(plan.service.id, 0) <= MAX_HELD:
         return None
-    newest = snapshot.Newest(at, oldest)
+    newest = Newest(at, oldest)
     batches = snapshot.devices(workspace, plan.service.id, measured(plan), newest=newest)
-    return _joined([_evidence(workspace, plan, batch, around, at) for batch in batches])
+    return _joined([_evidence(workspace, plan, batch, around, newest) for batch in batches])
 
 
 def device_counts(workspace: Path, at: datetime) -> dict[str, int] | None:
@@ -174,9 +174,9 @@ def _shared_ends(known: Sequence[Known]) -> dict[str, np.ndarray]:
 
 
 def _evidence(
-    workspace: Path, plan: Plan, devices: Known, around: Mapping[str, Known], at: datetime
+    workspace: Path, plan: Plan, devices: Known, around: Mapping[str, Known], newest: Newest
 ) -> Evidence:
-    told = service_scores.evidence(workspace, plan.indicators, devices, around, at)
+    told = service_scores.evidence(workspace, plan.indicators, devices, around, newest)
     return Evidence(replace(devices, values={}, samples={}), told)
 
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -13,9 +13,10 @@ from evaluation import indicator_page
 from evaluation.demarcation_rules import Atom, find_rules, read_rules
 from evaluation.domain import read_domain
 from evaluation.indicator_sheet import pick, uses
-from evaluation.process import read_services
+from evaluation.process import NO_PLACES, read_services
 from features.configuration import packaged_configs
-from features.indicators import Mean, Quantile, Ratio, all_indicators, read_indicators, read_terminal
+from features.indicators import Mean, Quantile, Ratio, Scope, all_indicators, read_indicators, read_terminal
+from features.membership import PLACES
 from serving.cli import app
 
 Content = dict[str, Any]  # Any: a YAML file, to be broken
@@ -220,6 +221,21 @@ BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
         lambda c: c["processes"][0].update(id="bk_unlock"),
         "bk_unlock: ids must be unique, but",
     ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["aggregation_keys"].append("cdn_node"),
+        "smoke_sensor: aggregation_keys with device must be places that devices hang on, but have cdn_node",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["aggregation_keys"].append("cell"),
+        "smoke_sensor: aggregation_keys must be distinct, but are device, cell",
+    ),
+    (
+        "services/smoke_sensor",
+        lambda c: c["kqi_window"].update(length_s=10**12),
+        "kqi_window.length_s: Input should be less than or equal to 315576000",
+    ),
     # 3: references of the rules and faults; 4: scopes, and nothing for a missing value
     (
         "demarcation_rules",
@@ -284,6 +300,10 @@ def test_all_faults_of_a_file_are_told_at_once(workspace: Path) -> None:
         [str(path), "nrsrp_median"],
         [str(path), "ul_bler"],
     ]
+
+
+def test_a_device_hangs_on_all_scopes_but_two() -> None:
+    assert {*get_args(Scope)} - {"device", *PLACES} == {*NO_PLACES}
 
 
 def test_a_new_indicator_is_an_entry(workspace: Path) -> None:

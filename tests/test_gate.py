@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.datastructures import Headers
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import gate, keys
 from serving.gate import MAX_BODY_BYTES
@@ -121,6 +123,57 @@ def test_a_large_body_is_refused_whether_it_says_so_or_not(announced: int | None
     with pytest.raises(Problem) as problem:
         body_of([b" " * MAX_BODY_BYTES, b" "], announced=announced)
     assert problem.value.status == 413
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODY_LIMIT_S", 0.01)
+    parts: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> Message:
+        return parts.pop() if parts else await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Problem, match=r"must arrive within 0\.01 s") as problem:
+        asyncio.run(gate.body_in_time(Headers({}), receive))
+    assert (problem.value.status, problem.value.headers["Connection"]) == (408, "close")
+
+
+async def never(*_: Any) -> None:
+    """An application that does not answer."""
+    await asyncio.get_running_loop().create_future()
+
+
+async def slowly_read(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """An application whose client takes longer to read the answer than the answer may take to begin."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await asyncio.sleep(0.05)
+    await send({"type": "http.response.body", "body": b"all"})
+
+
+@pytest.mark.parametrize(("application", "status"), [(never, 503), (slowly_read, 200)])
+def test_an_answer_begins_in_time_and_may_be_read_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, application: ASGIApp, status: int
+) -> None:
+    monkeypatch.setattr(gate, "ANSWER_LIMIT_S", 0.02)
+    app = FastAPI()
+    app.state.settings = settings(tmp_path, without_keys=True)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http",
+        "path": "/services",
+        "method": "GET",
+        "headers": [(b"host", b"localhost")],
+        "app": app,
+    }
+    asyncio.run(gate.Gate(application)(scope, receive, send))
+    assert [one["status"] for one in sent if one["type"] == "http.response.start"] == [status]
+    assert sent[-1]["body"] == b"all" if status == 200 else b"within 0.02 s" in sent[-1]["body"]
 
 
 def test_a_worker_that_was_told_nothing_asks_for_keys(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_marks_are_those_of_the_moment_asked_about_without_the_expired(tmp_path:
         assert told(at="2026-03-02T13:00:00Z") == ["static"]
         assert told(at="2026-03-02T15:00:00Z") == []
         early = client.post("/mark", json={"device_ids": ["sensor-1"], "at": "2026-03-01T00:00:00Z"})
-        assert problem(early) == "not-ready"
+        assert problem(early) == "nothing-known"
         for body in ({"device_ids": []}, {"device_ids": [1]}, {}):
             assert problem(client.post("/mark", json=body)) == "invalid"
         assert problem(client.post("/mark", json={"device_ids": ["x"] * 10_001})) == "too-large"

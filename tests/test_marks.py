@@ -1,5 +1,6 @@
 """User marks: what a device holds, since when, until when and why."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import expert_marks, mark_rules, marks
+from evaluation import expert_marks, mark_door, mark_rules, marks
 from evaluation.mark_rules import UserMarks
 from evaluation.marks import Marking
 from features import device_marks, known
@@ -145,9 +146,54 @@ def test_an_expert_overrides_a_rule_until_the_word_is_old() -> None:
     assert (early["source"] == "rule").all()
 
 
+def test_of_two_marks_that_exclude_one_another_an_experts_newer_word_counts() -> None:
+    frame = devices(silence_ratio=[None])
+    words = [said(("d0", "static", True), on=AT), said(("d0", "mobile", True), on=AT + HOUR)]
+    for order in (words, words[::-1]):
+        marking = Marking(TOLD, experts=pd.concat(order, ignore_index=True))
+        found = marks.mark(frame, marking, at=AT + 2 * HOUR)
+        assert found.held["mark"].tolist() == ["mobile"]
+        assert found.probabilities[["mark_static", "mark_mobile"]].values.tolist() == [[0, 1]]
+
+
+def test_what_an_expert_denies_takes_no_share_of_its_group() -> None:
+    """By rules static has 0.8 and mobile 0.9, 0.47 and 0.53 of a group; without static mobile has its own 0.9."""
+    marking = Marking(TOLD, experts=said(("d0", "static", False)))
+    found = marks.mark(devices(two_cells_share=[3], cells=[3]), marking, at=AT)
+    assert found.probabilities[["mark_static", "mark_mobile"]].values.tolist() == [[0, 0.9]]
+
+
+def test_an_expert_clears_a_mark_of_a_device_that_is_not_seen_any_more() -> None:
+    """Both the mark and the word on it last until they are cleared."""
+    first = held(devices(servers_a_day=[5, 5]))
+    marking = Marking(TOLD, experts=said(("d1", "misused", False), on=AT + HOUR))
+    later = marks.mark(devices(servers_a_day=[5]), marking, at=AT + HOUR, before=first).held
+    assert later["device_id"].tolist() == ["d0"]
+
+
+def test_a_device_of_two_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="each device must have one row, but d0 has several"):
+        held(pd.concat([devices(cells=[5]), devices(cells=[1])]))
+
+
+def test_an_hour_of_expiry_that_no_calendar_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="less than or equal to 87660"):
+        mark_rules.Mark.model_validate(a_mark("static", "cells", expires_h=math.inf))
+
+
+def test_who_asks_for_marks_of_before_the_first_is_told_so(tmp_path: Path) -> None:
+    done = marks.mark(devices(silence_ratio=[5]), MARKING, at=AT)
+    device_marks.write(tmp_path, done.held, done.probabilities, at=AT)
+    assert mark_door.held_by(tmp_path, ["d0"], at=AT)["mark"].tolist() == ["silent"]
+    with pytest.raises(LookupError, match=r"was marked by 2026-03-05 23:00:00Z"):
+        mark_door.held_by(tmp_path, ["d0"], at=AT - HOUR)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
+        (",silent,yes,ada,2026-03-06T00:00:00Z", "device_id must be named, but row 0 has none"),
+        ("d,silent,yes, ,2026-03-06T00:00:00Z", "author must be named, but row 0 has none"),
         ("d,silent,maybe,ada,2026-03-06T00:00:00Z", "holds must be yes or no, but row 0 has 'maybe'"),
         (
             "d,silnt,yes,ada,2026-03-06T00:00:00Z",

@@ -41,6 +41,23 @@ def test_a_simulated_score_says_so_beside_every_number(domain: Domain, simulated
     assert page.count("<b>simulated</b>") == (5 if shown else 0)
 
 
+def test_an_answer_of_another_configuration_names_what_is_not_known_here(domain: Domain) -> None:
+    one = answer()["indicators"][0] | {"indicator": "wm_leak_alarm_ratio"}
+    with pytest.raises(LookupError, match="but wm_leak_alarm_ratio are not; name the workspace"):
+        to_html(answer(indicators=[one]), domain)
+
+
+def test_steps_of_an_answer_say_how_much_of_them_is_known(domain: Domain) -> None:
+    """The example knows three quarters of its process; an answer of before steps had a coverage is drawn too."""
+    assert to_html(answer(), domain).count("75 % known") == 2
+    old = answer()
+    for process in old["processes"]:
+        del process["coverage"]
+        for step in process["steps"]:
+            del step["coverage"]
+    assert "75 % known" not in to_html(old, domain)
+
+
 def test_what_a_client_sent_is_no_markup(domain: Domain) -> None:
     assert "<script>" not in to_html(answer(device_id="<script>alert(1)</script>"), domain)
 

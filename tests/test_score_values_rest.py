@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from test_identify import problem, started
 from tiny_lake import lake, score
 
-from serving import score_examples
+from serving import score_examples, score_inline
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +132,59 @@ def test_values_inline_are_explained_and_wrong_ones_refused(client: TestClient) 
         {"indicators": {"vid_sinr": 1}},
     ):
         assert problem(client.post("/explain", json=question)) == "invalid", question
+
+
+# Clients that send much that is wrong
+
+
+@pytest.mark.parametrize("field", ["device_ids", "rows"])
+def test_half_a_surrogate_pair_in_a_row_fails_no_other_row(client: TestClient, field: str) -> None:
+    wrong, right = (
+        ('"\\ud800"', '"sensor-1"')
+        if field == "device_ids"
+        else ('{"device_id": "\\ud800"}', '{"device_id": "sensor-1"}')
+    )
+    answer = client.post(
+        "/score_batch",
+        content=f'{{"{field}": [{wrong}, {right}]}}',
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()["answers"]
+    assert (first["status"], first["device_id"], second["status"]) == ("refused", None, "scored")
+    assert "lone surrogates" in first["problem"]["detail"]
+
+
+def test_many_wrong_rows_cost_little_and_are_told_briefly(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearest known name of each wrong one took a millisecond: a full batch of them half an hour."""
+
+    def never(*_: object) -> str:
+        raise AssertionError("the nearest name was looked for in a batch")
+
+    monkeypatch.setattr(score_inline, "nearest", never)
+    row = {"service": "smoke_sensor", "indicators": {f"unknown_{n}": 1 for n in range(100)}}
+    other = {"service": "smoke", "indicators": {"nrsrp_median": -90}}
+    told = client.post("/score_batch", json={"rows": [row] * 50 + [other]}).json()
+    assert told["refused"] == 51
+    problem_of = told["answers"][0]["problem"]
+    assert len(problem_of["errors"]) == 5
+    assert problem_of["detail"].endswith("no indicator 'unknown_0'; GET /indicators lists them, and 99 more")
+    assert "no service 'smoke'; GET /services lists them" in told["answers"][50]["problem"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"service": "smoke_sensor", "indicators": {"long" * 50_000: 1}},
+        {"service": "long" * 50_000, "indicators": {"nrsrp_median": -90}},
+        {"label": "long" * 50_000, "indicators": {"nrsrp_median": -90}},
+    ],
+)
+def test_a_name_of_a_hundred_thousand_letters_is_not_told_back(
+    client: TestClient, question: dict[str, Any]
+) -> None:
+    answer = client.post("/score", json=question)
+    assert answer.status_code == 422
+    assert len(answer.content) < 2000

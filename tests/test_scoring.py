@@ -1,6 +1,7 @@
 """Scores of services: worked by hand, and what must hold whatever is known of a device."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from evaluation import scoring
 from evaluation.domain import Domain, read_domain
 from evaluation.lost_points import known_losses, lost_points
-from evaluation.process import ServiceModel
+from evaluation.process import SCORE_COLUMNS, ServiceModel, services_broken
+from evaluation.score_table import SCORES
 from evaluation.scoring_plan import Plan, plan
 from features.configuration import find_config
 from features.indicators import TerminalFlag, TerminalMeasure
@@ -122,8 +124,22 @@ def test_steps_and_processes_worked_by_hand(two_kqis: Plan) -> None:
     )
     steps = scoring.step_scores(two_kqis, told)
     assert steps[:, 0] == pytest.approx([80, 65, 0])
-    assert scoring.process_scores(two_kqis, steps)[:, 0] == pytest.approx([math.sqrt(80 * 65), 0])
-    assert np.isnan(scoring.process_scores(two_kqis, steps)[0, 1])
+    known = scoring.step_coverage(two_kqis, told)
+    assert known.tolist() == [[1, 0], [1, 0], [1, 1]]
+    processes = scoring.process_scores(two_kqis, steps, scoring.process_coverage(two_kqis, known))
+    assert processes[:, 0] == pytest.approx([math.sqrt(80 * 65), 0])
+    assert np.isnan(processes[0, 1])
+
+
+def test_a_process_of_which_too_little_is_known_has_no_score(two_kqis: Plan) -> None:
+    """Of first only delay is known: nothing of its one step and half of the other, a quarter, and half is needed."""
+    told = scoring.utilities(two_kqis, [np.array([NAN]), np.array([100.0]), np.array([100.0])])
+    known = scoring.step_coverage(two_kqis, told)
+    assert known[:, 0].tolist() == [0, 0.5, 1]
+    coverage = scoring.process_coverage(two_kqis, known)
+    assert coverage[:, 0].tolist() == [0.25, 1]
+    found = scoring.process_scores(two_kqis, scoring.step_scores(two_kqis, told), coverage)
+    assert found[:, 0] == pytest.approx([NAN, 100], nan_ok=True)
 
 
 def test_what_is_unknown_counts_as_nothing_and_may_be_anything(two_kqis: Plan) -> None:
@@ -278,3 +294,68 @@ def test_min_coverage_is_a_share() -> None:
     content["service_score"]["min_coverage"] = 1.5
     with pytest.raises(ValueError, match="min_coverage"):
         ServiceModel.model_validate(content)
+
+
+def ten_tenths(two_kqis: Plan, weight: float, **score: Any) -> Plan:
+    """Return a plan of one KQI that weighs as many indicators as make 1 of a weight, and these."""
+    names = [f"part_{n}" for n in range(round(1 / weight))]
+    process, kqi = two_kqis.service.processes[0], two_kqis.service.kqis[0]
+    content = two_kqis.service.model_dump(by_alias=True) | {
+        "processes": [
+            process.model_dump(by_alias=True)
+            | {"steps": [process.steps[0].model_dump(by_alias=True) | {"indicators": names}]}
+        ],
+        "kqis": [
+            kqi.model_dump(by_alias=True) | {"expert_weights": [_weight(name, weight) for name in names]}
+        ],
+        "count": {"processes": 1, "kqis": 1},
+        "service_score": {
+            "method": "weighted_geometric_mean",
+            "basis": "judgement",
+            "weights": {"swift": 1.0},
+        }
+        | score,
+    }
+    return plan(ServiceModel.model_validate(content), [indicator(name) for name in names])
+
+
+def test_a_coverage_is_enough_whatever_its_last_digit(two_kqis: Plan) -> None:
+    """Ten times 0.1 is 0.9999999999999999 in a float: all is known, and all must be."""
+    whole = ten_tenths(two_kqis, 0.1, min_coverage=1.0)
+    assert scored(whole, *[[100.0]] * 10).score == pytest.approx([100], abs=1e-9)
+    assert np.isnan(scored(whole, *[[100.0]] * 9, [NAN]).score).all()
+    half = ten_tenths(two_kqis, 0.1, min_coverage=0.3)  # 0.1 + 0.1 + 0.1 is 0.30000000000000004
+    assert not np.isnan(scored(half, *[[100.0]] * 3, *[[NAN]] * 7).score).any()
+
+
+def test_weights_of_a_file_that_were_rounded_make_a_whole(two_kqis: Plan) -> None:
+    """Three times 0.333333333 is 1e-9 short of 1, and all that is excellent is 100 all the same."""
+    thirds = ten_tenths(two_kqis, 0.333333333)
+    assert scored(thirds, *[[100.0]] * 3).score == pytest.approx([100], abs=1e-11)
+    told = scoring.utilities(thirds, [np.array([95.0])] * 3)
+    found = scoring.score(thirds, told)
+    assert lost_points(thirds, told, found).pairs.sum() + found.floor[0] == pytest.approx(100, abs=1e-11)
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_a_weight_that_is_no_number_is_refused(weight: float) -> None:
+    content = yaml.safe_load(find_config("services/video.yaml").read_text())
+    content["service_score"]["weights"] |= {content["kqis"][0]["id"]: weight}
+    with pytest.raises(ValueError, match="finite number"):
+        ServiceModel.model_validate(content)
+
+
+def test_a_kqi_is_not_named_as_a_column_of_scores(two_kqis: Plan) -> None:
+    assert tuple(column.name for column in SCORES) == SCORE_COLUMNS
+    service = two_kqis.service
+    renamed = service.model_copy(
+        update={"kqis": (service.kqis[0].model_copy(update={"id": "coverage"}), service.kqis[1])}
+    )
+    broken = services_broken({Path("own.yaml"): renamed}, two_kqis.ids)[Path("own.yaml")]
+    assert any(line.startswith("coverage: the id of a KQI must be no column of scores") for line in broken)
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 5e-324, -0.0])
+def test_a_value_at_the_end_of_floats_has_a_utility(value: float) -> None:
+    for one in (REACH, DELAY):
+        assert 0 <= np.nan_to_num(scoring.utility(one, np.array([value])))[0] <= 100
