@@ -15,6 +15,8 @@ from evaluation.selection.study import Study
 
 FOLDS = 5
 NO_LOSS = 0.01  # of the best score, which is not worth another column to measure, however sure it is
+SMALL = 3  # more than one in so many of the columns is no small set, and
+WORTH_OF_SMALL = 0.03  # of the best score is given for one that is
 RANKED_ROWS = 1000  # whose SHAP values rank the columns
 SUSPECTS = 5  # of the strongest of a fold, for each column that the tests missed
 
@@ -37,8 +39,7 @@ class Ballot:
 class Curve:
     """scores: (folds, K + 1), of the best 0 ... K columns as each fold's own rows rank them; whole: (folds,) of all.
 
-    order: all selected columns, the best first, as all rows rank them. enough: how many lose no more than one standard
-    error or NO_LOSS of the best score.
+    order: all selected columns, the best first, as all rows rank them. enough: how many suffice.
     """
 
     order: tuple[int, ...]
@@ -62,14 +63,15 @@ def curve(study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int])
         whole.append(_score(study, list(ballot.columns), (learn, judge), trees))
     held = np.array(told)
     best_first = tuple(order(study, selected, np.arange(len(study.X)), trees))
-    return Curve(best_first, held, np.array(whole), enough(held))
+    return Curve(best_first, held, np.array(whole), enough(held, columns=len(ballot.columns)))
 
 
-def enough(scores: np.ndarray) -> int:
+def enough(scores: np.ndarray, *, columns: int) -> int:
     """Return the smallest number of columns, one at least, that loses no more than one standard error, or NO_LOSS.
 
-    scores: (folds, K + 1). The loss is that of each fold beside the best number in the same fold, as a hard fold is
-    hard for all numbers. Source: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
+    Where that is more than one in SMALL of `columns`, all that can be used, so many are taken if they lose no more than
+    WORTH_OF_SMALL. scores: (folds, K + 1). The loss is that of each fold beside the best number in the same fold, as a
+    hard fold is hard for all numbers. Source: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
     """
     mean = scores.mean(axis=0)
     best = int(mean.argmax())
@@ -77,6 +79,9 @@ def enough(scores: np.ndarray) -> int:
     error = loss.std(axis=0, ddof=1) / np.sqrt(len(scores))
     allowed = np.maximum(error, NO_LOSS * abs(mean[best]))
     smallest = int(np.flatnonzero(loss.mean(axis=0) <= allowed)[0])
+    few = columns // SMALL
+    if 0 < few < smallest and mean[best] - mean[few] <= WORTH_OF_SMALL * abs(mean[best]):
+        return few
     return int(max(smallest, min(1, scores.shape[1] - 1)))
 
 
