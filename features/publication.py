@@ -84,9 +84,16 @@ class Publication:
             if last > moment:
                 pending[marks[file]] = first
         ended = {file for file in files if pending.get(marks[file], moment) <= moment}
-        kept = [[file for file in some if file in ended] for some in (files, fresh, due)]
         after = Publication(layout, frozenset(marks.values()), self.devices, moment, pending)
-        return Fresh(*kept, since=seen.until, until=moment, anew=anew), after
+        new = Fresh(
+            files=[file for file in files if file in ended],
+            fresh=[file for file in fresh if file in ended],
+            due=due,
+            since=seen.until,
+            until=moment,
+            anew=anew,
+        )
+        return new, after
 
 
 def mark(file: Path) -> str:

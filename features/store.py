@@ -210,8 +210,8 @@ class Store:
             return 0
         self.apply()
         with one_writer(self._registry.parent):
-            what = _Published("marks", _MARKS_ONLINE, self.marks, self._mark_files())
-            return self._publish_rows(what, until=_EVER)
+            files = sorted(device_marks.folder(self.workspace.resolve()).rglob("*.parquet"))
+            return self._publish_rows(_Published("marks", _MARKS_ONLINE, self.marks, files), until=_EVER)
 
     def publish(self, until: datetime | None = None) -> int:
         """Write the newest window row that had ended of each device online where it is new; return how many.
@@ -234,7 +234,7 @@ class Store:
         layout = Layout.of(what.features)
         (told,) = self._read(_LEDGER, {"entry": [what.entry]})
         before = Publication.from_bytes(told)
-        if (work := before.next(what.files, layout.tag, until=until)) is None:
+        if not (work := before.next(what.files, layout.tag, until=until)):
             return 0
         new, after = work
         self._enter(f"layout {layout.tag}", layout.to_json())
@@ -290,9 +290,6 @@ class Store:
 
     def _files(self, window: str) -> list[Path]:
         return sorted(self._folder(window).rglob("*.parquet"))
-
-    def _mark_files(self) -> list[Path]:
-        return sorted(device_marks.folder(self.workspace.resolve()).rglob("*.parquet"))
 
     def _folder(self, window: str) -> Path:
         return self.workspace.resolve() / "lake" / "windows" / f"window={window}"
