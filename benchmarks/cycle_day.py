@@ -133,7 +133,7 @@ def _prepare(before: Path, workspace: Path, start: datetime) -> None:
     _commit_labelled(flows, workspace, file=before / "flows" / "flows.parquet", start=start)
     windows.build(workspace)
     indicator_windows.build(workspace, window_end=start)
-    store.open(workspace).publish()
+    store.open(workspace).publish(start)
     device = experiment.read(experiment.find(Path("device_type"), workspace), ["window=1h"])
     run.seal(run.fit(device, workspace).directory)
     marks = experiment.find(Path("user_marking"), workspace)

@@ -10,7 +10,7 @@ window_start    first instant of a window, UTC, inclusive
 window_end      last instant of a window, UTC, exclusive (for `session`: the end of its last flow)
 created         when a row became known, UTC; a late backfill has an old window_end and a new created
 known, stale    the newest row of a device ended within its time to live (TTL), or before; missing: there is none
-publish         to write the newest row of each device into the online store
+publish         to write the newest row of each device that has ended into the online store
 layout          which features, in which order, the one online value of a row holds; ledger: what publish has done
 feature service the features of one window that a model reads, in order, under a name that never changes its meaning
 ps, piat_ms     packet size (byte, IP layer) and packet inter-arrival time (ms): nfstream's words

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features.duck import files_stay
+from features.publication import Fresh
 from features.table import Column
 
 # Of one device the later window_end wins, then the later created; `tie` only makes equal rows a fixed choice.
@@ -37,12 +38,14 @@ WITH last AS (
     SELECT arg_max(
         struct_pack(file_index := file_index, file_row_number := file_row_number),
         (window_end, created, hash(source), file_index, file_row_number)
-    ) AS place
+    ) AS place, max(window_end) AS window_end
     FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
-    WHERE device_id IN (SELECT device_id FROM read_parquet($fresh, hive_partitioning = false))
+    WHERE window_end <= make_timestamptz($until)
+        AND device_id IN (SELECT device_id FROM read_parquet($changed, hive_partitioning = false))
     GROUP BY device_id
 ), found AS (
-    SELECT place.file_index, place.file_row_number FROM last WHERE list_contains($places, place.file_index)
+    SELECT place.file_index, place.file_row_number FROM last
+    WHERE list_contains($places, place.file_index) OR window_end > make_timestamptz($since)
 )
 """
 
@@ -123,22 +126,21 @@ def newest_by(device: np.ndarray, moment: np.ndarray, keys: pd.DataFrame) -> np.
     return np.where(own, np.append(order, -1)[rank], -1)
 
 
-def newest(
-    files: Sequence[Path], fresh: Sequence[Path], *, features: Sequence[Column], batch_rows: int
-) -> Iterator[pd.DataFrame]:
-    """Yield the newest row of each device of `files`, where it lies in one of the `fresh` files among them.
+def newest(new: Fresh, *, features: Sequence[Column], batch_rows: int) -> Iterator[pd.DataFrame]:
+    """Yield the newest row of each device that had ended, where it is not online yet.
 
-    So a device is left out to which the fresh files only add a past.
+    So a device is left out to which the fresh files only add a past, or what is still to end.
     Yields frames of about `batch_rows` rows: device_id, window_end, created, then the features.
     """
-    if not fresh:
+    if not new.fresh and not new.due:
         return
-    paths, new = _paths(files), _paths(fresh)
-    places = [place for place, path in enumerate(paths) if path in set(new)]
+    paths, first_seen = _paths(new.files), set(_paths(new.fresh))
+    places = [place for place, path in enumerate(paths) if path in first_seen]
     times = [f"epoch_us({name}) AS {name}" for name in ("window_end", "created")]
     query = _NEWEST + _ROWS.format(columns=_columns(["device_id", *times], features))
+    asked = {"files": paths, "changed": _paths([*new.fresh, *new.due]), "places": places}
     with _reading() as duck:
-        batches = duck.execute(query, {"files": paths, "fresh": new, "places": places})
+        batches = duck.execute(query, {**asked, "until": new.until, "since": new.since})
         for batch in batches.to_arrow_reader(batch_rows):
             if len(batch):
                 yield _plain(_frame(pa.Table.from_batches([batch]), features), features)

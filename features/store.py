@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any  # Any: whatever feast makes; it has no types, and is imported late
@@ -19,7 +19,7 @@ from features.indicators import Indicator, all_indicators, read_indicators
 from features.one_writer import changed_whole, one_writer
 from features.online_row import Layout, unpack
 from features.point_in_time import as_of, moment_of, newest
-from features.publication import Publication, mark
+from features.publication import Publication
 from features.service import FeatureService, feature_service_name, pick, still_made
 from features.store_settings import StoreSettings, let_readers_in, project_name
 from features.table import Column
@@ -30,6 +30,7 @@ _READ_ROWS = 10_000  # devices per online read; one SQLite statement takes 32,76
 _WRITE_ROWS = 2_000  # devices per online write; each is one transaction
 _MARKS_ONLINE = "device_marks_online"
 _MARKS_SERVE = timedelta(days=14)  # the longest that a mark of the shipped file lasts untold
+_EVER = datetime.max.replace(tzinfo=UTC)  # until when marks are published: each is of a moment that has been
 _LEDGER = "ledger"  # the view of what publish has done, kept in the online store that it is about
 
 
@@ -209,42 +210,46 @@ class Store:
             return 0
         self.apply()
         with one_writer(self._registry.parent):
-            return self._publish_rows(_Published("marks", _MARKS_ONLINE, self.marks, self._mark_files()))
+            files = sorted(device_marks.folder(self.workspace.resolve()).rglob("*.parquet"))
+            return self._publish_rows(_Published("marks", _MARKS_ONLINE, self.marks, files), until=_EVER)
 
-    def publish(self) -> int:
-        """Write the newest window row of each device online where it is new since last time; return how many.
+    def publish(self, until: datetime | None = None) -> int:
+        """Write the newest window row that had ended of each device online where it is new; return how many.
 
-        A late row with an older window_end changes nothing online. Killed at any moment, it can be run again.
+        until: the moment by which a window must have ended (aware; None: now), so that what is served is what
+        `history` tells of that moment. A row that ends later waits for a later publish. A moment before that of the
+        last publish takes back what ended in between: everything is written anew.
+        A late row with an older window_end changes nothing. Killed at any moment, it can be run again.
         """
+        moment = datetime.now(UTC) if until is None else moment_of(until)
         self.apply()
         with one_writer(self._registry.parent):
-            return sum(self._publish(window) for window in self.ttl)
+            return sum(self._publish(window, until=moment) for window in self.ttl)
 
-    def _publish(self, window: str) -> int:
-        return self._publish_rows(
-            _Published(f"window {window}", _online(window), self.features, self._files(window))
-        )
+    def _publish(self, window: str, *, until: datetime) -> int:
+        what = _Published(f"window {window}", _online(window), self.features, self._files(window))
+        return self._publish_rows(what, until=until)
 
-    def _publish_rows(self, what: "_Published") -> int:
-        layout, files = Layout.of(what.features), what.files
+    def _publish_rows(self, what: "_Published", *, until: datetime) -> int:
+        layout = Layout.of(what.features)
         (told,) = self._read(_LEDGER, {"entry": [what.entry]})
         before = Publication.from_bytes(told)
-        marks = frozenset(map(mark, files))
-        fresh = before.fresh(files, layout.tag)
-        if marks == before.marks and not fresh:
+        if not (work := before.next(what.files, layout.tag, until=until)):
             return 0
+        new, after = work
         self._enter(f"layout {layout.tag}", layout.to_json())
+        if new.anew:  # killed half way, the next one must write everything too
+            self._enter(what.entry, replace(before, layout="").to_bytes())
         written: set[str] = set()
         with tqdm(desc=f"publish {what.entry}", unit=" devices", delay=2, disable=None) as progress:
-            for rows in newest(files, fresh, features=what.features, batch_rows=_WRITE_ROWS):
+            for rows in newest(new, features=what.features, batch_rows=_WRITE_ROWS):
                 self._write(what.view, rows, layout.pack(rows))
                 written.update(rows["device_id"])
                 progress.update(len(rows))
-        gone = before.devices - written if fresh == files else frozenset()
+        gone = before.devices - written if new.anew else frozenset()
         self._withdraw(what.view, sorted(gone))
         # Last, so that a publish that does not come this far is done again.
-        devices = before.devices - gone | written
-        self._enter(what.entry, Publication(layout.tag, marks, devices).to_bytes())
+        self._enter(what.entry, replace(after, devices=before.devices - gone | written).to_bytes())
         return len(written) + len(gone)
 
     def _withdraw(self, view: str, devices: Sequence[str]) -> None:
@@ -278,17 +283,13 @@ class Store:
         if tag not in self._layouts:
             (told,) = self._read(_LEDGER, {"entry": [f"layout {tag}"]})
             if not told:
-                raise ValueError(
-                    f"online rows must have a layout of the ledger, but {tag} is none; publish again"
-                )
+                fact = f"{tag} is none; publish again"
+                raise ValueError(f"online rows must have a layout of the ledger, but {fact}")
             self._layouts[tag] = Layout.from_json(told)
         return self._layouts[tag]
 
     def _files(self, window: str) -> list[Path]:
         return sorted(self._folder(window).rglob("*.parquet"))
-
-    def _mark_files(self) -> list[Path]:
-        return sorted(device_marks.folder(self.workspace.resolve()).rglob("*.parquet"))
 
     def _folder(self, window: str) -> Path:
         return self.workspace.resolve() / "lake" / "windows" / f"window={window}"

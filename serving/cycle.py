@@ -76,11 +76,12 @@ def _done(window: Window) -> Report:
 
 
 def _windows(window: Window) -> Counts:
-    """Bring the windows of flows up to date, late rows too, and write those that changed online."""
+    """Bring the windows of flows up to date, late rows too, and write online those that have ended by this one."""
     if not lake.records(window.workspace):
         return {"skipped": "no flows"}
     built = windows.build(window.workspace)
-    return {"changed": sum(built.written.values()), "online": store.open(window.workspace).publish()}
+    online = store.open(window.workspace).publish(window.end)
+    return {"changed": sum(built.written.values()), "online": online}
 
 
 def _indicators(window: Window) -> Counts:

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from test_counters import row, write
 from test_membership import HEAD, member
+from tiny_fleet import commit, tiny_flows
 
-from features import counters, membership
+from features import counters, membership, store
 from serving import cycle, cycle_report
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -75,6 +76,24 @@ def test_the_same_window_again_changes_no_table(folder: Path) -> None:
     assert before.keys() == after.keys() and before
     for path, frame in before.items():
         pd.testing.assert_frame_equal(frame, after[path])
+
+
+def test_only_windows_of_flows_that_have_ended_by_the_cycle_are_served(tmp_path: Path) -> None:
+    midnight = datetime(2026, 3, 2, tzinfo=UTC)
+    commit(tmp_path, tiny_flows("tracker-1", end=midnight - timedelta(minutes=20), count=9))
+    online = store.open(tmp_path)
+    services = {window: online.register("any", window) for window in ("15min", "1h", "7d")}
+    served = []
+    for end in (midnight - QUARTER, midnight):
+        (report,) = cycle.walk(tmp_path, end)
+        assert report.steps["windows"]["online"]
+        asked = pd.DataFrame({"device_id": ["tracker-1"], "event_timestamp": [pd.Timestamp(end)]})
+        for name in services.values():
+            past, now = online.history(asked, name), online.latest(["tracker-1"], name, at=end)
+            pd.testing.assert_series_equal(past["window_end"], now["window_end"])
+            served.append(now["window_end"].item())
+    quarter = pd.Timestamp(midnight - QUARTER)
+    assert served == [quarter, pd.NaT, pd.NaT, quarter, pd.Timestamp(midnight), pd.Timestamp(midnight)]
 
 
 @pytest.mark.parametrize("step", ["indicators", "mark", "score", "alarms"])

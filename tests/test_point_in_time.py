@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.point_in_time import as_of, newest
+from features.publication import Fresh
 from features.table import Column, arrow_schema
 
 FEATURES = (Column("flows", "int64", "1"), Column("up_share", "float64", "1", empty=True))
@@ -43,6 +44,12 @@ def window_rows(rows: list[tuple[str, int, int, int, float | None]]) -> pd.DataF
     frame = pd.DataFrame(rows, columns=["device_id", "end", "known", "flows", "up_share"])
     times = {"window_end": frame["end"].map(at), "created": frame["known"].map(at)}
     return frame.assign(source=None, **times).drop(columns=["end", "known"])
+
+
+def fresh_of(files: list[Path], fresh: list[Path]) -> Fresh:
+    """Return that these files were never looked at, when every row has ended."""
+    ended = int(at(60).timestamp()) * 1_000_000
+    return Fresh(files, fresh, due=[], since=ended, until=ended, anew=False)
 
 
 def asked(rows: list[tuple[str, int]]) -> pd.DataFrame:
@@ -125,7 +132,7 @@ def test_the_newest_row_of_a_device_is_given_if_it_lies_in_a_fresh_file(
     fresh = frame.index >= cut
     with tempfile.TemporaryDirectory() as folder:
         files = lake(Path(folder), frame[~fresh], frame[fresh])
-        given = list(newest(files, files[1:], features=FEATURES, batch_rows=2))
+        given = list(newest(fresh_of(files, files[1:]), features=FEATURES, batch_rows=2))
     last = frame.sort_values(["window_end", "created"]).groupby("device_id").tail(1)
     wanted = last[last.index >= cut].sort_values("device_id", ignore_index=True)
     found = pd.concat(given).sort_values("device_id", ignore_index=True) if given else wanted.iloc[:0]
@@ -155,7 +162,7 @@ def test_of_two_sources_that_end_at_one_instant_the_choice_is_the_same_in_any_or
         (tmp_path / str(number)).mkdir()
         files = lake(tmp_path / str(number), rows)
         chosen.add(as_of(asked([("bike-1", 1)]), files, features=FEATURES, ttl=TTL)["flows"].item())
-        chosen.add(next(newest(files, files, features=FEATURES, batch_rows=9))["flows"].item())
+        chosen.add(next(newest(fresh_of(files, files), features=FEATURES, batch_rows=9))["flows"].item())
     assert len(chosen) == 1
 
 
