@@ -23,7 +23,7 @@ def rules() -> DeviceRules:
 
 def seen(attempts: list[Attempt], *, battery: dict[str, tuple[float, float]] | None = None) -> Seen:
     devices = [f"d{n}" for n in range(8)]
-    members = pd.DataFrame({"device_id": devices, "fleet": "f", "cell": "c1"})
+    members = pd.DataFrame({"device_id": devices, "fleet": "f", "cell": "c1", "home": "c1"})
     members["valid_from"] = pd.Timestamp(AT - 30 * 24 * HOUR)
     log = pd.DataFrame(
         [(d, p, c, pd.Timestamp(AT - h * HOUR), ok, False) for d, p, h, ok, c in attempts],

@@ -9,6 +9,7 @@ import pytest
 from evaluation import monitor
 from evaluation.alarm_life import Event
 from evaluation.alarm_table import ALARMS, Alarm, Place, Series, as_table, from_table
+from evaluation.cause_groups import Nesting
 from evaluation.monitor import Windows
 from evaluation.monitor_settings import MonitorSettings, read_monitor_settings
 from features.table import check_table
@@ -26,6 +27,7 @@ SERIES = tuple(
     for scope, name in (("cell", "c1"), ("cell", "c2"), ("tac", "t"), ("province", "p"), ("app", "a"))
 )
 C1, C2, TAC, PROVINCE, APP = range(5)
+BESIDE: Nesting = {}
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def settings() -> MonitorSettings:
 def windows_of(scores: np.ndarray, first: int = 0) -> Windows:
     count = len(scores)
     ends = tuple(START + timedelta(minutes=15) * (first + n + 1) for n in range(count))
-    return Windows(ends, SERIES, scores, np.full(scores.shape, 7), (WITHIN,) * count)
+    return Windows(ends, SERIES, scores, np.full(scores.shape, 7), (WITHIN,) * count, (BESIDE,) * count)
 
 
 def steady(count: int = 2 * WEEK) -> np.ndarray:
@@ -127,7 +129,12 @@ def test_what_all_cells_do_is_raised_at_the_place_that_holds_them(settings: Moni
     scores[1000:1020] = 40.0
     scores[1100:1120, 2] = 40.0
     windows = Windows(
-        windows_of(scores).ends, (*cells, SERIES[TAC]), scores, scores.astype(int), (within,) * len(scores)
+        windows_of(scores).ends,
+        (*cells, SERIES[TAC]),
+        scores,
+        scores.astype(int),
+        (within,) * len(scores),
+        ({},) * len(scores),
     )
     _, events = monitor.replay(monitor.nothing_known(settings), windows, settings)
     assert [one.series.place for one in last(events).values()] == [Place("tac", "t"), Place("cell", "c3")]
