@@ -73,10 +73,9 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
         if service.device_profile is None:
             continue
         members = held[held["service"] == service.id]
-        homes = _homes(rows[rows["service"] == service.id], at)
-        members = members.assign(
-            valid_from=members["device_id"].map(first), home=members["device_id"].map(homes)
-        ).reset_index(drop=True)
+        device = members["device_id"]
+        home = homes(rows[rows["service"] == service.id], at)
+        members = members.assign(valid_from=device.map(first), home=device.map(home)).reset_index(drop=True)
         quiet = timedelta(seconds=settings.devices.silent.heartbeats * service.device_profile.heartbeat_s)
         processes = [process.id for process in service.processes]
         log = events.rows(workspace, since=at - max(_DAY, quiet), until=at, processes=processes)
@@ -89,13 +88,15 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
         yield Seen(service, at, members, log, told, before)
 
 
-def _homes(rows: pd.DataFrame, at: datetime) -> pd.Series:
+def homes(rows: pd.DataFrame, at: datetime) -> "pd.Series[str]":
     """Return by device the cell that it hung on longest up to a moment: MEMBERSHIP follows a device that is moved."""
     known = rows[(rows["valid_from"] <= at) & rows["cell"].notna()]
-    stayed = known["valid_to"].fillna(pd.Timestamp(at)).clip(upper=pd.Timestamp(at)) - known["valid_from"]
-    total = stayed.groupby([known["device_id"], known["cell"]]).sum().reset_index(name="stayed")
+    until = known["valid_to"].where(known["valid_to"] <= at, pd.Timestamp(at))
+    known = known.assign(stayed=until - known["valid_from"])
+    total = known.groupby(["device_id", "cell"])["stayed"].sum().reset_index()
     longest = total.sort_values("stayed", kind="stable").drop_duplicates("device_id", keep="last")
-    return longest.set_index("device_id")["cell"]
+    home: pd.Series[str] = longest.set_index("device_id")["cell"]
+    return home
 
 
 def silent(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
@@ -177,9 +178,8 @@ def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     """
     rule = rules.battery
     level, then = (of["term_battery_level"] for of in (seen.told, seen.before))
-    apart = seen.told["term_battery_level__at"] - seen.before["term_battery_level__at"]
-    known = apart >= pd.Timedelta(seconds=rule.over_s / 2)
-    fell = ((then - level) / (apart / pd.Timedelta(days=1))).where(known)
+    apart = (seen.told["term_battery_level__at"] - seen.before["term_battery_level__at"]).dt.total_seconds()
+    fell = ((then - level) / (apart / _DAY.total_seconds())).where(apart >= rule.over_s / 2)
     left = (level / fell).where(fell > 0)
     low, soon = level < rule.level, left < rule.days_left
     at = seen.told["term_battery_level__at"]

@@ -26,6 +26,7 @@ from evaluation.alarm_table import Place
 from features.membership import PLACES
 
 DAY = timedelta(days=1)
+_ALWAYS = 365 * DAY  # before the first and after the last row of MEMBERSHIP
 CAUSES: Mapping[str, frozenset[str]] = {
     "silent": frozenset(
         {
@@ -108,19 +109,18 @@ def _own(province: Province) -> pd.DataFrame:
     """Return the faults of devices, the trait `misuse` among them, with the service of each."""
     at_devices = province.truth[province.truth["location_scope"] == "device"]
     misused = province.devices.loc[province.devices["misuse"], ["device_id"]]
-    first, last = province.truth["onset"].min(), province.truth["end"].max()
     traits = pd.DataFrame(
         {
             "fault_id": "trait-" + misused["device_id"],
             "cause": "misuse",
             "location_id": misused["device_id"],
             "severity": 1.0,
-            "onset": min(first, province.members["valid_from"].min()) - 30 * DAY,
-            "end": max(last, province.members["valid_from"].max()) + 30 * DAY,
+            "onset": province.members["valid_from"].min() - _ALWAYS,
+            "end": province.members["valid_from"].max() + _ALWAYS,
         }
     )
-    names = list(traits.columns)
-    found = pd.concat([at_devices[names], traits], ignore_index=True) if len(traits) else at_devices[names]
+    parts = [one for one in (at_devices[[*traits]], traits) if len(one)]
+    found = pd.concat(parts, ignore_index=True) if parts else traits
     return found.merge(
         province.devices[["device_id", "service"]], left_on="location_id", right_on="device_id", how="inner"
     )

@@ -59,19 +59,19 @@ def crossing(members: pd.DataFrame, *, share: float) -> dict[Place, frozenset[Pl
     """Return of each place those beside it on which at least this share of its devices of one service hang.
 
     They lie neither within it nor around it: an application and the platform node of its devices. members: `nesting`,
-    with a column `service`.
+    with a column `service`. share: 0 to 1.
     """
     found: dict[Place, set[Place]] = {}
     scopes = [one for one in _BY_WIDTH if one in members]
     for scope in scopes:
-        hung = members.groupby(["service", scope]).size()
+        hung = members.groupby(["service", scope]).size().rename("hung").reset_index()
         for other in scopes:
             if other == scope or other in WIDER.get(scope, ()) or scope in WIDER.get(other, ()):
                 continue
-            both = members.groupby(["service", scope, other]).size()
-            for _, one, beside in both.index[
-                both / hung.reindex(both.index.droplevel(2)).to_numpy() >= share
-            ]:
+            both = members.groupby(["service", scope, other]).size().rename("both").reset_index()
+            both = both.merge(hung, on=["service", scope])
+            felt = both[both["both"] >= share * both["hung"]]
+            for one, beside in zip(felt[scope], felt[other], strict=True):
                 found.setdefault(Place(scope, str(one)), set()).add(Place(other, str(beside)))
     return {one: frozenset(places) for one, places in found.items()}
 
@@ -113,13 +113,9 @@ def grouped(
             if one.cause in below and _width(recent.get(one.cause, one)) < _width(placed):
                 moved = replace(one, parent=placed.cause, updated=max(one.updated, new.raised))
                 recent[one.alarm_id] = changed[one.alarm_id] = moved
-    for one in [*changed]:
-        new = changed[one]
-        head = _felt(new, recent, within, beside) if new.parent is None else None
-        mine = [each for each in recent.values() if each.cause == one] if head else []
-        for each in mine:
-            moved = replace(each, parent=head.cause, updated=max(each.updated, new.raised))
-            recent[each.alarm_id] = changed[each.alarm_id] = moved
+    for name in [*changed]:
+        for moved in _joined(changed[name], recent, within, beside):
+            recent[moved.alarm_id] = changed[moved.alarm_id] = moved
     return changed
 
 
@@ -128,6 +124,18 @@ def _head(new: Alarm, others: Iterable[Alarm], within: Nesting) -> Alarm | None:
     wider = around(_place(new), within)
     found = [one for one in others if _place(one) == _place(new) or _place(one) in wider]
     return min(found, key=lambda one: (-_width(one), one.raised, one.alarm_id), default=None)
+
+
+def _joined(new: Alarm, recent: Mapping[str, Alarm], within: Nesting, beside: Nesting) -> list[Alarm]:
+    """Return the alarms of a new cause under the one of a place that it lies beside; none where it stands alone."""
+    head = _felt(new, recent, within, beside) if new.parent is None else None
+    if head is None:
+        return []
+    return [
+        replace(one, parent=head.cause, updated=max(one.updated, new.raised))
+        for one in recent.values()
+        if one.cause == new.alarm_id
+    ]
 
 
 def _felt(new: Alarm, recent: Mapping[str, Alarm], within: Nesting, beside: Nesting) -> Alarm | None:
