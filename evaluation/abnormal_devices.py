@@ -178,8 +178,9 @@ def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
     """
     rule = rules.battery
     level, then = (of["term_battery_level"] for of in (seen.told, seen.before))
-    apart = (seen.told["term_battery_level__at"] - seen.before["term_battery_level__at"]).dt.total_seconds()
-    fell = ((then - level) / (apart / _DAY.total_seconds())).where(apart >= rule.over_s / 2)
+    now_s, then_s = (_seconds(of["term_battery_level__at"]) for of in (seen.told, seen.before))
+    apart_s = now_s - then_s
+    fell = ((then - level) / (apart_s / _DAY.total_seconds())).where(apart_s >= rule.over_s / 2)
     left = (level / fell).where(fell > 0)
     low, soon = level < rule.level, left < rule.days_left
     at = seen.told["term_battery_level__at"]
@@ -198,6 +199,12 @@ def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
         soon & ~low, left, rule.days_left, "{value:.0f} days are left at the pace at which its level fell"
     )
     return pd.concat([by_level, by_pace], ignore_index=True)
+
+
+def _seconds(at: pd.Series) -> "pd.Series[float]":
+    """Return moments as seconds since 1970; NaN where nothing was told, of all where no device told it."""
+    known = pd.to_datetime(at, utc=True)
+    return (known - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
 
 
 def misplaced(seen: Seen, rules: DeviceRules) -> pd.DataFrame:

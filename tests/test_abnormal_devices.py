@@ -135,3 +135,11 @@ def test_the_home_of_a_device_is_the_cell_that_it_hung_on_longest() -> None:
     rows["valid_to"] = pd.to_datetime(rows["valid_to"], utc=True)
     assert abnormal_devices.homes(rows, AT).to_dict() == {"d0": "c1", "d1": "c2"}
     assert abnormal_devices.homes(rows, AT - 10 * 24 * HOUR).to_dict() == {"d0": "c1"}
+
+
+def test_devices_that_never_told_a_level_have_no_battery_risk(rules: DeviceRules) -> None:
+    nothing = seen(beats())
+    for told in (nothing.told, nothing.before):
+        told["term_battery_level"] = float("nan")
+        told["term_battery_level__at"] = float("nan")
+    assert named(abnormal_devices.battery(nothing, rules)) == []
