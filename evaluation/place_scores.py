@@ -25,7 +25,6 @@ from evaluation.place_values import PlaceValues, Span
 from evaluation.process import ServiceModel
 from evaluation.scoring_plan import Plan
 from evaluation.service_scores import oldest
-from features import membership
 from features.indicators import Indicator
 from features.membership import PLACES
 
@@ -76,9 +75,8 @@ def watched(service: ServiceModel, scopes: Container[str]) -> tuple[str, ...]:
     return tuple(one for one in asked if one != "device" and one in scopes)
 
 
-def members(workspace: Path, service: str, at: datetime) -> pd.DataFrame:
-    """Return MEMBERSHIP of the devices of a service as it held at a moment: device_id and a column for each place."""
-    rows = membership.rows(workspace)
+def members(rows: pd.DataFrame, service: str, at: datetime) -> pd.DataFrame:
+    """Return those of MEMBERSHIP of the devices of a service that held at a moment: device_id and each place."""
     held = (rows["valid_from"] <= at) & ~(rows["valid_to"] <= at).fillna(False)
     found: pd.DataFrame = rows.loc[held & (rows["service"] == service), ["device_id", *PLACES]]
     return found

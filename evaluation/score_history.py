@@ -19,9 +19,10 @@ from evaluation.place_scores import Asked, PlaceScores
 from evaluation.process import ServiceModel
 from evaluation.scoring import BEST
 from evaluation.scoring_plan import Plan, plan
-from features import indicator_tables
+from features import indicator_tables, membership
 from features.duck import connect, files_stay, listed
-from features.table import Column, arrow_schema
+from features.membership import MEMBERSHIP
+from features.table import Column, arrow_schema, empty_table
 from features.whole_file import parquet_writer
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,9 @@ def extend(
     for end in missing:
         begun = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         days.setdefault(begun, []).append(end)
+    rows = membership.rows(workspace) if days else empty_table(MEMBERSHIP)
     for day, asked in days.items():
-        stays = place_scores.members(workspace, service.id, day)
+        stays = place_scores.members(rows, service.id, day)
         wanted = Asked(what, asked, stays, settings.min_coverage, timedelta(seconds=settings.pool_s))
         scored = list(place_scores.score(workspace, domain, wanted))
         for row, end in enumerate(asked):
