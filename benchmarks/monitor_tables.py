@@ -6,6 +6,7 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,21 @@ def text(results: Sequence[dict[str, Any]]) -> str:
 
 
 def ways(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return a row for each way of watching."""
-    rows = []
-    for way in results[0]["ways"]:
+    """Return a column for each way of watching, and one for the monitor less each rival in the same provinces."""
+    names = [*results[0]["ways"]]
+    found: dict[str, list[Any]] = {"": ["faults", *FIGURES]}
+    for way in names:
         of = [one["ways"][way] for one in results]
-        rows.append(
-            {
-                "way": way,
-                "faults": len(_all(of)),
-                **{name: interval(of, one) for name, one in FIGURES.items()},
-            }
-        )
-    return pd.DataFrame(rows).set_index("way").T.reset_index(names="")
+        found[way] = [len(_all(of)), *(interval(of, figure) for figure in FIGURES.values())]
+    for way in names[1:]:
+        less = [interval(results, partial(_less, figure=figure, way=way)) for figure in FIGURES.values()]
+        found[f"less {way}"] = ["", *less]
+    return pd.DataFrame(found)
+
+
+def _less(results: Sequence[dict[str, Any]], figure: Callable[[Sequence[Way]], float], way: str) -> float:
+    ours, theirs = ([one["ways"][name] for one in results] for name in ("monitor", way))
+    return figure(ours) - figure(theirs)
 
 
 def by(of: Sequence[Way], name: str, kind: Callable[[dict[str, Any]], str]) -> pd.DataFrame:
