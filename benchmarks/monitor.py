@@ -4,7 +4,8 @@
 
 Each province is simulated, loaded, scored, watched, judged and deleted; its result stays in DIR/SEED.json, and a
 call that is repeated goes on with those that lack one. What counts as found and as false is written in
-evaluation/alarm_judgement.py. Rivals watch the same scores with the same hysteresis, grouping and judgement:
+evaluation/alarm_judgement.py, of abnormal devices in evaluation/abnormal_judgement.py.
+Rivals watch the same scores with the same hysteresis, grouping and judgement:
 
 z-score         the plain one: mean and standard deviation of the last seven days, no hour of the week, no siblings
 work order      the fixed threshold of configs/services/video.yaml: below 60 in 2 of 3, above 75 in 4 running
@@ -21,6 +22,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import monitor_devices
+import monitor_tables
 import numpy as np
 import pandas as pd
 from monitor_province import Asked, make
@@ -60,7 +63,7 @@ def main() -> None:
             result.write_text(json.dumps(told, indent=1), encoding="utf-8")
             print(f"province {seed}: {time.perf_counter() - began:.0f} s", flush=True)
     results = [asked.directory / f"{seed}.json" for seed in seeds]
-    print(table([json.loads(one.read_text(encoding="utf-8")) for one in results]))
+    print(monitor_tables.text([json.loads(one.read_text(encoding="utf-8")) for one in results]))
 
 
 def measure(folder: Path, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -83,9 +86,13 @@ def measure(folder: Path, asked: argparse.Namespace, seed: int) -> dict[str, Any
         way: _told(alarm_judgement.judge(watching(windows, settings), truth, windows.within[0], span))
         for way, watching in ways.items()
     }
+    devices = monitor_devices.measure(
+        folder / "workspace", folder / "province", settings, begin=span.begin, end=span.end
+    )
     if not asked.keep:
         shutil.rmtree(folder)
-    return {"seed": seed, "devices": asked.devices, "days": asked.days, "ways": told}
+    size = {"seed": seed, "devices": asked.devices, "days": asked.days}
+    return {**size, "ways": told, "abnormal": devices}
 
 
 def scored(workspace: Path, settings: MonitorSettings) -> Windows:
@@ -96,7 +103,7 @@ def scored(workspace: Path, settings: MonitorSettings) -> Windows:
     )
     for service in domain.services:
         score_history.extend(workspace, domain, service, ends, settings)
-    return watch.read_windows(workspace, domain, ends)
+    return watch.read_windows(workspace, domain, ends, share=settings.cause.share)
 
 
 def ours(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
@@ -139,7 +146,7 @@ def _lived(windows: Windows, baseline: np.ndarray, own: np.ndarray, settings: Mo
         ready = end - windows.ends[0] >= timedelta(seconds=settings.learn_s)
         now = Judged(
             end, windows.series, windows.scores[row], baseline[row], own[row], none, windows.devices[row],
-            windows.within[row], may_raise=ready,
+            windows.within[row], windows.beside[row], may_raise=ready,
         )  # fmt: skip
         life, events = alarm_life.advance(life, now, settings)
         alarms |= {event.alarm.alarm_id: event.alarm for event in events}
@@ -153,82 +160,9 @@ def _told(found: Found) -> dict[str, Any]:
         "causes": found.causes,
         "false": found.false,
         "alarms": found.alarms,
+        "false_alarms": found.false_alarms,
         "days": found.days,
     }
-
-
-def table(results: list[dict[str, Any]]) -> str:
-    """Return the results of provinces as a table, simulated."""
-    rows = []
-    for way in results[0]["ways"]:
-        of = [one["ways"][way] for one in results]
-        rows.append(
-            {
-                "way": way,
-                "faults": sum(len(one["faults"]) for one in of),
-                "found": _interval(of, _found),
-                "found, >= 2 h": _interval(of, _found_long),
-                "at the very place": _interval(of, _exact),
-                "false causes a day": _interval(of, _false),
-                "minutes, median": _interval(of, _minutes),
-                "alarms a fault": _interval(of, _alarms),
-                "causes a fault": _interval(of, _causes),
-            }
-        )
-    size = f"{len(results)} provinces of {results[0]['devices']:,} devices and {results[0]['days']} days, simulated"
-    return f"{size}\n{pd.DataFrame(rows).to_string(index=False)}"
-
-
-Way = dict[str, Any]
-
-
-def _all(of: list[Way]) -> list[dict[str, Any]]:
-    return [fault for one in of for fault in one["faults"]]
-
-
-def _share(faults: list[dict[str, Any]], key: str) -> float:
-    return float(np.mean([one[key] for one in faults])) if faults else np.nan
-
-
-def _found(of: list[Way]) -> float:
-    return _share(_all(of), "found")
-
-
-def _found_long(of: list[Way]) -> float:
-    return _share([one for one in _all(of) if one["hours"] >= 2], "found")
-
-
-def _exact(of: list[Way]) -> float:
-    return _share(_all(of), "exact")
-
-
-def _false(of: list[Way]) -> float:
-    return float(sum(one["false"] for one in of) / sum(one["days"] for one in of))
-
-
-def _minutes(of: list[Way]) -> float:
-    told = [one["minutes"] for one in _all(of) if one["found"]]
-    return float(np.median(told)) if told else np.nan
-
-
-def _alarms(of: list[Way]) -> float:
-    told = [one["alarms"] for one in _all(of) if one["found"]]
-    return float(np.mean(told)) if told else np.nan
-
-
-def _causes(of: list[Way]) -> float:
-    told = [one["causes"] for one in _all(of) if one["found"]]
-    return float(np.mean(told)) if told else np.nan
-
-
-def _interval(of: list[Way], figure: Callable[[list[Way]], float]) -> str:
-    """Return a figure and its 95 % interval over provinces, of three or more."""
-    if len(of) < 3:
-        return f"{figure(of):.2f}"
-    rng = np.random.default_rng(1)
-    drawn = [figure([of[row] for row in rng.integers(0, len(of), len(of))]) for _ in range(2000)]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return f"{figure(of):.2f} ({low:.2f} to {high:.2f})"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import yaml
 
 from evaluation.faults import Fault, read_catalogue
-from evaluation.simulation.province.faults import names_of
+from evaluation.simulation.province.faults import Happening, names_of
 from evaluation.simulation.province.topology import Plan
 from features.configuration import packaged_configs
 
@@ -21,7 +21,7 @@ def write_faults(path: Path, plan: Plan, *, count: int, days: tuple[float, float
     """Write a file of faults: what the catalogue draws by its rates, and `count` faults of places beside.
 
     Kinds are drawn evenly, then a place, an onset between two days, a severity of Beta(4, 2) and the duration of the
-    catalogue, held between 1 h and 48 h.
+    catalogue, held between 1 h and 48 h. One that comes in bursts and would have none is drawn again.
     """
     rng = np.random.default_rng([seed, 5])
     kinds = [
@@ -29,8 +29,20 @@ def write_faults(path: Path, plan: Plan, *, count: int, days: tuple[float, float
         for one in read_catalogue(packaged_configs() / "fault_catalogue.yaml").faults
         if one.granularity != "device"
     ]
-    planned = [_planned(kinds[row], plan, days, rng) for row in rng.integers(0, len(kinds), count)]
+    planned = [_acting(kinds[row], plan, days, rng) for row in rng.integers(0, len(kinds), count)]
     path.write_text(yaml.safe_dump({"draw": True, "schedule": planned}), encoding="utf-8")
+
+
+def _acting(
+    fault: Fault, plan: Plan, days: tuple[float, float], rng: np.random.Generator
+) -> dict[str, object]:
+    """Return a planned fault that does something."""
+    while True:
+        planned = _planned(fault, plan, days, rng)
+        onset_s, lasts_s = (3600.0 * float(str(planned[key])) for key in ("onset_h", "duration_h"))
+        drawn = Happening("", fault, fault.granularity, 0, "", 1.0, onset_s, onset_s + lasts_s)
+        if drawn.acts(plan.days, plan.settings.start.weekday()):
+            return planned
 
 
 def _planned(

@@ -34,8 +34,10 @@ _DAY = timedelta(days=1)
 class Seen:
     """What is known of the devices of one service at a moment.
 
-    members: device_id, fleet, cell, valid_from, of each. log: EVENTS of the service as far back as a rule looks.
-    told: by device, what it had last told of itself, a column for each terminal indicator.
+    members: device_id, fleet, cell, home, valid_from, of each; home: the cell that it hung on longest.
+    log: EVENTS of the service as far back as a rule looks.
+    told: by device, what it had last told of itself, a column for each terminal indicator; before: the same
+    `battery.over_s` earlier.
     """
 
     service: ServiceModel
@@ -43,6 +45,7 @@ class Seen:
     members: pd.DataFrame
     log: pd.DataFrame
     told: pd.DataFrame
+    before: pd.DataFrame
 
 
 Rule = Callable[[Seen, DeviceRules], pd.DataFrame]
@@ -70,13 +73,30 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
         if service.device_profile is None:
             continue
         members = held[held["service"] == service.id]
-        members = members.assign(valid_from=members["device_id"].map(first)).reset_index(drop=True)
+        device = members["device_id"]
+        home = homes(rows[rows["service"] == service.id], at)
+        members = members.assign(valid_from=device.map(first), home=device.map(home)).reset_index(drop=True)
         quiet = timedelta(seconds=settings.devices.silent.heartbeats * service.device_profile.heartbeat_s)
         processes = [process.id for process in service.processes]
         log = events.rows(workspace, since=at - max(_DAY, quiet), until=at, processes=processes)
-        asked = members[["device_id"]].assign(event_timestamp=pd.Timestamp(at))
-        told = terminal.as_of(asked, workspace).set_index("device_id")
-        yield Seen(service, at, members, log, told)
+        told, before = (
+            terminal.as_of(
+                members[["device_id"]].assign(event_timestamp=pd.Timestamp(moment)), workspace
+            ).set_index("device_id")
+            for moment in (at, at - timedelta(seconds=settings.devices.battery.over_s))
+        )
+        yield Seen(service, at, members, log, told, before)
+
+
+def homes(rows: pd.DataFrame, at: datetime) -> "pd.Series[str]":
+    """Return by device the cell that it hung on longest up to a moment: MEMBERSHIP follows a device that is moved."""
+    known = rows[(rows["valid_from"] <= at) & rows["cell"].notna()]
+    until = known["valid_to"].where(known["valid_to"] <= at, pd.Timestamp(at))
+    known = known.assign(stayed=until - known["valid_from"])
+    total = known.groupby(["device_id", "cell"])["stayed"].sum().reset_index()
+    longest = total.sort_values("stayed", kind="stable").drop_duplicates("device_id", keep="last")
+    home: pd.Series[str] = longest.set_index("device_id")["cell"]
+    return home
 
 
 def silent(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
@@ -152,10 +172,16 @@ def false_alarms(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
 
 
 def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
-    """It told a low level, or at the drain that it told there is not much left."""
+    """It told a low level, or at the pace at which its level fell there is not much left.
+
+    The drain that it tells is that of one day, and knows nothing of what charges it.
+    """
     rule = rules.battery
-    level, drain = (seen.told[name] for name in ("term_battery_level", "term_battery_drain"))
-    left = (level / drain).where(drain > 0)
+    level, then = (of["term_battery_level"] for of in (seen.told, seen.before))
+    now_s, then_s = (_seconds(of["term_battery_level__at"]) for of in (seen.told, seen.before))
+    apart_s = now_s - then_s
+    fell = ((then - level) / (apart_s / _DAY.total_seconds())).where(apart_s >= rule.over_s / 2)
+    left = (level / fell).where(fell > 0)
     low, soon = level < rule.level, left < rule.days_left
     at = seen.told["term_battery_level__at"]
 
@@ -169,24 +195,35 @@ def battery(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
         return _rows(seen, "battery", columns, evidence)
 
     by_level = told(low, level, rule.level, "it told a level of {value:.0f} %")
-    by_drain = told(soon & ~low, left, rule.days_left, "{value:.0f} days are left at the drain that it told")
-    return pd.concat([by_level, by_drain], ignore_index=True)
+    by_pace = told(
+        soon & ~low, left, rule.days_left, "{value:.0f} days are left at the pace at which its level fell"
+    )
+    return pd.concat([by_level, by_pace], ignore_index=True)
+
+
+def _seconds(at: pd.Series) -> "pd.Series[float]":
+    """Return moments as seconds since 1970; NaN where nothing was told, of all where no device told it."""
+    known = pd.to_datetime(at, utc=True)
+    return (known - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
 
 
 def misplaced(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
-    """A static device that strange cells served in a day, while its own cell kept most of its other devices."""
+    """A static device that strange cells served in a day, while its own cell kept most of its other devices.
+
+    Its own is the cell that it hung on longest.
+    """
     profile, rule = seen.service.device_profile, rules.misplaced
     if profile is None or profile.mobility != "static":
         return empty_table(ABNORMAL_DEVICES)
     day = seen.log[(seen.log["at"] >= seen.at - _DAY) & (seen.log["cell"] != "")]
-    own = day["device_id"].map(seen.members.set_index("device_id")["cell"])
+    own = day["device_id"].map(seen.members.set_index("device_id")["home"])
     day = day.assign(strange=(day["cell"] != own).astype("float64"))[own.notna()]
     by_device = day.groupby("device_id").agg(
         cells=("cell", "nunique"), strange=("strange", "mean"), first=("at", "min")
     )
     table = seen.members.merge(by_device, left_on="device_id", right_index=True)
     away = table["strange"] > rule.share
-    moved = away.groupby(table["cell"]).transform("mean") > rule.peers
+    moved = away.groupby(table["home"]).transform("mean") > rule.peers
     far = (away & ~moved) | (table["cells"] >= rule.cells)
     return _rows(
         seen,

@@ -9,7 +9,8 @@ Written down before anything was measured:
 - A fault is found where an alarm tells of it that was raised after its onset; minutes to detect run from the onset to
   the first of those.
 - A cause (the alarms of one group) is false where none of its alarms tells of any fault of a place, those that had
-  already begun included. False ones are counted per judged day. Faults of single devices excuse nothing.
+  already begun included. False ones are counted per judged day. Faults of single devices excuse nothing. Beside the
+  causes the single alarms that tell of no fault are counted: their number does not depend on how alarms are grouped.
 - Alarms per fault: the causes, and the alarms, that tell of a fault, in the mean over those that were found.
 """
 
@@ -44,12 +45,14 @@ class Found:
 
     faults: a row for each fault that was asked for: fault_id, cause, scope, found, minutes (NaN: not found), alarms,
     causes, exact (an alarm at the very place). causes: how many groups of alarms; false: how many of them.
+    alarms: how many there are; false_alarms: how many of them.
     """
 
     faults: pd.DataFrame
     causes: int
     false: int
     alarms: int
+    false_alarms: int
     days: float
 
 
@@ -61,7 +64,8 @@ def judge(alarms: Sequence[Alarm], truth: pd.DataFrame, within: Nesting, span: S
     told = _told(raised, places, within, span.grace)
     asked = places[(places["onset"] >= span.begin) & (places["end"] > span.begin)]
     rows = [_fault(row, raised, told[row["fault_id"]]) for row in asked.to_dict("records")]
-    true = {raised[at].cause for found in told.values() for at in found}
+    telling = {at for found in told.values() for at in found}
+    true = {raised[at].cause for at in telling}
     causes = {one.cause for one in raised}
     names = [
         "fault_id",
@@ -75,7 +79,9 @@ def judge(alarms: Sequence[Alarm], truth: pd.DataFrame, within: Nesting, span: S
         "causes",
         "exact",
     ]
-    return Found(pd.DataFrame(rows, columns=names), len(causes), len(causes - true), len(raised), span.days)
+    false_alarms = len(raised) - len(telling)
+    faults = pd.DataFrame(rows, columns=names)
+    return Found(faults, len(causes), len(causes - true), len(raised), false_alarms, span.days)
 
 
 def _told(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,7 +26,10 @@ class Life:
 
 @dataclass(frozen=True)
 class Judged:
-    """One window, judged; arrays are (s,). may_raise: False while baselines are learnt."""
+    """One window, judged; arrays are (s,).
+
+    within, beside: `cause_groups`. may_raise: False while baselines are learnt.
+    """
 
     end: datetime
     series: Sequence[Series]
@@ -36,6 +39,7 @@ class Judged:
     siblings: np.ndarray
     devices: np.ndarray
     within: Nesting
+    beside: Nesting
     may_raise: bool
 
 
@@ -64,7 +68,8 @@ def advance(life: Life, now: Judged, settings: MonitorSettings) -> tuple[Life, t
     opens = odd & (recent.sum(axis=0) >= settings.open.windows)
     at_once = [int(at) for at in np.flatnonzero(opens) if now.series[int(at)] not in life.standing]
     new = [_raised(now, at, settings) for at in at_once]
-    placed = grouped(new, standing.values(), within=now.within, at=now.end, within_s=settings.cause.within_s)
+    since = now.end - timedelta(seconds=settings.cause.within_s)
+    placed = grouped(new, standing.values(), within=now.within, beside=now.beside, since=since)
     fresh = {one.alarm_id for one in new}
     events += [
         Event(now.end, "raised" if one in fresh else "updated", alarm) for one, alarm in placed.items()

@@ -21,7 +21,8 @@ from evaluation.monitor_settings import MonitorSettings
 class Windows:
     """Windows (t) of series (s), one after another without a gap.
 
-    scores: (t, s), NaN where a KQI was not judged. devices: (t, s). within: of each window, what contains what.
+    scores: (t, s), NaN where a KQI was not judged. devices: (t, s). within: of each window, what contains what; beside:
+    what shares devices with what (`cause_groups`).
     """
 
     ends: tuple[datetime, ...]
@@ -29,6 +30,7 @@ class Windows:
     scores: np.ndarray
     devices: np.ndarray
     within: tuple[Nesting, ...]
+    beside: tuple[Nesting, ...]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def replay(state: State, windows: Windows, settings: MonitorSettings) -> tuple[S
             found.siblings[row],
             now.devices[row],
             now.within[row],
+            now.beside[row],
             may_raise=end - begun >= timedelta(seconds=settings.learn_s),
         )
         life, told = alarm_life.advance(life, judged, settings)

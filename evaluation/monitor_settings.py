@@ -56,9 +56,15 @@ class Close(Frozen):
 
 
 class Cause(Frozen):
-    """Alarms of places within one another have one cause where the later is raised so soon after the other, s."""
+    """Alarms of places within one another have one cause where the later is raised so soon after the other, s.
+
+    So have those of one service at places that share devices.
+    """
 
     within_s: float = Field(ge=0)
+    share: float = Field(
+        gt=0, le=1, description="of a place's devices that hang on another one; below, that is not felt there"
+    )
 
 
 class Severity(Frozen):
@@ -91,10 +97,11 @@ class FalseAlarms(Frozen):
 
 
 class Battery(Frozen):
-    """A level below, in %, or fewer days left at the drain told."""
+    """A level below, in %, or fewer days left at the pace at which it fell within a time."""
 
     level: float = Field(gt=0, lt=100)
     days_left: float = Field(gt=0)
+    over_s: float = Field(gt=0, description="how long the level is followed, s")
 
 
 class Misplaced(Frozen):

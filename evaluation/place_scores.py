@@ -11,7 +11,7 @@ among twenty attempts is beyond most `unacceptable` anchors and says next to not
 have a utility of 0.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,9 +22,9 @@ import pandas as pd
 from evaluation import place_values, scoring
 from evaluation.domain import Domain
 from evaluation.place_values import PlaceValues, Span
+from evaluation.process import ServiceModel
 from evaluation.scoring_plan import Plan
 from evaluation.service_scores import oldest
-from features import membership
 from features.indicators import Indicator
 from features.membership import PLACES
 
@@ -60,17 +60,25 @@ def score(workspace: Path, domain: Domain, asked: Asked) -> Iterator[PlaceScores
     what = asked.what
     ages = oldest(what.service, domain)
     measured = [one for one in what.indicators[: what.weighed] if isinstance(one, Indicator)]
-    for scope in what.service.aggregation_keys:
-        if scope != "device":
-            span = Span(asked.pool, ages[scope])
-            told = place_values.read(workspace, scope, measured, ends=asked.ends, span=span)
-            yield _scored(asked, scope, told)
+    for scope in watched(what.service, ages):
+        span = Span(asked.pool, ages[scope])
+        told = place_values.read(workspace, scope, measured, ends=asked.ends, span=span)
+        yield _scored(asked, scope, told)
 
 
-def members(workspace: Path, service: str, at: datetime) -> pd.DataFrame:
-    """Return MEMBERSHIP of the devices of a service as it held at a moment: device_id and a column for each place."""
-    rows = membership.held(workspace, at)
-    found: pd.DataFrame = rows.loc[rows["service"] == service, ["device_id", *PLACES]]
+def watched(service: ServiceModel, scopes: Container[str]) -> tuple[str, ...]:
+    """Return the scopes of the places of a service that are judged. scopes: those that indicators are told at.
+
+    What its scores are rolled up by, and what a person drills down to: a CDN node fails on its own.
+    """
+    asked = dict.fromkeys((*service.aggregation_keys, *service.drill_down_keys))
+    return tuple(one for one in asked if one != "device" and one in scopes)
+
+
+def members(rows: pd.DataFrame, service: str, at: datetime) -> pd.DataFrame:
+    """Return those of MEMBERSHIP of the devices of a service that held at a moment: device_id and each place."""
+    held = (rows["valid_from"] <= at) & ~(rows["valid_to"] <= at).fillna(False)
+    found: pd.DataFrame = rows.loc[held & (rows["service"] == service), ["device_id", *PLACES]]
     return found
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from evaluation import place_scores
@@ -19,9 +20,10 @@ from evaluation.place_scores import Asked, PlaceScores
 from evaluation.process import ServiceModel
 from evaluation.scoring import BEST
 from evaluation.scoring_plan import Plan, plan
-from features import indicator_tables
+from features import indicator_tables, membership
 from features.duck import connect, files_stay, listed
-from features.table import Column, arrow_schema
+from features.membership import MEMBERSHIP
+from features.table import Column, arrow_schema, empty_table
 from features.whole_file import parquet_writer
 
 log = logging.getLogger(__name__)
@@ -94,8 +96,9 @@ def extend(
     for end in missing:
         begun = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         days.setdefault(begun, []).append(end)
+    rows = _members(workspace, list(days))
     for day, asked in days.items():
-        stays = place_scores.members(workspace, service.id, day)
+        stays = place_scores.members(rows, service.id, day)
         wanted = Asked(what, asked, stays, settings.min_coverage, timedelta(seconds=settings.pool_s))
         scored = list(place_scores.score(workspace, domain, wanted))
         for row, end in enumerate(asked):
@@ -104,6 +107,13 @@ def extend(
                 writer.write_table(table)
         log.info("monitor: %s, %s windows of %s scored", service.id, len(asked), f"{day:%F}")
     return len(missing)
+
+
+def _members(workspace: Path, days: Sequence[datetime]) -> pd.DataFrame:
+    """Return MEMBERSHIP that tells these days: what held then of one, all of several, so that it is read once."""
+    if len(days) > 1:
+        return membership.rows(workspace)
+    return membership.held(workspace, days[0]) if days else empty_table(MEMBERSHIP)
 
 
 def _table(what: Plan, scored: Sequence[PlaceScores], row: int, end: datetime) -> pa.Table:

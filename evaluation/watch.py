@@ -8,12 +8,13 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from evaluation import monitor, monitor_state, score_history
 from evaluation.alarm_life import Event
 from evaluation.alarm_table import OPEN, Alarm, Series
-from evaluation.cause_groups import Nesting, nesting
+from evaluation.cause_groups import crossing, nesting
 from evaluation.domain import Domain
 from evaluation.fallen import Fallen, fallen
 from evaluation.monitor import Windows
@@ -70,7 +71,7 @@ def _judged(
     workspace: Path, domain: Domain, settings: MonitorSettings, known: Remembered, ends: Sequence[datetime]
 ) -> Remembered:
     """Return what is known after some windows of one day."""
-    windows = read_windows(workspace, domain, ends)
+    windows = read_windows(workspace, domain, ends, share=settings.cause.share)
     state, events = monitor.replay(known.state, windows, settings)
     alarms = dict(known.alarms)
     for event in events:
@@ -84,8 +85,8 @@ def _judged(
     return Remembered(ends[-1], state, alarms)
 
 
-def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime]) -> Windows:
-    """Return the scored windows of all services of one day, and what contained what when it began."""
+def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime], *, share: float) -> Windows:
+    """Return the scored windows of all services of one day, and how places lay when it began. share: `crossing`."""
     series: list[Series] = []
     scores, devices = [], []
     for service in domain.services:
@@ -109,19 +110,21 @@ def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime]) -> W
             scores.append(told)
             devices.append(hung)
             series += [Series(service.id, kqi, *one) for one in places]
-    count = len(ends)
+    count, members = len(ends), _members(workspace, ends[0])
     return Windows(
         tuple(ends),
         tuple(series),
         np.concatenate([np.zeros((count, 0)), *scores], axis=1),
         np.concatenate([np.zeros((count, 0), "int64"), *devices], axis=1),
-        (_within(workspace, ends[0]),) * count,
+        (nesting(members),) * count,
+        (crossing(members, share=share),) * count,
     )
 
 
-def _within(workspace: Path, end: datetime) -> Nesting:
+def _members(workspace: Path, end: datetime) -> pd.DataFrame:
+    """Return MEMBERSHIP as it held when the day of a window began."""
     day = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return nesting(membership.held(workspace, day))
+    return membership.held(workspace, day)
 
 
 def _fallen(workspace: Path, domain: Domain, settings: MonitorSettings, event: Event) -> Fallen:

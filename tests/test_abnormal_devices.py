@@ -22,8 +22,9 @@ def rules() -> DeviceRules:
 
 
 def seen(attempts: list[Attempt], *, battery: dict[str, tuple[float, float]] | None = None) -> Seen:
+    """Return eight sensors of one cell. battery: the level told now and that of a week ago, %."""
     devices = [f"d{n}" for n in range(8)]
-    members = pd.DataFrame({"device_id": devices, "fleet": "f", "cell": "c1"})
+    members = pd.DataFrame({"device_id": devices, "fleet": "f", "cell": "c1", "home": "c1"})
     members["valid_from"] = pd.Timestamp(AT - 30 * 24 * HOUR)
     log = pd.DataFrame(
         [(d, p, c, pd.Timestamp(AT - h * HOUR), ok, False) for d, p, h, ok, c in attempts],
@@ -31,11 +32,17 @@ def seen(attempts: list[Attempt], *, battery: dict[str, tuple[float, float]] | N
     )
     log["at"] = pd.to_datetime(log["at"], utc=True)
     log = log.astype({"ok": "bool", "repeated": "bool"})
-    told = pd.DataFrame(index=pd.Index(devices, name="device_id"))
-    told["term_battery_level"] = [(battery or {}).get(one, (90.0, 0.08))[0] for one in devices]
-    told["term_battery_drain"] = [(battery or {}).get(one, (90.0, 0.08))[1] for one in devices]
-    told["term_battery_level__at"] = pd.Timestamp(AT - HOUR)
-    return Seen(read_domain().service("smoke_sensor"), AT, members, log, told)
+    told, before = (
+        pd.DataFrame(
+            {
+                "term_battery_level": [(battery or {}).get(one, (90.0, 90.5))[which] for one in devices],
+                "term_battery_level__at": pd.Timestamp(AT - HOUR - which * 7 * 24 * HOUR),
+            },
+            index=pd.Index(devices, name="device_id"),
+        )
+        for which in (0, 1)
+    )
+    return Seen(read_domain().service("smoke_sensor"), AT, members, log, told, before)
 
 
 def beats(hours: float = 5.0, but: tuple[str, ...] = ()) -> list[Attempt]:
@@ -74,17 +81,27 @@ def test_alarms_of_one_sensor_alone_are_false_and_those_of_many_are_a_fire(rules
     assert named(abnormal_devices.false_alarms(seen([*beats(), *alarms, *fire]), rules)) == []
 
 
-def test_a_low_level_and_a_steep_drain_are_a_battery_risk(rules: DeviceRules) -> None:
-    told = {"d0": (12.0, 0.08), "d1": (60.0, 4.0), "d2": (60.0, 0.3)}
+def test_a_low_level_and_a_steep_fall_of_a_week_are_a_battery_risk(rules: DeviceRules) -> None:
+    told = {"d0": (12.0, 12.1), "d1": (60.0, 88.0), "d2": (60.0, 62.0)}
     found = abnormal_devices.battery(seen(beats(), battery=told), rules)
     assert named(found) == ["d0", "d1"]
-    assert set(found["evidence"]) == {"it told a level of 12 %", "15 days are left at the drain that it told"}
+    assert set(found["evidence"]) == {
+        "it told a level of 12 %",
+        "15 days are left at the pace at which its level fell",
+    }
 
 
 def test_one_of_two_battery_rules_is_enough(rules: DeviceRules) -> None:
-    assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (60.0, 4.0)}), rules)) == ["d4"]
-    assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (5.0, 0.0)}), rules)) == ["d4"]
+    assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (60.0, 88.0)}), rules)) == ["d4"]
+    assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (5.0, 5.0)}), rules)) == ["d4"]
     assert named(abnormal_devices.battery(seen(beats()), rules)) == []
+
+
+@pytest.mark.parametrize("week_ago", [40.0, float("nan")])
+def test_a_battery_that_was_charged_or_not_told_a_week_ago_has_no_pace(
+    rules: DeviceRules, week_ago: float
+) -> None:
+    assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (60.0, week_ago)}), rules)) == []
 
 
 def test_a_device_that_was_never_heard_has_no_since(rules: DeviceRules) -> None:
@@ -98,3 +115,31 @@ def test_a_sensor_served_by_a_strange_cell_is_misplaced_unless_its_cell_is_ill(r
     assert named(abnormal_devices.misplaced(seen([*beats(but=("d5",)), away]), rules)) == ["d5"]
     all_away = [(f"d{n}", "ss_heartbeat", 3.0, True, "c9") for n in range(8)]
     assert named(abnormal_devices.misplaced(seen(all_away), rules)) == []
+
+
+def test_a_sensor_that_its_membership_followed_away_is_still_misplaced(rules: DeviceRules) -> None:
+    away = seen([*beats(but=("d5",)), ("d5", "ss_heartbeat", 3.0, True, "c9")])
+    away.members.loc[away.members["device_id"] == "d5", "cell"] = "c9"
+    assert named(abnormal_devices.misplaced(away, rules)) == ["d5"]
+
+
+def test_the_home_of_a_device_is_the_cell_that_it_hung_on_longest() -> None:
+    stays = [("d0", "c1", 30, 5), ("d0", "c9", 5, 3), ("d0", "c8", 3, None), ("d1", "c2", 1, None)]
+    rows = pd.DataFrame(
+        [
+            (device, cell, AT - since * 24 * HOUR, None if until is None else AT - until * 24 * HOUR)
+            for device, cell, since, until in stays
+        ],
+        columns=["device_id", "cell", "valid_from", "valid_to"],
+    )
+    rows["valid_to"] = pd.to_datetime(rows["valid_to"], utc=True)
+    assert abnormal_devices.homes(rows, AT).to_dict() == {"d0": "c1", "d1": "c2"}
+    assert abnormal_devices.homes(rows, AT - 10 * 24 * HOUR).to_dict() == {"d0": "c1"}
+
+
+def test_devices_that_never_told_a_level_have_no_battery_risk(rules: DeviceRules) -> None:
+    nothing = seen(beats())
+    for told in (nothing.told, nothing.before):
+        told["term_battery_level"] = float("nan")
+        told["term_battery_level__at"] = float("nan")
+    assert named(abnormal_devices.battery(nothing, rules)) == []

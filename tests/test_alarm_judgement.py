@@ -96,7 +96,14 @@ def test_a_cause_counts_once_however_many_alarms_it_has() -> None:
     group = [head, *(alarm("cell", name, 6.0, head.alarm_id) for name in ("c1", "c2"))]
     found = judged(group, ("tac", "t", 5.0, 8.0))
     assert found.faults[["alarms", "causes"]].to_numpy().tolist() == [[3, 1]]
-    assert judged(group).false == 1
+    assert (found.alarms, found.false_alarms) == (3, 0)
+    assert (judged(group).false, judged(group).false_alarms) == (1, 3)
+
+
+def test_a_false_alarm_under_a_true_cause_is_a_false_alarm_and_no_false_cause() -> None:
+    head = alarm("cell", "c1", 6.0)
+    found = judged([head, alarm("app", "a", 6.0, head.alarm_id)], ("cell", "c1", 5.0, 8.0))
+    assert (found.causes, found.false, found.false_alarms) == (1, 0, 1)
 
 
 def test_alarms_of_the_time_of_learning_count_for_nothing() -> None:

@@ -4,11 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from evaluation import monitor
 from evaluation.alarm_life import Event
 from evaluation.alarm_table import ALARMS, Alarm, Place, Series, as_table, from_table
+from evaluation.cause_groups import Nesting, crossing
 from evaluation.monitor import Windows
 from evaluation.monitor_settings import MonitorSettings, read_monitor_settings
 from features.table import check_table
@@ -26,6 +28,7 @@ SERIES = tuple(
     for scope, name in (("cell", "c1"), ("cell", "c2"), ("tac", "t"), ("province", "p"), ("app", "a"))
 )
 C1, C2, TAC, PROVINCE, APP = range(5)
+BESIDE: Nesting = {}
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def settings() -> MonitorSettings:
 def windows_of(scores: np.ndarray, first: int = 0) -> Windows:
     count = len(scores)
     ends = tuple(START + timedelta(minutes=15) * (first + n + 1) for n in range(count))
-    return Windows(ends, SERIES, scores, np.full(scores.shape, 7), (WITHIN,) * count)
+    return Windows(ends, SERIES, scores, np.full(scores.shape, 7), (WITHIN,) * count, (BESIDE,) * count)
 
 
 def steady(count: int = 2 * WEEK) -> np.ndarray:
@@ -127,7 +130,12 @@ def test_what_all_cells_do_is_raised_at_the_place_that_holds_them(settings: Moni
     scores[1000:1020] = 40.0
     scores[1100:1120, 2] = 40.0
     windows = Windows(
-        windows_of(scores).ends, (*cells, SERIES[TAC]), scores, scores.astype(int), (within,) * len(scores)
+        windows_of(scores).ends,
+        (*cells, SERIES[TAC]),
+        scores,
+        scores.astype(int),
+        (within,) * len(scores),
+        ({},) * len(scores),
     )
     _, events = monitor.replay(monitor.nothing_known(settings), windows, settings)
     assert [one.series.place for one in last(events).values()] == [Place("tac", "t"), Place("cell", "c3")]
@@ -138,6 +146,55 @@ def test_places_that_lie_side_by_side_are_two_causes(settings: MonitorSettings) 
     scores[1000:1020, [C1, APP]] = 30.0
     alarms = last(watched(scores, settings)).values()
     assert {one.cause for one in alarms} == {one.alarm_id for one in alarms}
+
+
+SHARED = {
+    Place("cell", "c1"): frozenset({Place("app", "a")}),
+    Place("app", "a"): frozenset({Place("cell", "c1")}),
+}
+
+
+def with_shared(scores: np.ndarray, settings: MonitorSettings) -> dict[Place, Alarm]:
+    windows = replace(windows_of(scores), beside=(SHARED,) * len(scores))
+    told = last(monitor.replay(monitor.nothing_known(settings), windows, settings)[1])
+    return {one.series.place: one for one in told.values()}
+
+
+@pytest.mark.parametrize("later", [0, 4])
+def test_places_that_share_devices_have_one_cause_whichever_is_raised_first(
+    settings: MonitorSettings, later: int
+) -> None:
+    scores = steady()
+    scores[1000:1020, C1] = 30.0
+    scores[1000 + later : 1020, APP] = 30.0
+    assert len({one.cause for one in with_shared(scores, settings).values()}) == 1
+
+
+def test_a_place_that_shares_devices_and_falls_a_day_later_is_another_cause(
+    settings: MonitorSettings,
+) -> None:
+    scores = steady()
+    scores[1000:1020, C1] = 30.0
+    scores[1100:1120, APP] = 30.0
+    assert len({one.cause for one in with_shared(scores, settings).values()}) == 2
+
+
+def test_a_place_shares_devices_with_those_that_hold_a_tenth_of_its_own_and_lie_beside_it() -> None:
+    members = pd.DataFrame(
+        {
+            "service": "s",
+            "cell": ["c1"] * 20 + ["c2"],
+            "tac": "t",
+            "app": ["a"] * 2 + ["b"] * 19,
+        }
+    )
+    assert crossing(members, share=0.1) == {
+        Place("cell", "c1"): {Place("app", "a"), Place("app", "b")},
+        Place("cell", "c2"): {Place("app", "b")},
+        Place("tac", "t"): {Place("app", "b")},
+        Place("app", "a"): {Place("cell", "c1"), Place("tac", "t")},
+        Place("app", "b"): {Place("cell", "c1"), Place("tac", "t")},
+    }
 
 
 def test_what_happens_a_day_later_is_another_cause(settings: MonitorSettings) -> None:

@@ -22,6 +22,13 @@ def smoke() -> Plan:
     return plan(domain.service("smoke_sensor"), (*domain.indicators, *domain.terminal))
 
 
+def test_the_places_that_a_person_drills_down_to_are_judged_where_indicators_know_them() -> None:
+    video = read_domain().service("video")
+    scopes = ("device", "cell", "city", "province", "program_source", "cdn_node")
+    assert set(place_scores.watched(video, scopes)) == {*scopes} - {"device"}
+    assert "device_model" in video.drill_down_keys
+
+
 def told_at(
     minutes: list[float],
     values: list[float],
