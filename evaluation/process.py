@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from features.configuration import find_configs, read_config
+from features.configuration import find_configs, nearest, read_config
 from features.indicators import (
     Aggregate,
     Basis,
@@ -274,7 +274,8 @@ def _process_broken(process: Process, known: set[str]) -> Iterator[str]:
     for step in process.steps:
         for indicator in step.indicators:
             if indicator not in known:
-                yield f"{process.id}: step {step.seq} must name known indicators, but has {indicator}"
+                near = nearest(indicator, sorted(known))
+                yield f"{process.id}: step {step.seq} must name known indicators, but has {indicator}; {near}"
         if step.timeout_ms is not None and step.timeout_ms < step.budget_ms:
             yield (
                 f"{process.id}: timeout_ms of step {step.seq} must be at least its budget_ms {step.budget_ms:g},"
@@ -307,7 +308,8 @@ def _kqi_broken(kqi: Kqi, service: ServiceModel, known: set[str]) -> Iterator[st
         if times > 1:
             yield f"{kqi.id}: expert_weights must weigh an indicator once, but {indicator} {times} times"
         if indicator not in known:
-            yield f"{kqi.id}: expert_weights must name known indicators, but have {indicator}"
+            near = nearest(indicator, sorted(known))
+            yield f"{kqi.id}: expert_weights must name known indicators, but have {indicator}; {near}"
         elif indicator not in drivers:
             yield (
                 f"{kqi.id}: each weighted indicator must drive a step of {', '.join(kqi.processes)},"

@@ -39,7 +39,12 @@ class ScoreSummary:
         """Return one line for a person."""
         parts = [f"{scope} {self.scored[scope]:,} of {n:,}" for scope, n in self.rows.items()]
         told = ", ".join(parts) or "nothing, as no device or place of it is known at that moment"
-        return f"{self.service} at {self.at:%FT%TZ}: scored {told}"
+        why = "; too few indicators were told in time before that moment" if self._all_lack_evidence else ""
+        return f"{self.service} at {self.at:%FT%TZ}: scored {told}{why}"
+
+    @property
+    def _all_lack_evidence(self) -> bool:
+        return any(self.rows.values()) and not any(self.scored.values())
 
 
 def oldest(service: ServiceModel, domain: Domain) -> dict[str, timedelta]:

@@ -77,7 +77,8 @@ def newest_moment(workspace: Path) -> pd.Timestamp:
     ends += [pd.Timestamp(one.last) for one in told if one.used]
     if not ends:
         raise LookupError(
-            f"no flow and no terminal record in {workspace}; run iotlens ingest or province load first"
+            f"no flow and no terminal record in {workspace}; run iotlens ingest or province load first, "
+            "or give iotlens mark the moment by --at"
         )
     return pd.Timestamp(max(ends)).tz_convert("UTC").ceil("15min")
 

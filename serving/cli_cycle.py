@@ -1,12 +1,13 @@
 """`iotlens cycle`: what a scheduler calls every quarter of an hour."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serving.cli_indicators import WORKSPACE
+from serving.moments import utc
 
 
 def run_cycle(
@@ -22,6 +23,5 @@ def run_cycle(
     """
     from serving import cycle
 
-    until = window_end.replace(tzinfo=UTC) if window_end.tzinfo is None else window_end.astimezone(UTC)
-    for report in cycle.walk(workspace, until):
+    for report in cycle.walk(workspace, utc(window_end)):
         typer.echo(report.text())

@@ -1,10 +1,12 @@
 """`iotlens monitor`: alarms of places, and devices that are abnormal."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from serving.moments import utc
 
 Workspace = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="IOTLENS_WORKSPACE", help="Directory of one tenant.")
@@ -30,7 +32,7 @@ def monitor_places(
     from evaluation import watch_tables
     from features import lake
 
-    until = window_end.replace(tzinfo=UTC) if window_end and window_end.tzinfo is None else window_end
+    until = window_end and utc(window_end)
     beside = devices_out or out.with_name(f"{out.stem}-devices{out.suffix}")
     told = watch_tables.write(workspace, until=until, out=out, devices_out=beside)
     typer.echo(told + (" (simulated)" if lake.is_simulated(workspace) else ""))

@@ -1,10 +1,12 @@
 """`iotlens score`: how well a service works, for each device and place."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from serving.moments import utc
 
 if TYPE_CHECKING:
     from evaluation.scoring_plan import Plan
@@ -38,7 +40,7 @@ def score_service(
     from evaluation.table_scores import Way
     from features import indicator_tables, lake
 
-    moment = (at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)) if at else None
+    moment = at and utc(at)
     domain = read_domain(workspace)
     if table is not None:
         what = scoring_plan.plan(domain.service(service), (*domain.indicators, *domain.terminal))

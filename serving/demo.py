@@ -43,11 +43,12 @@ def walk(fleet: Fleet, out: Path, *, port: int | None) -> None:
     directory = _train(workspace)
     _say("report", f"{(directory / 'report.html').resolve()}")
     _ask(workspace, directory, device, port=port)
-    demo_province.walk(out, port=port, say=_say)
+    scored = demo_province.walk(out, port=port, say=_say)
     _say(
         "done",
         f"in {time.monotonic() - began:.0f} s; serve it: .venv/bin/iotlens serve --workspace {workspace}",
     )
+    _say("", f"its scores, marks and alarms: .venv/bin/iotlens serve --run none --workspace {scored}")
 
 
 def _say(step: str, line: str) -> None:

@@ -29,10 +29,10 @@ HOUR = timedelta(hours=1)
 Say = Callable[[str, str], None]
 
 
-def walk(out: Path, *, port: int, say: Say) -> None:
-    """Walk the road in `out`. say: prints a step and its line. What an earlier walk left is used again.
+def walk(out: Path, *, port: int, say: Say) -> Path:
+    """Walk the road in `out` and return the workspace of the province. What an earlier walk left is used again.
 
-    port: of the service that answers at the end.
+    say: prints a step and its line. port: of the service that answers at the end.
     """
     directory, workspace = out / "province", out / "province_workspace"
     _simulate(directory, out / "faults.yaml", say)
@@ -40,6 +40,7 @@ def walk(out: Path, *, port: int, say: Say) -> None:
     end = _cycle(directory, workspace, say)
     _draw(directory, workspace, out / "day.html", say)
     _score(workspace, end, out / "score.html", port=port, say=say)
+    return workspace
 
 
 def _simulate(directory: Path, faults: Path, say: Say) -> None:

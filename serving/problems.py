@@ -123,7 +123,7 @@ def _words(error: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             return "is no field here; the OpenAPI page at / lists them"
         case "missing" if len(error["loc"]) == 1:
-            return 'the body is empty; send JSON such as {"device_ids": ["..."]}'
+            return "the body is empty; the OpenAPI page at / has an example for each route"
         case "model_attributes_type" | "model_type" | "dict_type":
             return "must be a JSON object"
         case "too_long":

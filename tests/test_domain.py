@@ -173,7 +173,7 @@ BROKEN: list[tuple[str, Callable[[Content], object], str]] = [
     (
         "services/smoke_sensor",
         lambda c: c["processes"][0]["steps"][0]["indicators"].append("nrsrp_mean"),
-        "ss_onboarding: step 1 must name known indicators, but has nrsrp_mean",
+        "ss_onboarding: step 1 must name known indicators, but has nrsrp_mean; the nearest is nrsrp_median",
     ),
     (
         "services/smoke_sensor",

@@ -38,7 +38,7 @@ def test_learnt_marked_again_and_published(workspace: Path, tmp_path: Path) -> N
     assert "marks learnt of 60 devices, as rules and experts tell them" in (run / "report.html").read_text()
     out = tmp_path / "marks.parquet"
     told = iotlens(
-        "mark", "-w", str(workspace), "--at", "2026-03-03T12:00:00Z", "--out", str(out), "--no-publish"
+        "mark", "-w", str(workspace), "--at", "2026-03-03T12:00", "--out", str(out), "--no-publish"
     )
     assert "(simulated)" in told
     early = check_table(pd.read_parquet(out), device_marks.MARKS, table="marks")

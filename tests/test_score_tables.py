@@ -192,6 +192,7 @@ def test_a_device_is_judged_by_its_own_value_else_by_its_cell_and_never_by_what_
     done = service_scores.write(workspace, domain, domain.service("smoke_sensor"), at=AT, out=out)
     found = pd.read_parquet(out)
     assert found["scope"].value_counts()["device"] == 3 and done.rows["device"] == 3
+    assert done.text().endswith("; too few indicators were told in time before that moment")
     assert list(found[found["scope"] == "cell"]["scope_id"]) == ["c1", "c2"]
     known = found[found["scope"] == "device"].set_index("scope_id")
     assert (known["status"] == INSUFFICIENT).all() and known["score"].isna().all()
