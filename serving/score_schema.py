@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard
 
 from pydantic import (
     BaseModel,
@@ -143,10 +143,19 @@ class ScoreBatchQuestion(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def asked(self) -> Sequence[object]:
-        """Return the rows as they came."""
-        if self.rows is not None:
-            return self.rows
-        return [{"device_id": one} for one in self.device_ids or ()]
+        """Return the rows as they came, those of values that name neither service nor label with that of all rows."""
+        if self.rows is None:
+            return [{"device_id": one} for one in self.device_ids or ()]
+        return [{**row, "service": self.service} if self._lacks_service(row) else row for row in self.rows]
+
+    def _lacks_service(self, row: object) -> TypeGuard[dict[str, object]]:
+        return (
+            self.service is not None
+            and isinstance(row, dict)
+            and row.get("indicators") is not None
+            and row.get("service") is None
+            and row.get("label") is None
+        )
 
 
 class Scored(BaseModel, frozen=True):

@@ -237,6 +237,14 @@ def test_a_batch_answers_row_by_row_and_a_bad_row_fails_no_other(client: TestCli
     assert told["answers"][1]["score"] == pytest.approx(score(client, **video)["score"], abs=1e-9)
 
 
+def test_the_service_of_a_batch_is_of_each_row_of_values_that_names_none(client: TestClient) -> None:
+    video, bike = (score_examples.QUESTIONS[name]["value"] for name in ("video", "bike"))
+    rows = [{"indicators": video["indicators"]}, bike]
+    told = client.post("/score_batch", json={"rows": rows, "service": "video"}).json()["answers"]
+    assert [one["service"] for one in told] == ["video", bike["service"]]
+    assert told[0]["score"] == pytest.approx(score(client, **video)["score"], abs=1e-9)
+
+
 def test_neither_order_nor_size_of_a_batch_matters(client: TestClient) -> None:
     rows = [
         {"device_id": "sensor-1"},
