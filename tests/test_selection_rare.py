@@ -135,6 +135,17 @@ def test_a_loss_that_every_fold_shows_counts_though_folds_differ_by_more():
     assert smallest.enough(np.hstack([folds - 0.3, folds - 0.05, folds]), columns=12) == 2
 
 
+def test_of_several_classes_the_skill_is_kept_too():
+    """With two columns each class is told from all others; with three they are told from each other."""
+    folds = np.array([0.98, 0.99, 0.97])[:, None]
+    scores, skills = (
+        np.hstack([folds - 0.48, folds - 0.1, folds, folds]),
+        np.hstack([folds - 0.9, folds - 0.5, folds - 0.2, folds]),
+    )
+    assert smallest.enough(scores, columns=12) == 2
+    assert smallest.enough(scores, columns=12, skills=skills) == 3
+
+
 def test_a_third_of_the_columns_is_a_small_set_where_it_loses_no_more_than_three_hundredths():
     """Four columns are best, three lose 0.02 of 0.9, two 0.05: of nine columns a third is three."""
     folds = np.array([0.90, 0.92, 0.88])[:, None]

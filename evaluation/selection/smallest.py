@@ -59,30 +59,40 @@ def curve(study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int])
     for learn, judge in tqdm(cut, desc="score against number", delay=2, disable=None, leave=False):
         ranked = order(study, _candidates(study, scores, ballot, learn, len(selected)), learn, trees)
         counts = range(len(selected) + 1)
-        told.append([_score(study, ranked[:count], (learn, judge), trees) for count in counts])
-        whole.append(_score(study, list(ballot.columns), (learn, judge), trees))
-    held = np.array(told)
+        told.append([_told(study, ranked[:count], (learn, judge), trees) for count in counts])
+        whole.append(_told(study, list(ballot.columns), (learn, judge), trees)[0])
+    held, skills = np.array(told).transpose(2, 0, 1)
     best_first = tuple(order(study, selected, np.arange(len(study.X)), trees))
-    return Curve(best_first, held, np.array(whole), enough(held, columns=len(ballot.columns)))
+    several = skills if study.target.kind == "classes" else None
+    return Curve(best_first, held, np.array(whole), enough(held, columns=len(ballot.columns), skills=several))
 
 
-def enough(scores: np.ndarray, *, columns: int) -> int:
+def enough(scores: np.ndarray, *, columns: int, skills: np.ndarray | None = None) -> int:
     """Return the smallest number of columns, one at least, that loses no more than one standard error, or NO_LOSS.
 
-    Where that is more than one in SMALL of `columns`, all that can be used, so many are taken if they lose no more than
-    WORTH_OF_SMALL. scores: (folds, K + 1). The loss is that of each fold beside the best number in the same fold, as a
-    hard fold is hard for all numbers. Source: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
+    scores: (folds, K + 1). skills: the same of several classes, of which no more may be lost either: 25 types are told
+    each from all others long before they are told from each other. Where that is more than one in SMALL of `columns`,
+    all that can be used, so many are taken if they lose no more than WORTH_OF_SMALL of the best score.
+    """
+    smallest = max([_suffice(scores), *([] if skills is None else [_suffice(skills)])])
+    mean, few = scores.mean(axis=0), columns // SMALL
+    if 0 < few < smallest and mean.max() - mean[few] <= WORTH_OF_SMALL * abs(mean.max()):
+        return few
+    return int(max(smallest, min(1, scores.shape[1] - 1)))
+
+
+def _suffice(scores: np.ndarray) -> int:
+    """Return the smallest number whose loss is that of no more than one standard error, or NO_LOSS.
+
+    The loss is that of each fold beside the best number in the same fold, as a hard fold is hard for all numbers.
+    Source: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
     """
     mean = scores.mean(axis=0)
     best = int(mean.argmax())
     loss = scores[:, [best]] - scores
     error = loss.std(axis=0, ddof=1) / np.sqrt(len(scores))
     allowed = np.maximum(error, NO_LOSS * abs(mean[best]))
-    smallest = int(np.flatnonzero(loss.mean(axis=0) <= allowed)[0])
-    few = columns // SMALL
-    if 0 < few < smallest and mean[best] - mean[few] <= WORTH_OF_SMALL * abs(mean[best]):
-        return few
-    return int(max(smallest, min(1, scores.shape[1] - 1)))
+    return int(np.flatnonzero(loss.mean(axis=0) <= allowed)[0])
 
 
 def order(study: Study, preferred: Sequence[int], rows: np.ndarray, trees: boosting.Trees) -> list[int]:
@@ -146,5 +156,11 @@ def _candidates(study: Study, scores: Scores, ballot: Ballot, learn: np.ndarray,
     return sorted([*screened.columns, *added], key=lambda one: screened.alone[one])
 
 
-def _score(study: Study, columns: Sequence[int], fold: boosting.Fold, trees: boosting.Trees) -> float:
-    return float(boosting.scores(study, columns, [fold], trees)[0])
+def _told(
+    study: Study, columns: Sequence[int], fold: boosting.Fold, trees: boosting.Trees
+) -> tuple[float, float]:
+    """Return score and skill of the judged rows of a fold."""
+    if not columns:
+        return float(boosting.scores(study, columns, [fold], trees)[0]), 0.0
+    (said,) = boosting.answers(study, columns, [fold], trees)
+    return boosting.judged(study.target, fold[1], said), boosting.skill(study.target, fold[1], said)
