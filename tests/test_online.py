@@ -268,7 +268,7 @@ def test_readers_see_whole_rows_while_another_process_publishes_and_is_killed(tm
     process.communicate()
     finished = process.returncode == 0  # where this process had to wait for longer than the other one needed
     assert finished or process.returncode == -signal.SIGKILL
-    assert store.publish() == (0 if finished else len(ids))
+    assert store.publish() in ({0} if finished else {0, len(ids)})  # killed on its way out, it had done all
     assert set(store.latest(ids, service)["flows"]) == {5}
 
 
