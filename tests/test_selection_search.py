@@ -1,5 +1,7 @@
 """The forward search of few columns, and the columns that the tests missed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,6 +65,12 @@ def test_a_search_ends_once_columns_raise_nothing_and_the_rest_follows_as_trees_
     whole = smallest.order(study, range(len(study.names)), np.arange(ROWS), TREES)
     assert whole[: len(searched)] == searched
     assert sorted(whole) == list(range(len(study.names)))
+
+
+def test_rows_of_one_group_cannot_be_searched_and_are_ranked_by_what_moves_trees():
+    study = replace(_study(_columns()), clusters=np.zeros(ROWS, dtype="int64"))
+    ranked = smallest.order(study, range(4), np.arange(ROWS), TREES)
+    assert study.names[ranked[-1]] == "noise"
 
 
 def test_among_groups_the_preferred_of_two_that_tell_the_same_is_taken():

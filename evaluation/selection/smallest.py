@@ -100,8 +100,10 @@ def order(study: Study, preferred: Sequence[int], rows: np.ndarray, trees: boost
 
     preferred: the columns; of those that tell as much as each other the first is taken.
     """
-    part = study.rows(rows)
-    first = search(part, trees).order(preferred) if len(np.unique(part.clusters)) > 1 else []
+    try:
+        first = search(study.rows(rows), trees).order(preferred)
+    except ValueError:  # the groups of these rows are too few to judge on
+        first = []
     return [*first, *eliminate(study, [one for one in preferred if one not in first], rows, trees)]
 
 
