@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Literal
 
 from serving import score_inline
-from serving.problems import Problem, shortened
+from serving.problems import Problem, broken, shortened
 from serving.schema import InvalidDetail, ProblemDetail, encodable
 from serving.score import Services
 from serving.score_inline import Place
-from serving.score_schema import Refused, ScoreRow
+from serving.score_schema import NO_SERVICE, Refused, ScoreRow
 from serving.score_views import Views
 
 By = Literal["question", "membership", "label"]
@@ -95,9 +95,11 @@ def _said(asked: Asked, context: Context) -> Row | Problem | None:
     service = row.service or (None if row.label else context.service)
     if service is not None:
         return _of(context.services, asked, service, "question")
-    if row.device_id is None:
-        return _by_label(context.services, asked, row.label)
-    return None
+    if row.device_id is not None:
+        return None
+    if row.label is None:
+        return broken([(asked.place, "value_error", NO_SERVICE)])
+    return _by_label(context.services, asked, row.label)
 
 
 async def _by_membership(asked: Sequence[Asked], context: Context) -> list[Row | Problem]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -87,6 +87,7 @@ Values = Annotated[
     Field(min_length=1, max_length=MAX_INDICATORS),
     BeforeValidator(_plain),
 ]
+NO_SERVICE = "indicators given inline must name their service, or a label"
 _ONE: Any = {"oneOf": [{"required": ["device_id"]}, {"required": ["indicators"]}]}
 
 
@@ -111,8 +112,6 @@ class ScoreRow(BaseModel):
     def _one_of_two(self) -> Self:
         if (self.device_id is None) == (self.indicators is None):
             raise ValueError("must have device_id or indicators, and not both")
-        if self.indicators is not None and self.service is None and self.label is None:
-            raise ValueError("indicators given inline must name their service, or a label")
         return self
 
 
@@ -122,6 +121,12 @@ class ScoreQuestion(ScoreRow, frozen=True):
     at: Instant | None = Field(
         None, description="as of when; without, the end of the newest window of the workspace"
     )
+
+    @model_validator(mode="after")
+    def _of_a_service(self) -> Self:
+        if self.indicators is not None and self.service is None and self.label is None:
+            raise ValueError(NO_SERVICE)
+        return self
 
 
 class ScoreBatchQuestion(BaseModel, frozen=True, extra="forbid"):
@@ -143,19 +148,10 @@ class ScoreBatchQuestion(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def asked(self) -> Sequence[object]:
-        """Return the rows as they came, those of values that name neither service nor label with that of all rows."""
-        if self.rows is None:
-            return [{"device_id": one} for one in self.device_ids or ()]
-        return [{**row, "service": self.service} if self._lacks_service(row) else row for row in self.rows]
-
-    def _lacks_service(self, row: object) -> TypeGuard[dict[str, object]]:
-        return (
-            self.service is not None
-            and isinstance(row, dict)
-            and row.get("indicators") is not None
-            and row.get("service") is None
-            and row.get("label") is None
-        )
+        """Return the rows as they came."""
+        if self.rows is not None:
+            return self.rows
+        return [{"device_id": one} for one in self.device_ids or ()]
 
 
 class Scored(BaseModel, frozen=True):
