@@ -9,13 +9,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from evaluation import indicator_page
-from evaluation.demarcation_rules import Atom, find_rules, read_rules
+from evaluation.demarcation_rules import Atom
 from evaluation.domain import read_domain
-from evaluation.indicator_sheet import pick, uses
 from evaluation.process import NO_PLACES, read_services
 from features.configuration import packaged_configs
-from features.indicators import Mean, Quantile, Ratio, Scope, all_indicators, read_indicators, read_terminal
+from features.indicators import Mean, Quantile, Ratio, Scope, all_indicators, read_indicators
 from features.membership import PLACES
 from serving.cli import app
 
@@ -343,44 +341,6 @@ def test_an_indicator_of_a_service_needs_windows_for_its_scopes(workspace: Path)
         all_indicators(workspace)
     with pytest.raises(ValueError, match=told):
         read_domain(workspace)
-
-
-def test_where_an_indicator_is_used_is_told_whole() -> None:
-    places = {(use.kind, use.where) for use in uses(read_domain(), "rrc_drop_rate")}
-    assert ("step", "bike_sharing bk_ride_position") in places
-    assert ("KQI", "bike_sharing bk_return_report_success") in places
-    assert {kind for kind, _ in places} == {"step", "KQI", "rule", "fault"}
-    cited = {atom.metric for rule in read_rules(find_rules()).rules for atom in rule.atoms()}
-    assert all(any(use.kind == "rule" for use in uses(read_domain(), metric)) for metric in list(cited)[:5])
-
-
-def test_the_list_shows_the_55_and_those_of_services_and_the_terminal_ones_when_asked() -> None:
-    domain = read_domain()
-    assert len(pick(domain)) == 77
-    assert [one.id for one in pick(domain, of_domain="terminal")] == [one.id for one in read_terminal()]
-    assert run("list").count("\n") == 77
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("show", "rsrp_median"), "no indicator 'rsrp_median'; the nearest is nrsrp_median"),
-        (("show", "qqq"), "no indicator 'qqq'; none of the 106 known is like it"),
-        (("list", "--domain", "rado"), "no domain 'rado'; the nearest is radio"),
-        (("list", "--service", "bike"), "no service 'bike'; the nearest is bike_sharing"),
-    ],
-)
-def test_an_unknown_name_is_answered_with_the_nearest(arguments: tuple[str, ...], told: str) -> None:
-    ended = CliRunner().invoke(app, ["indicators", *arguments])
-    assert isinstance(ended.exception, LookupError)
-    assert str(ended.exception) == told
-
-
-def test_the_page_is_current() -> None:
-    written = Path(__file__).parents[1] / "docs" / "indicators.md"
-    assert written.read_text() == indicator_page.page(), (
-        "run `python -m evaluation.indicator_page > docs/indicators.md`"
-    )
 
 
 def run(*arguments: str) -> str:
