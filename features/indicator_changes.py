@@ -4,14 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from features import counter_tables, lake, membership, topology
+from features.days import DAY, start_of
 from features.indicators import Indicator, IndicatorSet
 
 _MAKING = 3  # raised when the code makes other rows of the same counters
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Change:
     def beyond_end(self, until: datetime | None) -> list[str]:
         """Return the days to be computed whole that a build up to `until` does not finish."""
         days = self.whole | self.pending | set(self.moved)
-        return sorted(str(day) for day in days if until and day >= until.date() - _DAY)
+        return sorted(str(day) for day in days if until and day >= until.date() - DAY)
 
 
 def present(
@@ -117,7 +117,7 @@ def since(built: Built | None, now: Built, workspace: Path) -> Change:
     }
     opened = set()
     if built.until and built.until != now.until:
-        last = str(date.fromisoformat(built.until[:10]) - _DAY)  # its last window may end at midnight
+        last = str(date.fromisoformat(built.until[:10]) - DAY)  # its last window may end at midnight
         opened = {day for day in {*everything, *built.pending} if day >= last}
     counted = _as_dates(other | opened | {day for one in added for day in now.dates[one]})
     replaced, moved = _moved(built, now, workspace)
@@ -151,7 +151,7 @@ def _moved(built: Built, now: Built, workspace: Path) -> tuple[frozenset[date], 
         (day, max(first, start))
         for first, last in membership.moved(before, after)
         for day in days
-        if first < (start := datetime(day.year, day.month, day.day, tzinfo=UTC)) + _DAY and last > start
+        if first < (start := start_of(day)) + DAY and last > start
     )
     other = topology.changed(before, after, sorted(moved.keys() - opened))
     return opened | other, {day: moment for day, moment in moved.items() if day not in other | opened}

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from features import indicator_rows, indicator_sums, sketch
+from features.days import DAY, start_of
 from features.duck import listed
-from features.indicator_plan import DAY, Plan, start_of
+from features.indicator_plan import Plan
 from features.indicator_tables import folder
 
 _ROWS = 4_000_000  # of COUNTERS at a time

@@ -14,8 +14,9 @@ import duckdb
 from tqdm import tqdm
 
 from features import indicator_rows, indicator_sums, membership, topology
+from features.days import DAY_S, start_of
 from features.duck import listed
-from features.indicator_plan import DAY_S, Plan, kind_of, number_ids, start_of
+from features.indicator_plan import Plan, kind_of, number_ids
 
 _PART_ROWS = 6_000_000  # of COUNTERS at a time, where windows are short enough
 _FEW_ROWS = 100_000  # to plan a query of so few takes longer than to run it

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import get_args
@@ -11,12 +11,11 @@ import duckdb
 import pyarrow as pa
 
 from features import counter_tables, indicator_sums, lake, membership, sketch
+from features.days import DAY, start_of
 from features.duck import connect, listed
 from features.indicator_changes import Change
 from features.indicators import Indicator, IndicatorSet, Scope, ScopeWindow
 
-DAY = timedelta(days=1)
-DAY_S = 86_400
 _MEMORY = "2GB"
 _SCOPES: tuple[str, ...] = get_args(Scope)
 
@@ -153,8 +152,3 @@ def _open_stays(connection: duckdb.DuckDBPyConnection, held: str) -> None:
         f" epoch_us(valid_to) AS valid_to FROM told {joins}"
     )
     connection.execute("DROP TABLE told")
-
-
-def start_of(day: date) -> datetime:
-    """Return the first instant of a day."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import indicator_sums, lake
-from features.indicator_plan import DAY, Plan
+from features.days import DAY
+from features.indicator_plan import Plan
 from features.indicator_tables import folder, newest_sql, wide_columns
 from features.table import arrow_schema
 from features.windowing import CREATED

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from features import counter_tables, indicator_devices, indicator_places, indicator_sums, kept_sql, lake
 from features.built import now_after, recall, remember
+from features.days import DAY_S
 from features.indicator_changes import Built, present, since
-from features.indicator_plan import DAY_S, Plan
+from features.indicator_plan import Plan
 from features.indicator_tables import root
 from features.indicators import IndicatorSet, all_indicators, read_indicators
 

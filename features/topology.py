@@ -1,14 +1,14 @@
 """What places lie in, as the devices that hang on them tell: a cell in a TAC, an MME and a city, these in others."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
 from features import membership
+from features.days import DAY, start_of
 from features.duck import connect
 from features.indicator_sums import above
 
-_DAY_US = 86_400_000_000
 TABLES = {"cell": "cells", "tac": "tacs", "city": "cities"}  # of the places that others lie in
 
 
@@ -17,11 +17,11 @@ def above_sql(scope: str, stays: str, day: date) -> str:
 
     stays: a relation of MEMBERSHIP as it holds, with valid_from and valid_to in microseconds since 1970.
     """
-    start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
+    start, end = (int(moment.timestamp()) * 1_000_000 for moment in (start_of(day), start_of(day) + DAY))
     told = ", ".join(f"arg_max({name}, (valid_from, {name})) AS {name}" for name in above(scope))
     return (
         f"SELECT {scope} AS id, {told} FROM {stays} WHERE {scope} IS NOT NULL"
-        f" AND valid_from < {start + _DAY_US} AND valid_to > {start} GROUP BY {scope}"
+        f" AND valid_from < {end} AND valid_to > {start} GROUP BY {scope}"
     )
 
 
@@ -29,8 +29,7 @@ def changed(before: Sequence[Path], after: Sequence[Path], days: Sequence[date])
     """Return the days on which a place lies elsewhere by some files of MEMBERSHIP than by those before."""
     if not days:
         return frozenset()
-    first, last = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (days[0], days[-1]))
-    span = (first, last + timedelta(days=1))
+    span = (start_of(days[0]), start_of(days[-1]) + DAY)
     found = set()
     with connect(threads=2) as connection:
         for name, paths in (("earlier", before), ("later", after)):
