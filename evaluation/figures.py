@@ -16,6 +16,7 @@ from evaluation.svg import (
     Type,
     axes_at,
     drawing,
+    interval,
     note,
     short,
     text_width,
@@ -60,8 +61,8 @@ def _split_row(axes: "Axes", part: Json, *, y: float, bold: bool) -> None:
     note(axes, part["title"], at=(0, y), by=(-250, 7), type_=Type(size=9.5, weight=weight))
     note(axes, part["rows_line"], at=(0, y), by=(-250, -7), type_=Type(MUTED, 8))
     ours, theirs = part["accuracy"], part["rival"]["accuracy"]
-    _interval(axes, ours, y=y + 0.15, color=OURS)
-    _interval(axes, theirs, y=y - 0.17, color=OTHER, marker="D")
+    interval(axes, ours, y=y + 0.15, color=OURS)
+    interval(axes, theirs, y=y - 0.17, color=OTHER, marker="D")
     note(axes, _spoken(ours), at=(1, y + 0.15), by=(12, 0), type_=Type(OURS, weight=weight))
     note(axes, _spoken(theirs), at=(1, y - 0.17), by=(12, 0), type_=Type(OTHER))
 
@@ -123,7 +124,7 @@ def _class_panel(axes: "Axes", rows: Sequence[Json], *, score: str, accuracy: fl
     axes.axvline(100 * accuracy, color=OTHER, linewidth=0.8, linestyle=(0, (3, 3)), zorder=1)
     for y, row in enumerate(rows):
         if row[score]["value"] is not None:
-            _interval(axes, row[score], y=y, color=WRONG if row[score]["high"] < accuracy else OURS)
+            interval(axes, row[score], y=y, color=WRONG if row[score]["high"] < accuracy else OURS)
     _percent_axis(axes, "x", low=0.0)
     axes.hlines(np.arange(len(rows)), 0, 100, color=FAINT, linewidth=0.8, zorder=0)
     axes.set(ylim=(len(rows) - 0.4, -0.6), yticks=[])
@@ -275,15 +276,6 @@ def importance(rows: Sequence[Json], *, unit: str, label: str) -> str:
         axes.locator_params(axis="x", nbins=5)
         axes.spines["left"].set_visible(False)
         return to_svg(figure, name="importance", label=label)
-
-
-def _interval(axes: "Axes", score: Json, *, y: float, color: str, marker: str = "o") -> None:
-    axes.plot(
-        [100 * score["low"], 100 * score["high"]], [y, y], color=color, linewidth=3, alpha=0.35, zorder=2
-    )
-    axes.plot(
-        [100 * score["value"]], [y], marker, color=color, markersize=5 if marker == "o" else 4, zorder=3
-    )
 
 
 def _spoken(score: Json) -> str:

@@ -1,7 +1,6 @@
 """report.json of a run of user marking -> report.html: one page that stands alone, loads nothing and runs nothing."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -9,10 +8,19 @@ from markupsafe import Markup
 from evaluation import pages
 from evaluation.judgement import Json
 from evaluation.mark_report import EXPERTS, RULES
-from evaluation.svg import MUTED, OTHER, OURS, Type, axes_at, drawing, note, short, text_width, to_svg
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from evaluation.svg import (
+    MUTED,
+    OTHER,
+    OURS,
+    Type,
+    axes_at,
+    drawing,
+    interval,
+    note,
+    short,
+    text_width,
+    to_svg,
+)
 
 _ROW_PT = 30.0
 _SHOWN = (("precision", OURS, "o", 0.16), ("recall", OTHER, "D", -0.16))
@@ -58,7 +66,8 @@ def _told_again(rows: Sequence[Json], *, label: str) -> str:
         for y, row in enumerate(rows):
             note(axes, short(row["mark"]), at=(0, y), by=(-left, 0), type_=Type(size=9))
             for key, color, marker, off in _SHOWN:
-                _interval(axes, row[key], y=y - off, color=color, marker=marker)
+                if row[key] is not None:
+                    interval(axes, row[key], y=y - off, color=color, marker=marker)
         axes.grid(axis="x")
         axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.4, -0.6), yticks=[])
         axes.set(xticks=np.arange(0, 101, 20), xlabel="share of devices, % (95 % interval)")
@@ -66,16 +75,6 @@ def _told_again(rows: Sequence[Json], *, label: str) -> str:
         note(axes, "●  precision", at=(0, -0.6), by=(0, 14), type_=Type(OURS))
         note(axes, "◆  recall", at=(0, -0.6), by=(84, 14), type_=Type(MUTED))
         return to_svg(figure, name="told-again", label=label)
-
-
-def _interval(axes: "Axes", score: Json | None, *, y: float, color: str, marker: str) -> None:
-    if score is None:
-        return
-    ends = [100 * score["low"], 100 * score["high"]]
-    axes.plot(ends, [y, y], color=color, linewidth=3, alpha=0.35, zorder=2)
-    axes.plot(
-        [100 * score["value"]], [y], marker, color=color, markersize=5 if marker == "o" else 4, zorder=3
-    )
 
 
 def _made(summary: Json) -> list[tuple[str, str]]:

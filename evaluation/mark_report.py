@@ -1,6 +1,7 @@
 """What a run of user marking tells of itself: against whom its rules and models were held, and what moves them."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,8 @@ def judged(one: Mark, models: MarkModels, lesson: Lesson, *, held_at: float) -> 
     by_rule = marks.rule_probability(one, lesson.frame)
     skill = models.skill(one.id) or _skill(lesson.labels[one.id].to_numpy(), unseen)
     ways = {"rules": by_rule, "model": taught, "both": marks.both(by_rule, taught, weight=skill)}
-    labels, expert = (
-        lesson.labels[one.id].to_numpy(dtype=np.float64),
-        lesson.expert[one.id].to_numpy(dtype=bool),
-    )
+    labels = lesson.labels[one.id].to_numpy(dtype=np.float64)
+    expert = lesson.expert[one.id].to_numpy(dtype=bool)
     rows = []
     if one.rule is not None:  # the rule against itself tells nothing, nor do both
         rows.append(_against(RULES, "model", taught >= held_at, np.where(expert, np.nan, labels)))
@@ -91,8 +90,7 @@ def _share(hits: int, of: int) -> Json | None:
     """Return a share with its interval (Wilson), None of nothing."""
     if not of:
         return None
-    told = wilson(hits / of, of)
-    return {"value": told.value, "low": told.low, "high": told.high}
+    return asdict(wilson(hits / of, of))
 
 
 def _skill(labels: np.ndarray, unseen: np.ndarray) -> float:

@@ -133,6 +133,14 @@ def axes_at(figure: "Figure", *, left: float, top: float, right: float, bottom: 
     return figure.add_axes(box)
 
 
+def interval(axes: "Axes", share: Mapping[str, float], *, y: float, color: str, marker: str = "o") -> None:
+    """Draw a share with its interval, in percent. share: value, low and high, of 1."""
+    ends = [100 * share["low"], 100 * share["high"]]
+    axes.plot(ends, [y, y], color=color, linewidth=3, alpha=0.35, zorder=2)
+    size = 5 if marker == "o" else 4
+    axes.plot([100 * share["value"]], [y], marker, color=color, markersize=size, zorder=3)
+
+
 @dataclass(frozen=True)
 class Type:
     """How a note is set: colour, size in points, weight, and which of its edges stands at the point."""
