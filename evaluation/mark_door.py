@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -65,9 +66,12 @@ def _models(workspace: Path, run: str) -> MarkModels | None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asks of `iotlens mark`. at: ISO 8601, None for the newest moment. publish: write online too."""
+    """What a person asks of `iotlens mark`. publish: write online too.
 
-    at: str | None = None
+    at: aware, or ISO 8601 with its zone; None for the newest moment.
+    """
+
+    at: datetime | str | None = None
     run: str = "latest"
     experts: Path | None = None
     publish: bool = True

@@ -32,5 +32,5 @@ def mark_devices(
     """Mark all devices: what their rules and models say, since when, why, and until when."""
     from evaluation import mark_door
 
-    asked = mark_door.Asked(utc(at).isoformat() if at else None, run, experts, publish=publish)
+    asked = mark_door.Asked(at and utc(at), run, experts, publish=publish)
     typer.echo(mark_door.mark_to(out, workspace, asked))
