@@ -70,9 +70,8 @@ def said(experts: pd.DataFrame, marks: UserMarks, *, at: pd.Timestamp) -> pd.Dat
     lasts = {mark.id: mark.expires for mark in marks.marks}
     known = experts[experts["date"] <= at].sort_values("date", kind="stable")
     newest = known.drop_duplicates(["device_id", "mark"], keep="last")
-    lengths = [
-        lasts[mark] or pd.NaT for mark in newest["mark"]
-    ]  # all may be NaT, of which pandas makes dates
+    # All may be NaT, of which pandas makes dates.
+    lengths = [lasts[mark] or pd.NaT for mark in newest["mark"]]
     length = pd.Series(lengths, index=newest.index, dtype="timedelta64[us]")
     expires = (newest["date"] + length).astype("datetime64[us, UTC]")
     lasting = newest.assign(expires=expires)[(expires.isna() | (expires > at)).to_numpy()]

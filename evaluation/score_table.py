@@ -172,9 +172,8 @@ class RollUp:
         self._rows: dict[str, int] = {}
         kqis = len(plan.kqi_weights)
         self._sums = np.zeros((_BINS_AT + BINS + 2 * kqis + len(plan.pairs), 0))
-        self._ends = np.zeros(
-            (2, 0)
-        )  # the least and the greatest score of each place's devices; NaN: none has one
+        # The least and the greatest score of each place's devices; NaN: none has one.
+        self._ends = np.zeros((2, 0))
 
     def add(self, hung: pa.Array, judged: Judged) -> None:
         """Count devices. hung: (n,) the place of each; null where it hangs on none."""

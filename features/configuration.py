@@ -106,9 +106,8 @@ def read_config(
     return checked.model_copy(deep=True)  # a mapping in it could be changed
 
 
-@lru_cache(
-    maxsize=64
-)  # one call reads the same file for several of its parts, and a checked model does not change
+# One call reads the same file for several of its parts, and a checked model does not change.
+@lru_cache(maxsize=64)
 def _checked(
     path: Path, text: str, model: type[BaseModel], overrides: tuple[str, ...], under: str
 ) -> BaseModel:

@@ -51,9 +51,7 @@ def stays_of(moment: random.Random) -> list[str]:
         )
         for m in moment.sample(range(72 * 60), 4)
     ]
-    moves[-1] = moves[-1].replace(
-        ",t1,", ",t2,"
-    )  # it tells that its cell lies elsewhere, and all of that day
+    moves[-1] = moves[-1].replace(",t1,", ",t2,")  # its cell lies elsewhere, and all of that day
     return first + moves
 
 

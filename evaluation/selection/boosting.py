@@ -1,6 +1,6 @@
 """Gradient boosted trees under cross-validation: what a set of columns can tell, and what each one moves in it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ _LEAVES = 15
 _LEAST_SHARE = 1e-6  # that a wrong answer gives the true class, so that one row cannot outweigh all others
 
 Fold = tuple[np.ndarray, np.ndarray]  # places to learn from, places to judge on
+Judge = Callable[[Target, np.ndarray, np.ndarray], float]  # of a target at places, and what was said of them
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,9 @@ class Trees:
 
     def of(self, columns: Sequence[int]) -> "Trees":
         """Return how trees of these columns alone are grown."""
-        return (
-            replace(self, monotone=tuple(self.monotone[column] for column in columns))
-            if self.monotone
-            else self
-        )
+        if not self.monotone:
+            return self
+        return replace(self, monotone=tuple(self.monotone[column] for column in columns))
 
 
 def folds(study: Study, *, count: int, seed: int) -> list[Fold]:
@@ -124,16 +123,19 @@ def scores(study: Study, columns: Sequence[int], cut: Sequence[Fold], trees: Tre
     """Return the score of each fold for trees on these columns of X; without a column, that of knowing nothing."""
     if not len(columns):
         return np.full(len(cut), 0.0 if study.target.kind == "continuous" else 0.5)
-    told = answers(study, columns, cut, trees)
-    return np.array([judged(study.target, judge, said) for (_, judge), said in zip(cut, told, strict=True)])
+    return _by_fold(judged, study, columns, cut, trees)
 
 
 def skills(study: Study, columns: Sequence[int], cut: Sequence[Fold], trees: Trees) -> np.ndarray:
     """Return the skill of each fold for trees on these columns of X; without a column 0."""
-    if not len(columns):
-        return np.zeros(len(cut))
+    return _by_fold(skill, study, columns, cut, trees) if len(columns) else np.zeros(len(cut))
+
+
+def _by_fold(
+    judge: Judge, study: Study, columns: Sequence[int], cut: Sequence[Fold], trees: Trees
+) -> np.ndarray:
     told = answers(study, columns, cut, trees)
-    return np.array([skill(study.target, judge, said) for (_, judge), said in zip(cut, told, strict=True)])
+    return np.array([judge(study.target, places, said) for (_, places), said in zip(cut, told, strict=True)])
 
 
 def answers(study: Study, columns: Sequence[int], cut: Sequence[Fold], trees: Trees) -> list[np.ndarray]:
@@ -192,8 +194,9 @@ def explained(study: Study, X: np.ndarray, fold: Fold, trees: Trees) -> tuple[np
     said = np.asarray(booster.predict(X[judge], num_threads=trees.threads))
     boosted = len(study.target.classes) if study.target.kind == "classes" else 1
     most = max(FEWEST_EXPLAINED, EXPLAINED // boosted)
-    drawn = np.random.default_rng(trees.seed).permutation(judge)[:most]
-    some = judge if len(judge) <= most else np.sort(drawn)
+    some = judge
+    if len(judge) > most:
+        some = np.sort(np.random.default_rng(trees.seed).permutation(judge)[:most])
     told = contributions(booster, X[some], threads=trees.threads) * unit(study.target)
     return told, some, judged(study.target, judge, said)
 

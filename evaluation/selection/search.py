@@ -15,7 +15,7 @@ ROUNDS, LEARNING_RATE, BINS = (
     12,
     0.3,
     63,
-)  # a sixth of the time of 40 rounds at 0.1 and 255, and as good an order
+)  # of 40 rounds at 0.1 and 255 a sixth of the time, and as good an order
 IDLE = 2  # columns one after another that raise the skill of no set before them; the others then are not searched
 
 

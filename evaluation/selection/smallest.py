@@ -101,9 +101,10 @@ def order(study: Study, preferred: Sequence[int], rows: np.ndarray, trees: boost
     preferred: the columns; of those that tell as much as each other the first is taken.
     """
     try:
-        first = search(study.rows(rows), trees).order(preferred)
+        searched = search(study.rows(rows), trees)
     except ValueError:  # the groups of these rows are too few to judge on
-        first = []
+        return eliminate(study, preferred, rows, trees)
+    first = searched.order(preferred)
     return [*first, *eliminate(study, [one for one in preferred if one not in first], rows, trees)]
 
 
