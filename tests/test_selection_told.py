@@ -72,6 +72,15 @@ def test_marks_in_names_within_sentences_are_escaped_and_underscores_inside_a_na
     assert any(r"goes with \_a\_ and bk_unlock_delay, \<b> and \*c\* |" in line for line in lines)
 
 
+def test_by_which_rule_so_few_suffice_is_told(plain: Selection):
+    summary = record.summarize(plain, table="t", meanings={}, simulated=False)
+    within = "come within one standard error, or a hundredth, of the best score"
+    assert summary["within_error"] == len(summary["minimal"]) == 2
+    assert f"2 of the 2 selected {within}:" in page.to_html(summary)
+    small = "a third of the usable columns, lose no more than three hundredths of the best score"
+    assert page.suffice({**summary, "within_error": 3}) == f"3 of the 2 selected {within}; 2, {small}"
+
+
 def test_each_step_is_told_as_it_begins(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, logger="evaluation")
     _selected(_table())

@@ -36,6 +36,7 @@ def to_html(summary: Json) -> str:
         figures=_figures(summary),
         model=MODELS[summary["models"]["importance"]],
         made=_made(summary),
+        suffice=suffice(summary),
     )
 
 
@@ -81,6 +82,17 @@ def to_markdown(summary: Json) -> str:
 def headline(summary: Json) -> str:
     """Return the answer in one sentence: how many explain the target, named as it is, and whose they are."""
     return _answer(summary, summary["target"]["name"])
+
+
+def suffice(summary: Json) -> str:
+    """Return by which rule so few suffice: they lose next to nothing, or are a third of the columns and lose little."""
+    few, needed, of = len(summary["minimal"]), summary["within_error"], len(summary["selected"])
+    skill = " and skill" if summary["target"]["kind"] == "classes" else ""
+    rule = f"come within one standard error, or a hundredth, of the best score{skill}"
+    if few == needed:
+        return f"{few} of the {of} selected {rule}"
+    small = "a third of the usable columns, lose no more than three hundredths of the best score"
+    return f"{needed} of the {of} selected {rule}; {few}, {small}"
 
 
 def _answer(summary: Json, target: str) -> str:

@@ -77,6 +77,7 @@ def summarize(selection: Selection, *, table: str, meanings: Mapping[str, Meanin
         "pairs": [[study.names[column] for column in pair] for pair in selection.screened.pairs],
         "importance": _importance(selection),
         "score": _score(selection),
+        "within_error": selection.curve.within,
         "curve": _curve(selection),
         "points": pictured.points(selection),
         "map": pictured.neighbourhood(selection),

@@ -39,13 +39,15 @@ class Ballot:
 class Curve:
     """scores: (folds, K + 1), of the best 0 ... K columns as each fold's own rows rank them; whole: (folds,) of all.
 
-    order: all selected columns, the best first, as all rows rank them. enough: how many suffice.
+    order: all selected columns, the best first, as all rows rank them. enough: how many suffice. within: how many lose
+    no more than one standard error or NO_LOSS; more than suffice where these are too many for a small set.
     """
 
     order: tuple[int, ...]
     scores: np.ndarray
     whole: np.ndarray
     enough: int
+    within: int
 
 
 def curve(study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int]) -> Curve:
@@ -64,7 +66,8 @@ def curve(study: Study, scores: Scores, ballot: Ballot, selected: Sequence[int])
     held, skills = np.array(told).transpose(2, 0, 1)
     best_first = tuple(order(study, selected, np.arange(len(study.X)), trees))
     several = skills if study.target.kind == "classes" else None
-    return Curve(best_first, held, np.array(whole), enough(held, columns=len(ballot.columns), skills=several))
+    suffice = enough(held, columns=len(ballot.columns), skills=several)
+    return Curve(best_first, held, np.array(whole), suffice, within(held, several))
 
 
 def enough(scores: np.ndarray, *, columns: int, skills: np.ndarray | None = None) -> int:
@@ -74,10 +77,15 @@ def enough(scores: np.ndarray, *, columns: int, skills: np.ndarray | None = None
     each from all others long before they are told from each other. Where that is more than one in SMALL of `columns`,
     all that can be used, so many are taken if they lose no more than WORTH_OF_SMALL of the best score.
     """
-    smallest = max([_suffice(scores), *([] if skills is None else [_suffice(skills)])])
-    mean, few = scores.mean(axis=0), columns // SMALL
-    if 0 < few < smallest and mean.max() - mean[few] <= WORTH_OF_SMALL * abs(mean.max()):
+    needed, few, mean = within(scores, skills), columns // SMALL, scores.mean(axis=0)
+    if 0 < few < needed and mean.max() - mean[few] <= WORTH_OF_SMALL * abs(mean.max()):
         return few
+    return needed
+
+
+def within(scores: np.ndarray, skills: np.ndarray | None = None) -> int:
+    """Return the smallest number of columns, one at least, that loses no more of either than one error, or NO_LOSS."""
+    smallest = max(_suffice(one) for one in (scores, skills) if one is not None)
     return int(max(smallest, min(1, scores.shape[1] - 1)))
 
 
