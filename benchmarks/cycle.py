@@ -1,6 +1,6 @@
 """A day of cycles, killed at random moments, against an undisturbed one (simulated), and what a cycle costs.
 
-    python benchmarks/cycle.py DIR [--devices 20000] [--history 1] [--windows 96] [--kills 10] [--seed 7]
+    python benchmarks/cycle.py DIR [--devices 20000] [--windows 96] [--kills 10] [--seed 7] [--walk killed]
 
 Two copies of one workspace get the same deliveries, a quarter of an hour at a time (benchmarks/cycle_day.py). In one
 the cycle of each window is walked in this process. In the other it is the command `iotlens cycle`, and as many windows
@@ -9,7 +9,8 @@ is called again. At the end all that cycles wrote must be the same (benchmarks/c
 where it is not. What may differ: `created` of rows, and in the reports of cycles the seconds and, of a window that was
 killed, how much was changed by the call that ended it.
 
-DIR is used again: what is there is not made anew, and a walk goes on after its last whole window.
+DIR is used again: what is there is not made anew, and a walk goes on after its last whole window. With --walk only one
+of the two is walked, so that both can be side by side in two calls; a last call without it compares.
 """
 
 import argparse
@@ -191,16 +192,23 @@ def main() -> int:
     asked.add_argument("folder", type=Path)
     for name, default in {"devices": 20_000, "history": 1, "windows": 96, "kills": 10, "seed": 7}.items():
         asked.add_argument(f"--{name}", type=int, default=default)
+    asked.add_argument(
+        "--walk", choices=["killed", "undisturbed"], help="walk only this one, and compare nothing"
+    )
     told = asked.parse_args()
     start = make(told.folder, Day(told.devices, told.history, told.windows, told.seed))
     place = Place(told.folder, start)
     for workspace in (place.undisturbed, place.killed):
-        if not workspace.exists():
+        if told.walk in (None, workspace.name) and not workspace.exists():
             shutil.copytree(told.folder / "workspace", workspace.with_suffix(".copying"), dirs_exist_ok=True)
             workspace.with_suffix(".copying").rename(workspace)
     ends = [start + n * QUARTER for n in range(1, told.windows + 1)]
-    walk_killed(place, ends, kills=told.kills, seed=told.seed)
-    walk_undisturbed(place, ends)
+    if told.walk != "undisturbed":
+        walk_killed(place, ends, kills=told.kills, seed=told.seed)
+    if told.walk != "killed":
+        walk_undisturbed(place, ends)
+    if told.walk:
+        return 0
     tell_costs(place, ends, told.devices)
     return min(compare(place), 1)
 

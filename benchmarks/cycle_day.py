@@ -131,7 +131,7 @@ def _prepare(before: Path, workspace: Path, start: datetime) -> None:
     if loaded.failed:
         raise RuntimeError(f"every simulated table must be read, however: {loaded.text()}")
     _commit_labelled(flows, workspace, file=before / "flows" / "flows.parquet", start=start)
-    windows.build(workspace)
+    windows.build(workspace, window_end=start)
     indicator_windows.build(workspace, window_end=start)
     store.open(workspace).publish(start)
     device = experiment.read(experiment.find(Path("device_type"), workspace), ["window=1h"])

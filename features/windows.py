@@ -8,9 +8,9 @@ A window that is now made in another way is computed anew beside its old rows, w
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,9 +24,10 @@ from tqdm import tqdm
 from features import kept_sql, lake
 from features.built import now_after, recall, remember
 from features.configuration import find_config, read_config
-from features.duck import as_frame, connect, files_stay, listed
+from features.duck import as_frame, connect, files_stay
 from features.flows import FLOWS
 from features.table import arrow_schema, empty_table
+from features.window_changes import Built, Change, Flows, parquet, since, touch
 from features.windowing import (
     CREATED,
     FEATURES,
@@ -61,7 +62,6 @@ log = logging.getLogger(__name__)
 ON_DISK = (*KEY_COLUMNS, CREATED, *WINDOWS[len(KEY_COLUMNS) :])
 BATCH_FLOWS = 200_000  # flows in windows computed at a time: about 1.4 GB with their first packets
 _THREADS = 2
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -81,43 +81,17 @@ class BuildSummary:
 
 
 @dataclass(frozen=True)
-class _Built:
-    """lake/windows/built.json: what the rows were made from (features/built.py).
-
-    recipes: of each window, a hash of all that decides a row. created: of the newest rows, ISO 8601. sources: the
-    fingerprint of each. devices: whom each spoke of.
-    """
-
-    recipes: dict[str, str]
-    created: str
-    sources: dict[str, str]
-    devices: dict[str, list[str]]
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What the rows do not know yet.
-
-    sources: new ones and replaced ones. replaced: those read again with another map or other settings, or gone.
-    devices: whom the replaced ones spoke of before.
-    """
-
-    sources: list[str]
-    replaced: list[str]
-    devices: list[str]
-
-
-@dataclass(frozen=True)
 class _Job:
-    """One build of one window. change: None to compute every row. files: the flows of each source.
+    """One build of one window. change: None to compute every row. until: windows that end later are left; None: none.
 
     place: where readers look. scratch: a folder that no reader scans.
     """
 
     window: Window
-    change: _Change | None
+    change: Change | None
+    until: datetime | None
     created: datetime
-    files: Mapping[str, Sequence[Path]]
+    flows: Flows
     place: Path
     scratch: Path
 
@@ -127,23 +101,29 @@ class _Job:
         return self.place if self.change else self.scratch / self.place.name
 
     @property
-    def hops(self) -> bool:
+    def chosen(self) -> bool:
         """Whether only some windows of the flows at hand are wanted: a session has all flows of its capture."""
-        return self.change is not None and self.window != SESSION
+        return self.window != SESSION and (self.change is not None or self.until is not None)
 
     @property
-    def every_file(self) -> list[Path]:
-        """The flow files of all sources."""
-        return [file for files in self.files.values() for file in files]
+    def idle(self) -> bool:
+        """Whether nothing changed: no flow, and no window is asked for that was not before."""
+        change = self.change
+        return (
+            change is not None and not change.sources and change.first_opened(self.window, self.until) is None
+        )
 
 
-def build(workspace: Path) -> BuildSummary:
+def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummary:
     """Compute the windows that new or replaced sources touch, and write the rows that are new or changed.
 
-    Doing it again writes nothing; after an interruption the same call completes it. Raises ValueError where sources
-    were read with different flow settings, or with an active timeout longer than the shortest window; LookupError
-    where the lake holds no source.
+    window_end: aware; windows that end later are left to a later build, sessions never. Doing it again writes nothing;
+    after an interruption the same call completes it. Raises ValueError where sources were read with different flow
+    settings, or with an active timeout longer than the shortest window, or window_end is naive; LookupError where the
+    lake holds no source.
     """
+    if window_end is not None and window_end.tzinfo is None:
+        raise ValueError(f"window_end must be an aware datetime, however: {window_end!r}")
     settings = read_config(find_config("windows.yaml", workspace), WindowSettings)
     if not lake.records(workspace):  # before a lake is made where there is none
         raise LookupError(
@@ -155,23 +135,25 @@ def build(workspace: Path) -> BuildSummary:
             settings.check_against(flow_settings)
         wanted = {source: record.fingerprint for source, record in records.items()}
         recipes = {window.name: _recipe(window) for window in settings.windows}
-        built = recall(_root(workspace), _Built)
+        built = recall(_root(workspace), Built)
         kept = {
             name: recipe for name, recipe in recipes.items() if built and built.recipes.get(name) == recipe
         }
         change, created = None, now_after(built.created if built else None)
         if built:  # remembered, should this build be killed after a swap
-            change = _change(built, wanted)
+            change = since(built, wanted)
             remember(_root(workspace), replace(built, recipes=kept))
-        files = {source: _flow_files(workspace, record) for source, record in records.items()}
+        flows = Flows({source: _flow_files(workspace, record) for source, record in records.items()})
         places = [(window, _folder(workspace, window.name)) for window in settings.windows]
         jobs = [
-            _Job(one, change if one.name in kept else None, created, files, place, scratch)
+            _Job(one, change if one.name in kept else None, window_end, created, flows, place, scratch)
             for one, place in places
         ]
         counts = {job.window.name: _build_window(job) for job in jobs}
         _remove_others(workspace, [job.place for job in jobs], scratch)
-        remember(_root(workspace), _Built(recipes, created.isoformat(), wanted, _devices(workspace)))
+        until = window_end.isoformat() if window_end else ""
+        told = Built(recipes, created.isoformat(), until, wanted, _devices(workspace))
+        remember(_root(workspace), told)
     computed, written, removed = ({name: each[i] for name, each in counts.items()} for i in range(3))
     return BuildSummary(computed, written, removed)
 
@@ -197,37 +179,26 @@ def devices(workspace: Path, window: str) -> list[str]:
     if not files:
         return []
     with files_stay(), connect(threads=_THREADS) as connection:
-        told = f"SELECT DISTINCT device_id FROM {_parquet(files)} ORDER BY device_id"
+        told = f"SELECT DISTINCT device_id FROM {parquet(files)} ORDER BY device_id"
         return [device for (device,) in connection.execute(told).fetchall()]
 
 
 def _newest(files: Iterable[Path], *, where: str = "true") -> str:
     names = ", ".join(f'"{column.name}"' for column in ON_DISK)
     newest = f"row_number() OVER (PARTITION BY {', '.join(KEYS)} ORDER BY created DESC) = 1"
-    return f"SELECT {names} FROM {_parquet(files)} WHERE {where} QUALIFY {newest}"
-
-
-def _parquet(files: Iterable[Path]) -> str:
-    return f"read_parquet([{listed(files)}], union_by_name = true, hive_partitioning = false)"
-
-
-def _change(built: _Built, wanted: dict[str, str]) -> _Change:
-    """Return what the rows do not know yet."""
-    replaced = sorted(source for source, known in built.sources.items() if wanted.get(source) != known)
-    devices = sorted({device for source in replaced for device in built.devices.get(source, [])})
-    return _Change(sorted(wanted.keys() - built.sources.keys()) + replaced, replaced, devices)
+    return f"SELECT {names} FROM {parquet(files)} WHERE {where} QUALIFY {newest}"
 
 
 def _build_window(job: _Job) -> tuple[int, int, int]:
     """Return the number of rows computed, written, and taken out."""
-    if job.change and not job.change.sources:
+    if job.idle:
         return 0, 0, 0
     if not job.change:
         log.info("computing every %s window: it is new, or made in another way than before", job.window.name)
     computed = removed = 0
     with connect(threads=_THREADS, scratch=job.scratch) as connection:
         for part in _parts(connection, job):
-            table = compute(connection, job.window, touched="touched" if job.hops else None)
+            table = compute(connection, job.window, touched="touched" if job.chosen else None)
             connection.register("computed", table)
             computed += len(table)
             removed += _take_out(connection, job, part=part)
@@ -245,14 +216,13 @@ def _parts(connection: duckdb.DuckDBPyConnection, job: _Job) -> Iterator[str]:
     Yields the SQL condition that a device_id of the batch fulfils.
     """
     connection.register("nothing", arrow_schema(FLOWS).empty_table())
-    read = _read(job.every_file)
     if job.change:
-        connection.register("changed", pa.table({"source": pa.array(job.change.sources, pa.string())}))
         connection.register("replaced", pa.table({"source": pa.array(job.change.replaced, pa.string())}))
         connection.register("former", pa.table({"device_id": pa.array(job.change.devices, pa.string())}))
-        read = _read(file for source in job.change.sources for file in job.files.get(source, []))
-    if job.hops:
-        read = _near(connection, job, changed=read)
+    if job.chosen:
+        read = touch(connection, job.window, job.flows, change=job.change, until=job.until)
+    else:
+        read = job.flows.of(job.change.sources) if job.change else job.flows.every
     copies = (job.window.length_s or 1) // (job.window.step_s or 1)
     total = connection.execute(f"SELECT count(*) FROM ({read})").fetchall()[0][0]
     batches = max(1, -(-total * copies // BATCH_FLOWS))
@@ -260,36 +230,6 @@ def _parts(connection: duckdb.DuckDBPyConnection, job: _Job) -> Iterator[str]:
         part = f"hash(device_id) % {batches} = {batch}"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW flows AS SELECT * FROM ({read}) WHERE {part}")
         yield part
-
-
-def _read(files: Iterable[Path]) -> str:
-    found = sorted(files)
-    return f"SELECT * FROM {_parquet(found) if found else 'nothing'}"
-
-
-def _near(connection: duckdb.DuckDBPyConnection, job: _Job, *, changed: str) -> str:
-    """Make `touched`: the windows that changed flows are in, and all windows of devices their sources spoke of before.
-
-    changed: the SQL of the changed sources' flows. Returns the SQL of all flows that can matter to these windows.
-    """
-    formerly = (
-        f" UNION ALL {_read(job.every_file)} SEMI JOIN former USING (device_id)"
-        if job.change and job.change.devices
-        else ""
-    )
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW flows AS {changed}{formerly}")
-    places = f"SELECT DISTINCT device_id, window_end FROM ({placing(job.window)})"
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {places}")
-    first, last = connection.execute("SELECT min(window_end), max(window_end) FROM touched").fetchall()[0]
-    if first is None:
-        return "SELECT * FROM nothing"
-    low = datetime.fromtimestamp(first / 1e6, UTC) - timedelta(seconds=job.window.length_s or 0)
-    high = datetime.fromtimestamp(last / 1e6, UTC)
-    # A flow lies under its start, less than a day before its end.
-    days = (f"date={low - _DAY:%F}", f"date={high:%F}")
-    near = [file for file in job.every_file if days[0] <= file.parent.name <= days[1]]
-    ends = f"\"end\" >= TIMESTAMPTZ '{low:%F %T}+00' AND \"end\" < TIMESTAMPTZ '{high:%F %T}+00'"
-    return f"{_read(near)} WHERE device_id IN (SELECT device_id FROM touched) AND {ends}"
 
 
 def _changed(connection: duckdb.DuckDBPyConnection, job: _Job) -> pa.Table:
@@ -314,13 +254,13 @@ def _take_out(connection: duckdb.DuckDBPyConnection, job: _Job, *, part: str) ->
     """Remove the stored rows of this batch of devices that no flow stands behind any more; return how many."""
     if not job.change or not job.change.replaced:
         return 0
-    suspect = "device_id IN (FROM former)" if job.hops else "source IN (FROM replaced)"
+    suspect = "device_id IN (FROM former)" if job.chosen else "source IN (FROM replaced)"
     same = " AND ".join(f"c.{key} IS NOT DISTINCT FROM s.{key}" for key in KEYS)
     lost = f"{part} AND {suspect} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"
     gone = 0
     for file in sorted(job.folder.rglob("*.parquet")):
         stored = pq.read_metadata(file).num_rows
-        kept = connection.execute(f"SELECT * FROM {_parquet([file])} s WHERE NOT ({lost})").to_arrow_table()
+        kept = connection.execute(f"SELECT * FROM {parquet([file])} s WHERE NOT ({lost})").to_arrow_table()
         gone += stored - len(kept)
         if not len(kept):
             file.unlink()

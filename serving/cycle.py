@@ -76,10 +76,10 @@ def _done(window: Window) -> Report:
 
 
 def _windows(window: Window) -> Counts:
-    """Bring the windows of flows up to date, late rows too, and write online those that have ended by this one."""
+    """Bring the windows of flows that have ended by this one up to date, late rows too, and write them online."""
     if not lake.records(window.workspace):
         return {"skipped": "no flows"}
-    built = windows.build(window.workspace)
+    built = windows.build(window.workspace, window_end=window.end)
     online = store.open(window.workspace).publish(window.end)
     return {"changed": sum(built.written.values()), "online": online}
 
