@@ -1,7 +1,7 @@
 """What is known of all devices of a service, and of the places they hang on, at one moment: read in batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Known:
 
     values, samples: by indicator id, (n,) float64; NaN is unknown. An id that nobody told is missing.
     ends: of the same ids, (n,) datetime64[us] in UTC, the end of the window that told it; NaT is unknown.
+    services: (n,), what MEMBERSHIP says that a device runs, null: nothing; None where all are of the service asked for.
     """
 
     ids: pa.Array
@@ -31,6 +32,7 @@ class Known:
     values: Mapping[str, np.ndarray]
     samples: Mapping[str, np.ndarray]
     ends: Mapping[str, np.ndarray]
+    services: pa.Array | None = None
 
 
 def places(
@@ -100,7 +102,7 @@ def some_devices(
 ) -> Known:
     """Return what is known of these devices, in their order, as `devices` does of all of a service.
 
-    One that is not known is told without places and values.
+    One that is not known is told without service, places and values.
     """
     wanted = indicators_of("device", indicators)
     stays = membership.stays_sql(membership.files(workspace), span=_moment(at))
@@ -112,12 +114,12 @@ def some_devices(
             "asked", pa.table({"device_id": pa.array(ids, pa.string()), "row": range(len(ids))})
         )
         found = connection.execute(
-            f"SELECT asked.device_id, {', '.join(membership.PLACES)}, {_cells(wanted)} FROM asked"
+            f"SELECT asked.device_id, service, {', '.join(membership.PLACES)}, {_cells(wanted)} FROM asked"
             f" LEFT JOIN (SELECT * FROM ({stays}) WHERE device_id {one_of_them}) AS members USING (device_id)"
             f" LEFT JOIN ({newest}) AS told ON told.scope_id = asked.device_id ORDER BY row"
         ).to_arrow_table()
     (batch,) = found.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], found.schema)]
-    return _of_devices(batch, wanted)
+    return replace(_of_devices(batch, wanted), services=batch.column("service"))
 
 
 def _moment(at: datetime) -> tuple[datetime, datetime]:

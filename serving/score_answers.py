@@ -60,6 +60,19 @@ class Origin:
         detail = f"neither MEMBERSHIP nor the indicators know {name!r} at {moment}"
         return Problem("nothing-known", detail, missing=[name])
 
+    def warnings(self, service: str) -> list[str | None]:
+        """Return of each row what is odd about scoring it as a service; None where nothing is."""
+        devices = self.evidence.devices
+        if self.view is None or devices.services is None:
+            return [None] * len(devices.ids)
+        moment = f"{self.view.at:%Y-%m-%dT%H:%M:%SZ}"
+        return [
+            f"MEMBERSHIP says that {name!r} runs {other} at {moment}, but it was scored as {service}, as asked"
+            if other is not None and other != service
+            else None
+            for name, other in zip(devices.ids.to_pylist(), devices.services.to_pylist(), strict=True)
+        ]
+
     @cached_property
     def _strangers(self) -> np.ndarray:
         """Whether a device hangs on nothing, and nothing is known of it (n,)."""
@@ -129,6 +142,7 @@ def _cores(assessed: Assessed, origin: Origin, start: int) -> list[dict[str, Any
     columns["status"] = [INSUFFICIENT if one is None else SCORED for one in columns["score"]]
     columns |= {name: column[rows] for name, column in assessed.worst.items()}
     columns["device_id"] = ids
+    columns["warning"] = origin.warnings(assessed.plan.service.id)
     same = {
         "service": assessed.plan.service.id,
         "scope": "inline" if origin.view is None else "device",

@@ -111,6 +111,7 @@ _STALLED: dict[str, Any] = {
     "worst_kqi": "vd_stalling_ratio",
     "worst_step": "vd_play/1 segment loop",
     "worst_indicator": "vid_dl_throughput",
+    "warning": None,
 }
 SCORE: dict[str, Any] = {  # one of each list; the answer has all
     **_STALLED,

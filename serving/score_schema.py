@@ -170,6 +170,10 @@ class Scored(BaseModel, frozen=True):
     worst_kqi: str | None = Field(description="the KQI that costs most points by what is known")
     worst_step: str | None = Field(description="the step that owns most of them: process/number name")
     worst_indicator: str | None
+    warning: str | None = Field(
+        None,
+        description="what is odd about the question: MEMBERSHIP says that the device runs another service",
+    )
 
 
 class BriefScore(Scored, frozen=True):

@@ -57,6 +57,7 @@ class Evidence:
                 ids=known.ids.take(picked),
                 places={scope: hung.take(picked) for scope, hung in known.places.items()},
                 ends={one: ends[rows] for one, ends in known.ends.items()},
+                services=None if known.services is None else known.services.take(picked),
             ),
             [Told(*(column[rows] for column in one)) for one in self.told],
         )

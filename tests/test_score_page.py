@@ -41,6 +41,14 @@ def test_a_simulated_score_says_so_beside_every_number(domain: Domain, simulated
     assert page.count("<b>simulated</b>") == (5 if shown else 0)
 
 
+def test_a_device_scored_as_another_service_is_told_so_on_the_page(domain: Domain) -> None:
+    warning = "MEMBERSHIP says that 'a' runs smoke_sensor, but it was scored as video, as asked"
+    assert "runs smoke_sensor, but it was scored as video" in to_html(answer(warning=warning), domain)
+    old = answer()
+    del old["warning"]  # of a release before
+    assert "MEMBERSHIP" not in to_html(old, domain)
+
+
 def test_an_answer_of_another_configuration_names_what_is_not_known_here(domain: Domain) -> None:
     one = answer()["indicators"][0] | {"indicator": "wm_leak_alarm_ratio"}
     with pytest.raises(LookupError, match="but wm_leak_alarm_ratio are not; name the workspace"):
