@@ -1,18 +1,21 @@
 """The alarms of a workspace, as `iotlens monitor` leaves them below alarms/: read when asked, never kept."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 import pandas as pd
 import pyarrow.parquet as pq
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from features.indicators import Scope
 from features.whole_file import is_partial
+from serving.problems import broken
 
 MAX_ALARMS = 10_000  # of one answer
 FOLDER = "alarms"
+SCOPES = tuple(one for one in get_args(Scope) if one != "device")  # alarms are of places
 
 
 class Alarm(BaseModel, frozen=True):
@@ -45,30 +48,47 @@ class Alarms(BaseModel, frozen=True):
     simulated: bool
 
 
+def _place(scope: str) -> str:
+    if scope not in SCOPES:
+        raise ValueError(f"must be the scope of a place: {', '.join(SCOPES)}")
+    return scope
+
+
+PlaceScope = Annotated[str, AfterValidator(_place), Field(json_schema_extra={"enum": list(SCOPES)})]
+
+
 class Wanted(BaseModel, frozen=True, extra="forbid"):
     """Which alarms are asked for; None: all. limit: how many are told."""
 
     status: Literal["open", "cleared"] | None = None
     service: str | None = None
-    scope: str | None = None
+    scope: PlaceScope | None = None
     scope_id: str | None = None
     limit: int = Field(1000, ge=1, le=MAX_ALARMS)
 
 
-def read(workspace: Path, wanted: Wanted) -> tuple[list[Alarm], int]:
+def read(workspace: Path, wanted: Wanted, *, services: Collection[str] | None) -> tuple[list[Alarm], int]:
     """Return the alarms that are wanted, the one raised last first, at most `limit`; and how many there are.
 
     Of an alarm that several files tell, the file written last counts. A table that lacks columns is of something else.
+    services: those configured; None where that is not known. Raises Problem of one that is none of them and of which
+    no alarm tells.
     """
     names = list(Alarm.model_fields)
     frames = [pd.read_parquet(file, columns=names) for file in _files(workspace, names)]
-    if not frames:
-        return [], 0
-    whole = pd.concat(frames, ignore_index=True).drop_duplicates("alarm_id", keep="last")
+    whole = pd.concat(frames or [pd.DataFrame(columns=names)], ignore_index=True)
+    whole = whole.drop_duplicates("alarm_id", keep="last")
+    _known(wanted.service, services, told=set(whole["service"]))
     for column, value in wanted.model_dump(exclude={"limit"}, exclude_none=True).items():
         whole = whole[whole[column] == value]
     newest = whole.sort_values(["raised", "alarm_id"], ascending=[False, True])
     return list(_alarms(newest.head(wanted.limit))), len(newest)
+
+
+def _known(service: str | None, services: Collection[str] | None, *, told: Collection[str]) -> None:
+    """Raise Problem of a service that is not configured and of which nothing is told: not one that was taken away."""
+    if service is not None and services is not None and service not in services and service not in told:
+        raise broken([(("service",), "unknown_service", f"must be a service: {', '.join(services)}")])
 
 
 def _files(workspace: Path, names: list[str]) -> list[Path]:

@@ -110,7 +110,7 @@ def list_alarms(request: Request, wanted: Annotated[Wanted, Query()]) -> Alarms:
     Where keys are needed, one with scope `alarms`.
     """
     workspace = request.app.state.settings.workspace
-    told, total = alarms.read(workspace, wanted)
+    told, total = alarms.read(workspace, wanted, services=scoring(request).names())
     return Alarms(alarms=told, total=total, simulated=lake.is_simulated(workspace))
 
 

@@ -62,6 +62,10 @@ class Scoring:
             raise Problem("not-ready", "the services are not loaded; the log of the service says why")
         return self._services
 
+    def names(self) -> list[str] | None:
+        """Return the ids of the services; None where they could not be read."""
+        return None if self._services is None else list(self._services.plans)
+
     def close(self) -> None:
         """Let the work at hand end, and take no more."""
         self._thread.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from test_identify import problem, started
 
 RAISED = datetime(2026, 3, 2, 6, 15, tzinfo=UTC)
@@ -70,6 +71,35 @@ def test_alarms_are_told_newest_first_by_what_is_asked(tmp_path: Path) -> None:
         assert first["alarms"][0]["raised"] == "2026-03-02T07:00:00Z"
         for asked in ({"limit": 0}, {"limit": 10_001}, {"status": "loud"}, {"servic": "x"}):
             assert problem(client.get("/alarms", params=asked)) == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("asked", "pointer", "told"),
+    [
+        ({"scope": "town"}, "#/scope", "must be the scope of a place: cell, tac, mme,"),
+        ({"scope": "device"}, "#/scope", "must be the scope of a place: cell, tac, mme,"),
+        ({"service": "smoke"}, "#/service", "must be a service: bike_sharing, smoke_sensor, video"),
+        ({"status": "closed"}, "#/status", "'open' or 'cleared'"),
+    ],
+)
+@pytest.mark.parametrize("monitored", [True, False])
+def test_what_no_alarm_can_be_of_is_refused_with_what_there_is(
+    tmp_path: Path, monitored: bool, asked: dict[str, str], pointer: str, told: str
+) -> None:
+    if monitored:
+        left(tmp_path, "alarms.parquet", alarm(1))
+    with started(tmp_path, None) as client:
+        answer = client.get("/alarms", params=asked)
+        assert (answer.status_code, problem(answer)) == (422, "invalid")
+        (error,) = answer.json()["errors"]
+        assert error["pointer"] == pointer and told in error["detail"]
+
+
+def test_alarms_of_a_service_that_was_taken_away_are_still_told(tmp_path: Path) -> None:
+    left(tmp_path, "alarms.parquet", alarm(1, service="water_meter"))
+    with started(tmp_path, None) as client:
+        assert client.get("/alarms", params={"service": "water_meter"}).json()["total"] == 1
+        assert client.get("/alarms", params={"scope": "cdn_node"}).json()["total"] == 0  # may be, but is not
 
 
 def test_of_an_alarm_the_table_written_last_counts_and_other_tables_are_none_of_alarms(
