@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from features.table import Column, arrow_schema, check_table
+from features.table import Column, check_table
+from features.whole_file import check_suffix, write_frame
 
 _MEASURED: Mapping[str, Column] = {  # of the log, by its own name
     "idleTime": Column("idle_time_ms", "float64", "ms", "without transmission", low=0, empty=True),
@@ -102,11 +101,9 @@ def read_logs(directory: Path) -> Converted:
 
 def convert(directory: Path, out: Path) -> Converted:
     """Write the logs as one Parquet file, whole or not at all, and return them."""
+    check_suffix(out)
     done = read_logs(directory)
-    written = out.with_name(f"{out.name}.writing")
-    table = pa.Table.from_pandas(done.table, schema=arrow_schema(NBIOT), preserve_index=False)
-    pq.write_table(table, written)
-    written.replace(out)
+    write_frame(out, done.table, NBIOT)
     return done
 
 

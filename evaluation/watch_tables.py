@@ -9,11 +9,13 @@ from evaluation.alarm_table import ALARMS, as_table
 from evaluation.domain import read_domain
 from evaluation.monitor_settings import read_monitor_settings
 from features import indicator_tables
-from features.whole_file import write_frame
+from features.whole_file import check_suffix, write_frame
 
 
 def write(workspace: Path, *, until: datetime | None, out: Path, devices_out: Path) -> str:
     """Judge a workspace until a moment (None: the end of its newest window), write both tables, tell what was found."""
+    check_suffix(out)
+    check_suffix(devices_out)
     domain, settings = read_domain(workspace), read_monitor_settings(workspace)
     moment = until or indicator_tables.newest_end(workspace)
     watched = watch.watch(workspace, domain, settings, until=moment)

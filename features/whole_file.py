@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from features.table import Column, arrow_schema
 
+PARQUET = ".parquet"
 _PARTIAL = ".partial-"  # begins the name of what is being written, or was when its writer was killed
 
 
@@ -23,6 +24,13 @@ def sweep(folder: Path) -> None:
     """Remove what killed writers left in a folder; only where nobody else writes there meanwhile."""
     for left in folder.glob(f"{_PARTIAL}*"):
         left.unlink(missing_ok=True)
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...] = (PARQUET,)) -> None:
+    """Raise ValueError where the name of a file does not say what is to be written there: asked before the work."""
+    if not path.name.endswith(suffixes):
+        told = " or ".join(suffixes)
+        raise ValueError(f"the name of the table to write must end with {told}, but {str(path)!r} does not")
 
 
 @contextmanager
@@ -39,7 +47,8 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def parquet_writer(path: Path, columns: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Give a writer whose file takes its place at the end."""
+    """Give a writer whose file takes its place at the end. Raises ValueError where its name is not one of Parquet."""
+    check_suffix(path)
     with whole(path) as beside, pq.ParquetWriter(beside, columns, compression="zstd") as writer:
         yield writer
         writer.close()

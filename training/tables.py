@@ -10,11 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-from features.whole_file import whole
+from features.whole_file import PARQUET, check_suffix, whole
 from training.artifact import InputFeature
 
 TIMES = ("datetime64", "datetime", "date", "timedelta64", "timedelta")  # as pandas' infer_dtype tells them
 ISO_DATE = r"\d{4}-\d\d-\d\d|\d{8}T"  # how a moment begins; 5683 alone is a port rather than a year
+CSV = (
+    ".csv",
+    ".csv.gz",
+    ".csv.bz2",
+    ".csv.zip",
+    ".csv.xz",
+    ".csv.zst",
+)  # ends of names; as pandas packs them
 MAX_CATEGORIES = 255  # LightGBM's default bins; a column of more texts names things rather than kinds
 
 
@@ -42,7 +50,10 @@ def _truths(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_out(path: Path) -> None:
-    """Raise OSError unless a file can be written there: asked before the work, not after it."""
+    """Raise OSError unless a file can be written there, ValueError of a name that is neither Parquet nor CSV.
+
+    Asked before the work, not after it.
+    """
     if path.is_dir():
         raise IsADirectoryError(f"the answers go to a file, but {path} is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -51,12 +62,13 @@ def check_out(path: Path) -> None:
         raise PermissionError(
             f"the folder {path.parent} may not be written; choose another one for {path.name}"
         )
+    check_suffix(path, (PARQUET, *CSV))
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write the rows, without an index, as Parquet where the name says so, else as CSV; all of them or none."""
     with whole(path) as beside:
-        if ".parquet" in path.suffixes:
+        if path.suffix == PARQUET:
             frame.to_parquet(beside, index=False)
         else:
             frame.to_csv(beside, index=False)
