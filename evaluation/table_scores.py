@@ -1,24 +1,31 @@
 """Devices of a table of indicator values, scored in batches into one file: no workspace is needed."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from evaluation import scoring
 from evaluation.score_table import ALONE, judge, only_scores, own_rows, schema
 from evaluation.scoring_plan import Measured, Plan
+from features.duck import connect
 from features.indicators import TerminalFlag
 from features.value_range import rule_broken, value_range
 from features.whole_file import parquet_writer
 
 BATCH_ROWS = 65_536
 ID = "device_id"
+_SUSPECTS = (
+    1000  # rows of equal hashes that are looked at: one in 2**64 pairs is no device that is told twice
+)
+_ROWS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,21 @@ def score_table(path: Path, what: Plan, *, at: datetime, out: Path, way: Way) ->
     """Score each row of a Parquet table into a file under SCORES; return how many rows there were.
 
     path: device_id, indicators by id; an indicator that has no column is unknown, and an interval knows the errors of
-    counting only of those with a column <id>__samples. Other columns are not read. Memory does not grow with the table.
-    Raises ValueError that names file, row, column and rule of a value that cannot be, and leaves no file then.
+    counting only of those with a column <id>__samples. Other columns are not read. Memory does not grow with a table
+    that is in the order of device_id; else by 16 bytes a row, to see that no device is told twice.
+    Raises ValueError that names file, rows, column and rule of a value that cannot be or a device that is told twice,
+    and leaves no file then.
     """
     table = _opened(path, what)
     columns = schema(what)
     with parquet_writer(
         out, columns if not way.alone else pa.schema([columns.field(name) for name in ALONE])
     ) as writer:
-        row = 0
-        for batch in _batches(table):
+        row, last, ordered = 0, "", True
+        for batch in _batches(table, [ID, *table.told, *table.counted]):
             ids = _ids(batch, table, row)
+            ordered = ordered and _ascending(last, ids)
+            last = ids[-1].as_py()
             values, samples = _told(batch, what, table, way.least, row)
             told = scoring.utilities(what, values)
             if way.alone:
@@ -62,14 +73,65 @@ def score_table(path: Path, what: Plan, *, at: datetime, out: Path, way: Way) ->
                 judged = judge(what, told, scoring.doubt(what, values, samples))
                 writer.write_table(own_rows(what, "device", ids, at, judged))
             row += len(batch)
+        if not ordered:
+            _refuse_twice(table)
     return row
 
 
-def _batches(table: _Table) -> Iterator[pa.RecordBatch]:
+def _batches(table: _Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield the rows, one row group after the other: asked for all at once, Arrow keeps what it has read."""
-    columns = [ID, *table.told, *table.counted]
     for group in range(table.file.num_row_groups):
-        yield from table.file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
+        told = table.file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns)
+        yield from (batch for batch in told if len(batch))
+
+
+def _ascending(last: str, ids: pa.Array) -> bool:
+    """Return whether ids go on above the last one, so that none is there twice."""
+    return bool(last < ids[0].as_py() and pc.all(pc.less(ids[:-1], ids[1:])).as_py())
+
+
+def _refuse_twice(table: _Table) -> None:
+    """Raise ValueError of a device that several rows tell: all values are of one moment.
+
+    A hash stands for each id, and only rows of equal ones are looked at.
+    """
+    hashes = _hashes(table)
+    ordered = np.sort(hashes)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
+        return
+    suspects = hashes[np.flatnonzero(np.isin(hashes, twice))[:_SUSPECTS]]
+    for one in dict.fromkeys(suspects.tolist()):
+        rows = np.flatnonzero(hashes == one)
+        name, count = Counter(ids := _named(table, rows)).most_common(1)[0]
+        if count > 1:
+            mine = [str(row) for row, named in zip(rows, ids, strict=True) if named == name]
+            told = ", ".join(mine[:_ROWS_SHOWN]) + (" ..." if count > _ROWS_SHOWN else "")
+            raise ValueError(
+                f"{table.path}: each {ID} must have one row, as all values are of one moment, but {count} have"
+                f" {name!r}: rows {told}; score each moment by a table of its own"
+            )
+
+
+def _hashes(table: _Table) -> np.ndarray:
+    """Return a number for each id (n,), equal for equal ones."""
+    found = []
+    with connect(threads=1) as connection:
+        for batch in _batches(table, [ID]):
+            connection.register("ids", pa.table({ID: _ids(batch, table, 0)}))
+            found.append(connection.execute(f"SELECT hash({ID}) AS hash FROM ids").fetchnumpy()["hash"])
+    return np.concatenate(found)
+
+
+def _named(table: _Table, rows: np.ndarray) -> list[str]:
+    """Return the ids of some rows, which ascend."""
+    found: list[str] = []
+    first = 0
+    for batch in _batches(table, [ID]):
+        mine = rows[(rows >= first) & (rows < first + len(batch))] - first
+        found += _ids(batch, table, first).take(pa.array(mine)).to_pylist()
+        first += len(batch)
+    return found
 
 
 def _opened(path: Path, what: Plan) -> _Table:

@@ -343,3 +343,28 @@ def test_a_table_whose_rows_or_columns_have_no_one_name_is_refused(smoke: Plan, 
     with pytest.raises(ValueError, match=r"t\.parquet must be Parquet"):
         score_table(path, smoke, at=AT, out=out, way=WAY)
     assert not out.exists()
+
+
+def test_a_table_that_tells_a_device_twice_is_refused_with_its_rows(smoke: Plan, tmp_path: Path) -> None:
+    path, out = tmp_path / "t.parquet", tmp_path / "o.parquet"
+
+    def scored(ids: list[str], *, group: int = 100) -> int:
+        pq.write_table(
+            pa.table(
+                {"device_id": pa.array(ids, pa.string()), RRC: pa.array([99.0] * len(ids), pa.float64())}
+            ),
+            path,
+            row_group_size=group,
+        )
+        return score_table(path, smoke, at=AT, out=out, way=WAY)
+
+    rule = r"t\.parquet: each device_id must have one row, as all values are of one moment, but "
+    for group in (100, 2):
+        assert scored(["d3", "d1", "d2"], group=group) == 3  # in no order
+        assert scored([], group=group) == 0
+        out.unlink()
+        with pytest.raises(ValueError, match=f"{rule}2 have 'd1': rows 1, 3; score each moment by a table"):
+            scored(["d0", "d1", "d2", "d1"], group=group)
+        with pytest.raises(ValueError, match=f"{rule}7 have 'd1': rows 0, 1, 2, 3, 4 "):
+            scored(["d1"] * 7 + ["d2"], group=group)
+        assert not out.exists()
