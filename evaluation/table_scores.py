@@ -22,9 +22,7 @@ from features.whole_file import parquet_writer
 
 BATCH_ROWS = 65_536
 ID = "device_id"
-_SUSPECTS = (
-    1000  # rows of equal hashes that are looked at: one in 2**64 pairs is no device that is told twice
-)
+_SUSPECTS = 1000  # rows of equal hashes that are looked at; one is enough but for a pair in 2**64
 _ROWS_SHOWN = 5
 
 

@@ -29,11 +29,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Watched:
-    """What one call did. end: of the last window judged. alarms: all up to then, those of before included."""
+    """What one call did. end: of the last window judged. alarms: all up to then, those of before included.
+
+    learnt: nothing is raised before; None where no window was ever judged.
+    """
 
     end: datetime
     windows: int
     alarms: tuple[Alarm, ...]
+    learnt: datetime | None
+
+    @property
+    def learning_until(self) -> datetime | None:
+        """The moment before which nothing is raised, where that is still to come."""
+        return self.learnt if self.learnt is not None and self.end < self.learnt else None
 
     def text(self) -> str:
         """Return one line for a person."""
@@ -41,8 +50,13 @@ class Watched:
         causes = len({one.cause for one in self.alarms})
         return (
             f"monitor: {self.windows:,} windows judged until {self.end:%FT%TZ}; {len(self.alarms):,} alarms of"
-            f" {causes:,} causes, {standing:,} open"
+            f" {causes:,} causes, {standing:,} open{self._why_none}"
         )
+
+    @property
+    def _why_none(self) -> str:
+        until = self.learning_until
+        return f"; what is usual is still learnt: nothing is raised before {until:%FT%TZ}" if until else ""
 
 
 def watch(workspace: Path, domain: Domain, settings: MonitorSettings, *, until: datetime) -> Watched:
@@ -64,7 +78,9 @@ def watch(workspace: Path, domain: Domain, settings: MonitorSettings, *, until: 
             known = _judged(workspace, domain, settings, known, list(day))
         if asked and not back:
             monitor_state.save(workspace, known, settings)
-    return Watched(known.end or until, len(asked), tuple(known.alarms.values()))
+    begun = known.state.begun
+    learnt = None if begun is None else begun + timedelta(seconds=settings.learn_s)
+    return Watched(known.end or until, len(asked), tuple(known.alarms.values()), learnt)
 
 
 def _judged(

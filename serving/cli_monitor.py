@@ -15,7 +15,14 @@ WORKSPACE = Path("workspace")
 
 
 def monitor_places(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Parquet to write: the alarms, one row each.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Parquet to write: the alarms. Default: WS/alarms/alarms.parquet, as GET /alarms reads.",
+        ),
+    ] = None,
     workspace: Workspace = WORKSPACE,
     window_end: Annotated[
         datetime | None,
@@ -24,7 +31,9 @@ def monitor_places(
     devices_out: Annotated[
         Path | None,
         typer.Option(
-            "--devices-out", help="Parquet of abnormal devices; default: OUT with -devices in its name."
+            "--devices-out",
+            help="Parquet of abnormal devices; default: OUT with -devices in its name, and without --out"
+            " WS/abnormal/date=DATE/HHMM.parquet.",
         ),
     ] = None,
 ) -> None:
@@ -33,7 +42,7 @@ def monitor_places(
     from features import lake
 
     until = window_end and utc(window_end)
-    beside = devices_out or out.with_name(f"{out.stem}-devices{out.suffix}")
-    told = watch_tables.write(workspace, until=until, out=out, devices_out=beside)
-    typer.echo(told + (" (simulated)" if lake.is_simulated(workspace) else ""))
-    typer.echo(f"{out}\n{beside}")
+    beside = devices_out or (out and out.with_name(f"{out.stem}-devices{out.suffix}"))
+    done = watch_tables.write(workspace, until=until, out=out, devices_out=beside)
+    typer.echo(done.text() + (" (simulated)" if lake.is_simulated(workspace) else ""))
+    typer.echo(f"{done.out}\n{done.devices_out}")

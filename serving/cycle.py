@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from evaluation import mark_door, service_of_label, service_scores, watch_tables
@@ -129,11 +128,17 @@ def _score(window: Window) -> Counts:
 def _alarms(window: Window) -> Counts:
     if not indicator_tables.root(window.workspace).is_dir():
         return {"skipped": "no indicators"}
-    alarms, devices = window.workspace / "alarms" / "alarms.parquet", window.table("abnormal")
-    watch_tables.write(window.workspace, until=window.end, out=alarms, devices_out=devices)
+    done = watch_tables.write(
+        window.workspace,
+        until=window.end,
+        out=watch_tables.alarms_path(window.workspace),
+        devices_out=watch_tables.devices_path(window.workspace, window.end),
+    )
+    learning = done.watched.learning_until
     return {
-        "alarms": pq.read_metadata(alarms).num_rows,
-        "abnormal devices": pq.read_metadata(devices).num_rows,
+        "alarms": len(done.watched.alarms),
+        "abnormal devices": sum(done.kinds.values()),
+        **({"none raised before": f"{learning:%FT%TZ}"} if learning else {}),
     }
 
 

@@ -78,5 +78,9 @@ def pending(workspace: Path, until: datetime, *, every: timedelta, most: int) ->
 def _told(counts: Counts) -> str:
     if "skipped" in counts:
         return f"skipped, {counts['skipped']}"
-    words = [f"{value:,} {name}" for name, value in counts.items() if name != "seconds"]
+    words = [
+        f"{name} {value}" if isinstance(value, str) else f"{value:,} {name}"
+        for name, value in counts.items()
+        if name != "seconds"
+    ]
     return f"{', '.join(words) or 'nothing'} in {counts['seconds']:.1f} s"

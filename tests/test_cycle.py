@@ -50,6 +50,9 @@ def test_a_window_is_scored_as_of_its_end_and_reported(folder: Path) -> None:
     assert report.steps["score"]["bike_sharing"] > 1
     assert report.steps["identify"]["skipped"]
     assert report.ages_s["cell"] == 0
+    # the first window ends at 00:15, and a week is learnt
+    assert report.steps["alarms"]["none raised before"] == "2026-03-08T00:15:00Z"
+    assert "abnormal devices, none raised before 2026-03-08T00:15:00Z in" in report.text()
     scores = pd.read_parquet(folder / "ws" / "scored" / "bike_sharing" / "date=2026-03-01" / "1200.parquet")
     assert set(scores["window_end"]) == {pd.Timestamp(NOON)}
     told = json.loads(cycle_report.path_of(folder / "ws", NOON).read_text())

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from test_identify import started
+from typer.testing import CliRunner
 
 from evaluation import score_history, watch
 from evaluation.alarm_table import as_table
@@ -18,6 +20,7 @@ from features import indicator_tables, membership
 from features.configuration import packaged_configs
 from features.membership import MEMBERSHIP
 from features.table import arrow_schema
+from serving.cli import app
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HOURS = 60
@@ -123,3 +126,41 @@ def test_a_workspace_without_indicators_says_what_to_do(
 ) -> None:
     with pytest.raises(LookupError, match="indicators build"):
         watch.watch(tmp_path / "nothing", domain, settings, until=end_of(1))
+
+
+def monitored(workspace: Path, *more: str) -> str:
+    """Return what `iotlens monitor` says. Raises what it raised."""
+    done = CliRunner().invoke(app, ["monitor", "-w", str(workspace), *more])
+    if done.exception is not None:
+        raise done.exception
+    return done.output
+
+
+def test_without_a_file_the_monitor_writes_where_the_alarms_are_read(workspace: Path) -> None:
+    told = monitored(workspace).splitlines()
+    alarms, devices = workspace / "alarms" / "alarms.parquet", workspace / "abnormal" / "date=2026-03-04"
+    assert told[-2:] == [str(alarms), str(devices / "1200.parquet")]
+    assert Path(told[-1]).exists()
+    with started(workspace, None) as client:
+        (alarm,) = client.get("/alarms").json()["alarms"]
+    assert (alarm["scope_id"], alarm["status"]) == ("c1", "cleared")
+
+
+def test_a_past_moment_does_not_take_the_place_of_the_newest_alarms(workspace: Path, tmp_path: Path) -> None:
+    monitored(workspace)
+    newest = (workspace / "alarms" / "alarms.parquet").read_bytes()
+    rule = "windows until 2026-03-04T12:00:00Z are judged, but --window-end is 2026-03-03T21:00:00Z; name another"
+    with pytest.raises(ValueError, match=rule):
+        monitored(workspace, "--window-end", "2026-03-03T21:00")
+    then = tmp_path / "then.parquet"
+    told = monitored(workspace, "--window-end", "2026-03-03T21:00", "--out", str(then)).splitlines()
+    assert told[-2:] == [str(then), str(tmp_path / "then-devices.parquet")]
+    assert pq.read_table(then)["status"].to_pylist() == ["open"]
+    assert (workspace / "alarms" / "alarms.parquet").read_bytes() == newest
+
+
+def test_while_it_learns_the_monitor_says_from_when_on_it_raises(workspace: Path) -> None:
+    """The first window ends at 01:00 of the second of March, and these settings learn for a day."""
+    said = "0 open; what is usual is still learnt: nothing is raised before 2026-03-03T01:00:00Z"
+    assert said in monitored(workspace, "--window-end", "2026-03-03T00:00")
+    assert "learnt" not in monitored(workspace, "--window-end", "2026-03-03T01:00")
