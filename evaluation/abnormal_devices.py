@@ -28,6 +28,7 @@ ABNORMAL_DEVICES: tuple[Column, ...] = (
     Column("evidence", "string", "-", "what was seen, in words"),
 )
 _DAY = timedelta(days=1)
+_BACK = timedelta(days=30)  # so far back the last thing that a silent device told is looked for
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Seen:
     """What is known of the devices of one service at a moment.
 
     members: device_id, fleet, cell, home, valid_from, of each; home: the cell that it hung on longest.
-    log: EVENTS of the service as far back as a rule looks.
+    log: EVENTS of the service as far back as a rule looks. heard: by device, when the last thing arrived, up to
+    _BACK before; begun: from when on the log could tell that.
     told: by device, what it had last told of itself, a column for each terminal indicator; before: the same
     `battery.over_s` earlier.
     """
@@ -44,6 +46,8 @@ class Seen:
     at: datetime
     members: pd.DataFrame
     log: pd.DataFrame
+    heard: "pd.Series[pd.Timestamp]"
+    begun: datetime
     told: pd.DataFrame
     before: pd.DataFrame
 
@@ -69,6 +73,7 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
     rows = membership.rows(workspace)
     held = rows[(rows["valid_from"] <= at) & ~(rows["valid_to"] <= at).fillna(False)]
     first = rows.groupby("device_id")["valid_from"].min()
+    begun = events.begun(workspace) or at
     for service in domain.services:
         if service.device_profile is None:
             continue
@@ -78,14 +83,19 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
         members = members.assign(valid_from=device.map(first), home=device.map(home)).reset_index(drop=True)
         quiet = timedelta(seconds=settings.devices.silent.heartbeats * service.device_profile.heartbeat_s)
         processes = [process.id for process in service.processes]
-        log = events.rows(workspace, since=at - max(_DAY, quiet), until=at, processes=processes)
+        since = at - max(_DAY, quiet)
+        log = events.rows(workspace, since=since, until=at, processes=processes)
         told, before = (
             terminal.as_of(
                 members[["device_id"]].assign(event_timestamp=pd.Timestamp(moment)), workspace
             ).set_index("device_id")
             for moment in (at, at - timedelta(seconds=settings.devices.battery.over_s))
         )
-        yield Seen(service, at, members, log, told, before)
+        late = log[log["ok"]].groupby("device_id")["at"].max()
+        lacking = members["device_id"][~members["device_id"].isin(late.index)].to_list()
+        early = events.last_arrived(workspace, lacking, since=at - _BACK, until=since, processes=processes)
+        heard = pd.concat([late, early])
+        yield Seen(service, at, members, log, heard, max(begun, at - _BACK), told, before)
 
 
 def homes(rows: pd.DataFrame, at: datetime) -> "pd.Series[str]":
@@ -100,29 +110,32 @@ def homes(rows: pd.DataFrame, at: datetime) -> "pd.Series[str]":
 
 
 def silent(seen: Seen, rules: DeviceRules) -> pd.DataFrame:
-    """Nothing of the device arrived for so many heartbeats of its service, and it has been there as long."""
+    """Nothing of the device arrived for so many heartbeats of its service, and it has been there as long.
+
+    The value is how many; at least so many where the last thing that arrived is not known, of which `since` is empty.
+    """
     assert seen.service.device_profile is not None  # else it is not seen
-    beat = seen.service.device_profile.heartbeat_s
-    limit = pd.Timedelta(seconds=rules.silent.heartbeats * beat)
-    heard = seen.log[seen.log["ok"]].groupby("device_id")["at"].max()
-    last = seen.members["device_id"].map(heard)
-    quiet = (pd.Timestamp(seen.at) - last.fillna(seen.members["valid_from"])) >= limit
-    found = seen.members[quiet & (seen.at - seen.members["valid_from"] >= limit)]
-    since = found["device_id"].map(heard).astype("datetime64[us, UTC]")
-    return _rows(
-        seen,
-        "silent",
-        {
-            "device_id": found["device_id"],
-            "since": since,
-            "value": [
-                rules.silent.heartbeats if pd.isna(one) else (seen.at - one).total_seconds() / beat
-                for one in since
-            ],
-            "threshold": rules.silent.heartbeats,
-        },
-        "nothing arrived for {value:.1f} heartbeats or more",
+    least, beat_s = rules.silent.heartbeats, seen.service.device_profile.heartbeat_s
+    device, there = seen.members["device_id"], seen.members["valid_from"]
+    last = device.map(seen.heard).astype("datetime64[us, UTC]")
+    watched = there.where(there > seen.begun, pd.Timestamp(seen.begun))
+    beats, known = (
+        (seen.at - moment).dt.total_seconds() / beat_s for moment in (last.fillna(watched), there)
     )
+    quiet, never = (beats >= least) & (known >= least), last.isna()
+    evidence = {
+        "nothing arrived for {value:.1f} heartbeats": ~never,
+        "nothing ever arrived in the {value:.1f} heartbeats since MEMBERSHIP knows it": never
+        & (watched == there),
+        "nothing arrived for {value:.1f} heartbeats or more, as far back as is looked": never
+        & (watched > there),
+    }
+    parts = []
+    for told, which in evidence.items():
+        cells = {"device_id": device, "since": last, "value": beats}
+        mine = {name: column[quiet & which] for name, column in cells.items()}
+        parts.append(_rows(seen, "silent", {**mine, "threshold": least}, told))
+    return pd.concat(parts, ignore_index=True)
 
 
 def chatty(seen: Seen, rules: DeviceRules) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from features import lake, records
 from features.duck import as_frame, connect, files_stay, listed
@@ -102,6 +103,43 @@ def rows(
     )
     with files_stay(), connect(threads=_THREADS) as connection:
         return as_frame(connection.execute(sql).to_arrow_table(), EVENTS)
+
+
+def begun(workspace: Path) -> datetime | None:
+    """Return the moment of the first event of the log; None of an empty one."""
+    told = [one.first for one in lake.deliveries(workspace, KIND).values() if one.used]
+    return min(map(datetime.fromisoformat, told), default=None)
+
+
+def last_arrived(
+    workspace: Path,
+    device_ids: Sequence[str],
+    *,
+    since: datetime,
+    until: datetime,
+    processes: Sequence[str],
+) -> "pd.Series[pd.Timestamp]":
+    """Return by device when its last attempt began that succeeded, from `since` until before `until` (aware).
+
+    A device without one is missing.
+    """
+    found = files(workspace, since=since, until=until)
+    if not found or not len(device_ids):
+        none = pd.DatetimeIndex([], dtype="datetime64[us, UTC]")
+        return pd.Series(none, pd.Index([], dtype="object", name="device_id"), name="at")
+    within = f"\"at\" >= TIMESTAMPTZ '{since.isoformat()}' AND \"at\" < TIMESTAMPTZ '{until.isoformat()}'"
+    sql = (
+        f"SELECT {_quoted(_KEY)}, bool_and(ok) AS ok FROM read_parquet([{listed(found)}], hive_partitioning = false)"
+        f" WHERE {within} AND list_contains([{listed(processes)}], process)"
+        f" AND device_id IN (SELECT device_id FROM asked) GROUP BY {_quoted(_KEY)}"
+    )
+    with files_stay(), connect(threads=_THREADS) as connection:
+        connection.register("asked", pa.table({"device_id": pa.array(device_ids, pa.string())}))
+        told = connection.execute(
+            f'SELECT device_id, max("at") AS "at" FROM ({sql}) WHERE ok GROUP BY device_id ORDER BY device_id'
+        ).to_arrow_table()
+    arrived: pd.Series[pd.Timestamp] = told.to_pandas().set_index("device_id")["at"]
+    return arrived
 
 
 def _quoted(names: Iterable[str]) -> str:

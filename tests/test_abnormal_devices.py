@@ -1,14 +1,18 @@
 """Devices that are silent, chatty, storming with false alarms, at the end of their battery, or elsewhere."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from tiny_lake import MEMBERS
 
 from evaluation import abnormal_devices
 from evaluation.abnormal_devices import ABNORMAL_DEVICES, Seen
 from evaluation.domain import read_domain
 from evaluation.monitor_settings import DeviceRules, read_monitor_settings
+from features import events, membership
 from features.table import check_table
 
 AT = datetime(2026, 3, 12, tzinfo=UTC)
@@ -42,7 +46,9 @@ def seen(attempts: list[Attempt], *, battery: dict[str, tuple[float, float]] | N
         )
         for which in (0, 1)
     )
-    return Seen(read_domain().service("smoke_sensor"), AT, members, log, told, before)
+    heard = log[log["ok"]].groupby("device_id")["at"].max()
+    begun = AT - 20 * 24 * HOUR
+    return Seen(read_domain().service("smoke_sensor"), AT, members, log, heard, begun, told, before)
 
 
 def beats(hours: float = 5.0, but: tuple[str, ...] = ()) -> list[Attempt]:
@@ -104,10 +110,58 @@ def test_a_battery_that_was_charged_or_not_told_a_week_ago_has_no_pace(
     assert named(abnormal_devices.battery(seen(beats(), battery={"d4": (60.0, week_ago)}), rules)) == []
 
 
-def test_a_device_that_was_never_heard_has_no_since(rules: DeviceRules) -> None:
-    found = abnormal_devices.silent(seen([]), rules)
-    assert len(found) == 8
-    assert found["since"].isna().all()
+def test_a_silent_device_is_told_for_how_many_heartbeats_and_since_when(rules: DeviceRules) -> None:
+    found = abnormal_devices.silent(seen([*beats(but=("d3",)), *beats(hours=102.0)]), rules)
+    (row,) = found.to_dict("records")
+    assert (row["device_id"], row["value"], row["threshold"]) == ("d3", pytest.approx(4.25), 3)
+    assert row["since"] == AT - 102 * HOUR
+    assert row["evidence"] == "nothing arrived for 4.2 heartbeats"
+
+
+def test_of_a_device_that_was_never_heard_the_time_is_told_that_it_could_have_been(
+    rules: DeviceRules,
+) -> None:
+    """The log begins 20 days before; d3 came five days before, all others were there earlier."""
+    before = seen([])
+    before.members.loc[3, "valid_from"] = AT - 5 * 24 * HOUR
+    found = abnormal_devices.silent(before, rules).set_index("device_id")
+    assert len(found) == 8 and found["since"].isna().all()
+    assert found["value"].to_dict() == {f"d{n}": pytest.approx(5 if n == 3 else 20) for n in range(8)}
+    assert found["evidence"]["d3"] == "nothing ever arrived in the 5.0 heartbeats since MEMBERSHIP knows it"
+    assert found["evidence"]["d4"] == "nothing arrived for 20.0 heartbeats or more, as far back as is looked"
+
+
+def test_nobody_is_silent_before_the_log_is_as_long_as_the_rule_waits(rules: DeviceRules) -> None:
+    assert named(abnormal_devices.silent(replace(seen([]), begun=AT - 71 * HOUR), rules)) == []
+    assert len(named(abnormal_devices.silent(replace(seen([]), begun=AT - 72 * HOUR), rules))) == 8
+
+
+def test_the_last_thing_that_arrived_is_looked_for_in_a_month_of_the_log(tmp_path: Path) -> None:
+    """Of the last 3 heartbeats sensor-1 told something; sensor-2 ten days ago, and failed since; sensor-3 never."""
+    (tmp_path / "m.csv").write_text(MEMBERS)
+    membership.load([str(tmp_path / "m.csv")], tmp_path)
+    attempts = [("sensor-1", 1.0, True), ("sensor-2", 240.0, True), ("sensor-2", 200.0, False)]
+    went = {True: "true,0", False: "false,1"}  # ok, failed_step
+    log = [
+        f"{device},smoke_sensor,ss_heartbeat,c1,{AT - hours * HOUR:%FT%TZ},{went[ok]},9,false,[9]"
+        for device, hours, ok in attempts
+    ]
+    head = "device_id,service,process,cell,at,ok,failed_step,delay_ms,repeated,step_ms"
+    (tmp_path / "e.csv").write_text("\n".join([head, *log]) + "\n")
+    assert not events.load([str(tmp_path / "e.csv")], tmp_path).failures
+
+    def silent(at: datetime) -> dict[str, tuple[float, object]]:
+        found = abnormal_devices.find(tmp_path, read_domain(), read_monitor_settings(), at=at)
+        told = found[(found["kind"] == "silent") & (found["service"] == "smoke_sensor")]
+        return {row.device_id: (round(row.value, 6), row.since) for row in told.itertuples()}
+
+    assert silent(AT) == {
+        "sensor-2": (10, AT - 240 * HOUR),
+        "sensor-3": (10, pd.NaT),  # the log is no longer
+    }
+    later = silent(AT + 25 * 24 * HOUR)
+    assert later["sensor-1"] == (pytest.approx(25 + 1 / 24, abs=1e-6), AT - HOUR)
+    assert later["sensor-2"] == later["sensor-3"] == (30, pd.NaT)  # at least
 
 
 def test_a_sensor_served_by_a_strange_cell_is_misplaced_unless_its_cell_is_ill(rules: DeviceRules) -> None:

@@ -1,5 +1,6 @@
 """The monitor over a workspace: what is called window by window tells the same as what is called once."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -159,8 +160,12 @@ def test_a_past_moment_does_not_take_the_place_of_the_newest_alarms(workspace: P
     assert (workspace / "alarms" / "alarms.parquet").read_bytes() == newest
 
 
-def test_while_it_learns_the_monitor_says_from_when_on_it_raises(workspace: Path) -> None:
+def test_while_it_learns_the_monitor_says_from_when_on_it_raises(
+    workspace: Path, domain: Domain, settings: MonitorSettings
+) -> None:
     """The first window ends at 01:00 of the second of March, and these settings learn for a day."""
+    done = watch.watch(workspace, domain, settings, until=end_of(2))
     said = "0 open; what is usual is still learnt: nothing is raised before 2026-03-03T01:00:00Z"
-    assert said in monitored(workspace, "--window-end", "2026-03-03T00:00")
-    assert "learnt" not in monitored(workspace, "--window-end", "2026-03-03T01:00")
+    assert done.text().endswith(said) and done.learning_until == end_of(25)
+    learnt = replace(done, end=end_of(25))
+    assert learnt.learning_until is None and learnt.text().endswith("0 open")
