@@ -22,6 +22,10 @@ class LostPoints:
     plan: Plan
     pairs: np.ndarray
 
+    def total(self) -> np.ndarray:
+        """Return the points of all (n,), 100 at most."""
+        return _at_most_all(self.pairs.sum(axis=0))
+
     def by_indicator(self) -> np.ndarray:
         """Return the points by indicator that is weighed (f, n)."""
         return self._summed([(pair.indicator,) for pair in self.plan.pairs], self.plan.weighed)
@@ -40,7 +44,13 @@ class LostPoints:
             part = points / len(rows)
             for row in rows:
                 total[row] += part
-        return total
+        return _at_most_all(total)
+
+
+def _at_most_all(points: np.ndarray) -> np.ndarray:
+    """Return sums of points without what rounding put above 100."""
+    capped: np.ndarray = np.minimum(points, BEST)
+    return capped
 
 
 def lost_points(plan: Plan, told: np.ndarray, scores: Scores) -> LostPoints:

@@ -87,10 +87,15 @@ class Assessed:
         return lost_points(self.plan, self.utilities, self.judged.scores)
 
     @cached_property
+    def lost_total(self) -> np.ndarray:
+        """Points that are missing to 100 (n,)."""
+        return self.lost.total()
+
+    @cached_property
     def lost_to_unknown(self) -> np.ndarray:
         """Points that are missing since indicators are not known (n,)."""
         unknown = np.isnan(self.utilities[[pair.indicator for pair in self.plan.pairs]])
-        total: np.ndarray = (self.lost.pairs * unknown).sum(axis=0)
+        total: np.ndarray = np.minimum((self.lost.pairs * unknown).sum(axis=0), self.lost_total)
         return total
 
     @cached_property

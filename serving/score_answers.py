@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from evaluation.score_table import INSUFFICIENT, SCORED
+from evaluation.scoring import BEST
 from evaluation.scoring_plan import Measured
 from features.indicators import Indicator, TerminalFlag
 from features.nearest import SCOPES
@@ -104,7 +105,7 @@ def whole(assessed: Assessed, origin: Origin, column: int) -> ScoreAnswer:
         kqis=list(_kqis(assessed, column)),
         processes=list(_processes(assessed, column)),
         lost=Lost(
-            total=float(assessed.lost.pairs[:, column].sum()),
+            total=float(assessed.lost_total[column]),
             by_unknown=float(assessed.lost_to_unknown[column]),
         ),
         indicators=[_used(assessed, origin, row, column) for row in range(len(assessed.plan.indicators))],
@@ -125,9 +126,9 @@ def explanation(assessed: Assessed, column: int, *, top: int) -> ScoreExplanatio
     """Return which steps cost one row its points, and by which indicators."""
     steps = sorted(_lost_steps(assessed, column), key=lambda one: (-one.lost, one.step))
     return ScoreExplanation(
-        lost=float(assessed.lost.pairs[:, column].sum()),
+        lost=float(assessed.lost_total[column]),
         steps=steps[:top],
-        rest=sum(one.lost for one in steps[top:]),
+        rest=min(sum(one.lost for one in steps[top:]), BEST),
     )
 
 
@@ -245,7 +246,7 @@ def _lost_steps(assessed: Assessed, column: int) -> Iterator[LostStep]:
                 step=name,
                 process=process,
                 name=name.partition(" ")[2],
-                lost=sum(mine.values()),
+                lost=min(sum(mine.values()), BEST),
                 indicators=told,
             )
 
@@ -263,7 +264,7 @@ def _lost(assessed: Assessed, row: int, column: int, points: float) -> LostIndic
         usual_high=high,
         excellent=anchored.excellent if anchored else None,
         unacceptable=anchored.unacceptable if anchored else None,
-        lost=points,
+        lost=min(points, BEST),
     )
 
 

@@ -119,6 +119,21 @@ def test_the_reasons_of_a_score_are_steps_whose_points_add_up(client: TestClient
     assert (rrc["value"], rrc["unit"], rrc["usual_low"], rrc["usual_high"]) == (96, "%", 98.5, 100)
 
 
+@pytest.mark.parametrize("service", ["smoke_sensor", "bike_sharing", "video"])
+def test_a_service_that_is_worst_in_all_has_lost_a_hundred_points_and_no_more(
+    client: TestClient, service: str
+) -> None:
+    worst = client.get("/indicators", params={"service": service}).json()["indicators"]
+    values = {one["id"]: one["unacceptable"] for one in worst}
+    told = score(client, service=service, indicators=values)
+    (reasons,) = client.post("/explain", json={"service": service, "indicators": values}).json()["answers"]
+    for lost in (told["lost"]["total"], reasons["explanation"]["lost"]):
+        assert lost <= 100 and lost == pytest.approx(100, abs=1e-9)
+    steps = [step for process in told["processes"] for step in process["steps"]]
+    for parts in (told["indicators"], told["kqis"], steps):
+        assert sum(one["lost"] for one in parts) == pytest.approx(100, abs=1e-9)
+
+
 def test_values_inline_are_explained_and_wrong_ones_refused(client: TestClient) -> None:
     video = score_examples.QUESTIONS["video"]["value"]
     (told,) = client.post("/explain", json=video | {"top": 1}).json()["answers"]

@@ -337,6 +337,21 @@ def test_weights_of_a_file_that_were_rounded_make_a_whole(two_kqis: Plan) -> Non
     assert lost_points(thirds, told, found).pairs.sum() + found.floor[0] == pytest.approx(100, abs=1e-11)
 
 
+@pytest.mark.parametrize("service", ["smoke_sensor", "bike_sharing", "video"])
+def test_no_more_than_a_hundred_points_are_told_lost(domain: Domain, service: str) -> None:
+    """Parts of a KQI that is broken make 100.00000000000003 in one row of three, where nearly all is worst."""
+    what = plan(domain.service(service), (*domain.indicators, *domain.terminal))
+    told = np.random.default_rng(1).uniform(-3000, 100, (len(what.ids), 1000)).clip(0)
+    found = scoring.score(what, told)
+    lost = lost_points(what, told, found)
+    assert lost.pairs.sum(axis=0).max() > 100
+    for parts in (lost.by_indicator(), lost.by_kqi(), lost.by_step()):
+        assert parts.max() <= 100
+        assert parts.sum(axis=0) == pytest.approx(lost.total(), abs=1e-9)
+    assert lost.total().max() == 100
+    assert lost.total() == pytest.approx(100 - found.floor, abs=1e-9)
+
+
 @pytest.mark.parametrize("weight", [math.nan, math.inf])
 def test_a_weight_that_is_no_number_is_refused(weight: float) -> None:
     content = yaml.safe_load(find_config("services/video.yaml").read_text())
