@@ -4,6 +4,7 @@ A row that breaks one is quarantined with its rule, never counted. Conditions ar
 features/counters.py gives a row: those of COUNTERS, `known_*` of its counter, and flaws found while it was read.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from features import sketch
+from features.counter_tables import COUNTERS
 from features.indicators import Indicator, Mean, Ratio
 
 SKEW_S = (
@@ -125,6 +127,32 @@ RULES: Mapping[str, Rule] = {rule.name: rule for rule in (*FOUND, *ASKED, *COMPA
 def first_broken() -> str:
     """Return the SQL expression of the first rule of `ASKED` that a row breaks; NULL where it keeps all."""
     return "CASE " + " ".join(f"WHEN {rule.broken} THEN '{rule.name}'" for rule in ASKED) + " END"
+
+
+def held(row: str) -> str:
+    """Return the SQL of what a row holds in the columns that its rule of `ASKED` looks at; NULL where that is nothing.
+
+    row: the relation of the row, under COUNTERS with `rule`.
+    """
+    cases = [
+        f"WHEN '{rule.name}' THEN concat_ws(', ', {', '.join(_holds(row, name) for name in names)})"
+        for rule in ASKED
+        if (names := _looked_at(rule))
+    ]
+    return f"nullif(CASE {row}.rule {' '.join(cases)} END, '')"
+
+
+def _holds(row: str, name: str) -> str:
+    return f"'{name} is ' || nullif(CAST({row}.{name} AS VARCHAR), '')"
+
+
+def _looked_at(rule: Rule) -> list[str]:
+    """Return the columns of COUNTERS that the condition of a rule names; what it does not name is known of one."""
+    names = [one.name for one in COUNTERS if re.search(rf"\b{one.name}\b", rule.broken)]
+    return names or [_KNOWN_OF[known] for known in _KNOWN_OF if known in rule.broken]
+
+
+_KNOWN_OF = {"is_stranger": "scope_id", "known_kind": "counter"}
 
 
 def known_counters(indicators: Sequence[Indicator]) -> pa.Table:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import lake
+from features.counter_rules import held
 from features.counter_tables import COUNTERS, FOLDER, STORED, gathered_sql
 from features.duck import listed
 
@@ -61,16 +62,16 @@ def stage(
 _OF_A_COLUMN = "'time_unreadable', 'time_not_utc', 'text_in_number'"
 # The texts of numbers and times are DuckDB's; NULL is left out. Of a line that is no row its text is told.
 _QUARANTINED = f"""
-    SELECT path AS file, source, row, counter, rule, told, coalesce(flaw, hint) AS hint
+    SELECT path AS file, source, row, counter, rule, told, coalesce(flaw, hint, held) AS hint
     FROM (
-        SELECT source, judged.row, judged.counter, rule, flaw,
+        SELECT source, judged.row, judged.counter, rule, flaw, {held("judged")} AS held,
                coalesce(ragged.told, CAST(to_json(raw) AS VARCHAR)) AS told
         FROM judged LEFT JOIN raw ON raw.row = judged.row
         LEFT JOIN ragged ON ragged.row = judged.row
         LEFT JOIN flaws ON flaws.row = judged.row AND rule IN ({_OF_A_COLUMN})
         WHERE rule IS NOT NULL
         UNION ALL
-        SELECT source, row, counter, rule, NULL, CAST(to_json(struct_pack({
+        SELECT source, row, counter, rule, NULL, NULL, CAST(to_json(struct_pack({
     ", ".join(f"{c.name} := {c.name}" for c in COUNTERS)
 })) AS VARCHAR) FROM lost
     ) AS bad JOIN paths USING (source)

@@ -67,7 +67,7 @@ QUARANTINE: tuple[Column, ...] = (
         "hint",
         "string",
         "-",
-        "which column or counter: what it holds, or the nearest that is known",
+        "what the columns hold that the rule looks at, or the nearest counter or column that is known",
         empty=True,
     ),
 )

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import counter_tables, counters, lake
+from features import counter_tables, counters, lake, quarantine
 from features.counter_rules import ASKED, COMPARED, FOUND
 from features.duck import connect
 
@@ -350,6 +350,23 @@ def test_what_cannot_be_read_is_told_with_its_column(
 ) -> None:
     counters.ingest([write(tmp_path / "a.csv", row(), row(**changes))], tmp_path / "ws")
     assert counter_tables.quarantined(tmp_path / "ws")["hint"].tolist() == [hint]
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"numerator": "120", "denominator": "100"}, "numerator is 120.0, denominator is 100.0"),
+        ({"denominator": "-3"}, "numerator is 90.0, denominator is -3.0"),
+        ({"scope": "galaxy"}, "scope is galaxy"),
+        ({"window_s": "7"}, "window_s is 7"),
+        ({"window_start": "2015-03-01T08:00:00Z"}, "window_start is 2015-03-01 08:00:00+00"),
+    ],
+)
+def test_the_values_that_break_a_rule_are_told(tmp_path: Path, changes: dict[str, str], hint: str) -> None:
+    counters.ingest([write(tmp_path / "a.csv", row(), row(**changes))], tmp_path / "ws")
+    (bad,) = counter_tables.quarantined(tmp_path / "ws").to_dict("records")
+    assert bad["hint"] == hint
+    assert f"a.csv row 1: {bad['rule']}, {hint}" in quarantine.read(tmp_path / "ws").text()
 
 
 def test_a_file_that_tells_only_what_was_told_before_is_no_failure(tmp_path: Path) -> None:
