@@ -1,6 +1,7 @@
 """Every device and place of a service, scored at one moment from the indicators of a workspace, into one file."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,20 +28,53 @@ HEARTBEATS = 1.5  # a device that missed one is still judged by the last: no gap
 
 
 @dataclass(frozen=True)
+class Untold:
+    """Indicators with weight that no place of a scope tells, by their granularity. share: of the others, of all weight."""
+
+    ids: tuple[str, ...]
+    share: float
+
+    def text(self) -> str:
+        """Return it as it ends a line for a person."""
+        return f"{', '.join(self.ids)}, so that at most {self.share:.3f} of the weight is known there"
+
+
+def untold(what: Plan) -> dict[str, Untold]:
+    """Return by scope what no place of a service can tell itself; nothing of a service that is scored by device.
+
+    It counts as unknown all the same: unknown never raises a score.
+    """
+    found: dict[str, Untold] = {}
+    if "device" in what.service.aggregation_keys:
+        return found
+    for scope in what.service.aggregation_keys:
+        never = [one for one in range(what.weighed) if scope not in what.indicators[one].granularity]
+        lost = (what.kqi_weights[pair.kqi] * pair.weight for pair in what.pairs if pair.indicator in never)
+        if never:
+            found[scope] = Untold(tuple(what.ids[one] for one in never), 1 - math.fsum(lost))
+    return found
+
+
+@dataclass(frozen=True)
 class ScoreSummary:
-    """What was scored: rows by scope, and how many of them have a score."""
+    """What was scored: rows by scope, and how many of them have a score.
+
+    untold: by scope of places that are judged by what they tell themselves, what none of them can tell.
+    """
 
     service: str
     at: datetime
     rows: dict[str, int]
     scored: dict[str, int]
+    untold: dict[str, Untold]
 
     def text(self) -> str:
         """Return one line for a person."""
         parts = [f"{scope} {self.scored[scope]:,} of {n:,}" for scope, n in self.rows.items()]
         told = ", ".join(parts) or "nothing, as no device or place of it is known at that moment"
         why = "; too few indicators were told in time before that moment" if self._all_lack_evidence else ""
-        return f"{self.service} at {self.at:%FT%TZ}: scored {told}{why}"
+        never = "".join(f"; no {scope} tells {one.text()}" for scope, one in self.untold.items())
+        return f"{self.service} at {self.at:%FT%TZ}: scored {told}{why}{never}"
 
     @property
     def _all_lack_evidence(self) -> bool:
@@ -72,8 +106,8 @@ def write(workspace: Path, domain: Domain, service: ServiceModel, *, at: datetim
     if at.tzinfo is None:
         raise ValueError(f"the moment of a score must have a zone, but {at.isoformat()} has none")
     moment = at.astimezone(UTC)
-    done = ScoreSummary(service.id, moment, {}, {})
     what = plan(service, (*domain.indicators, *domain.terminal))
+    done = ScoreSummary(service.id, moment, {}, {}, untold(what))
     with TemporaryDirectory() as scratch, parquet_writer(out, schema(what)) as writer:
         for table in tables(workspace, domain, what, at=moment, scratch=Path(scratch)):
             writer.write_table(table)

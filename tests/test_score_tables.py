@@ -257,6 +257,20 @@ def test_a_workspace_that_is_not_there_is_no_empty_file_of_scores(domain: Domain
     assert not list(tmp_path.iterdir())
 
 
+def test_what_no_place_of_a_service_can_tell_is_said(domain: Domain, smoke: Plan, tmp_path: Path) -> None:
+    """The load of a CDN node is known of the node alone, PRB utilisation of no program source."""
+    video = plan(domain.service("video"), (*domain.indicators, *domain.terminal))
+    found = service_scores.untold(video)
+    assert {scope: (set(one.ids), round(one.share, 9)) for scope, one in found.items()} == {
+        "province": ({"vid_cdn_load"}, 0.955),
+        "city": ({"vid_cdn_load"}, 0.955),
+        "program_source": ({"vid_prb_utilisation", "vid_cdn_load"}, 0.862),
+    }
+    assert service_scores.untold(smoke) == {}
+    done = service_scores.write(tmp_path, domain, domain.service("video"), at=AT, out=tmp_path / "o.parquet")
+    assert "; no city tells vid_cdn_load, so that at most 0.955 of the weight is known there" in done.text()
+
+
 def test_an_earlier_file_stays_where_scoring_fails(workspace: Path, domain: Domain, tmp_path: Path) -> None:
     out = tmp_path / "scores.parquet"
     out.write_text("earlier")
