@@ -29,7 +29,7 @@ HEARTBEATS = 1.5  # a device that missed one is still judged by the last: no gap
 
 @dataclass(frozen=True)
 class Untold:
-    """Indicators with weight that no place of a scope tells, by their granularity. share: of the others, of all weight."""
+    """Indicators with weight that no place of a scope can tell. share: of the weight that others have."""
 
     ids: tuple[str, ...]
     share: float
