@@ -151,32 +151,6 @@ def test_the_service_is_that_of_the_question_else_of_membership_else_of_the_labe
     assert "'toaster' is none of service_of_label.yaml" in answer.json()["detail"]
 
 
-def test_a_device_asked_as_another_service_than_membership_says_is_scored_with_a_warning(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, workspace: Path
-) -> None:
-    warning = (
-        "MEMBERSHIP says that 'sensor-1' runs smoke_sensor at 2026-03-02T06:15:00Z, but it was scored as"
-        " bike_sharing, as asked"
-    )
-    question = {"service": "bike_sharing", "device_ids": ["bike-1", "sensor-1"]}
-    rows = [{"device_id": "sensor-1", "service": "bike_sharing"}, {"device_id": "sensor-1"}]
-    monkeypatch.setattr(score_views, "MAX_HELD", 0)
-    with started(workspace, None) as reading_the_lake:
-        for one in (client, reading_the_lake):
-            told = score(one, device_id="sensor-1", service="bike_sharing")
-            assert (told["warning"], told["service"], told["service_by"]) == (
-                warning,
-                "bike_sharing",
-                "question",
-            )
-            for path in ("/score_batch", "/explain"):
-                answers = one.post(path, json=question).json()["answers"]
-                assert [row["warning"] for row in answers] == [None, warning]
-            answers = one.post("/score_batch", json={"rows": rows}).json()["answers"]
-            assert [row["warning"] for row in answers] == [warning, None]
-            assert score(one, device_id="sensor-1")["warning"] is None
-
-
 def test_a_device_that_membership_does_not_know_is_of_the_service_of_its_identification(
     fleet: Any, tmp_path: Path
 ) -> None:
