@@ -5,7 +5,8 @@
 Each province is simulated, loaded, scored, watched, judged and deleted; its result stays in DIR/SEED.json, and a
 call that is repeated goes on with those that lack one. What counts as found and as false is written in
 evaluation/alarm_judgement.py, of abnormal devices in evaluation/abnormal_judgement.py.
-Rivals watch the same scores with the same hysteresis, grouping and judgement:
+Rivals watch the KQI scores of the same places, as the monitor did until it judged indicators, with the hysteresis that
+it had then, the same grouping and judgement:
 
 z-score         the plain one: mean and standard deviation of the last seven days, no hour of the week, no siblings
 work order      the fixed threshold of configs/services/video.yaml: below 60 in 2 of 3, above 75 in 4 running
@@ -31,7 +32,7 @@ from monitor_province import Asked, make
 from evaluation import alarm_judgement, alarm_life, monitor, score_history, watch
 from evaluation.alarm_judgement import Found, Span
 from evaluation.alarm_life import Judged
-from evaluation.alarm_table import Alarm
+from evaluation.alarm_table import Alarm, Witness
 from evaluation.domain import read_domain
 from evaluation.monitor import Windows
 from evaluation.monitor_settings import MonitorSettings, read_monitor_settings
@@ -40,6 +41,7 @@ from features import indicator_tables
 GRACE = timedelta(
     hours=3
 )  # a value may be as old as it takes to pool an hour, and an alarm takes an hour to be raised
+Z_SCORE = {"below": 4.0, "windows": 5, "of": 6, "floor": 3.0}  # floor: points, least standard deviation
 WORK_ORDER = {"below": 60.0, "windows": 2, "of": 3, "above": 75.0, "calm": 4}
 
 
@@ -117,8 +119,10 @@ def plain_z(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
     frame = pd.DataFrame(windows.scores)
     last = frame.shift(1).rolling(7 * 86400 // settings.every_s, min_periods=96)
     mean, sd = last.mean().to_numpy(), last.std().to_numpy()
-    usual = np.maximum(sd, settings.baseline.floor)
-    return _lived(windows, mean, (windows.scores - mean) / usual, settings)
+    usual = np.maximum(sd, Z_SCORE["floor"])
+    told = settings.model_dump(by_alias=True)
+    told["open"] = {key: Z_SCORE[key] for key in ("below", "windows", "of")}
+    return _lived(windows, mean, (windows.scores - mean) / usual, MonitorSettings.model_validate(told))
 
 
 def fixed(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
@@ -140,12 +144,15 @@ def fixed(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
 
 
 def _lived(windows: Windows, baseline: np.ndarray, own: np.ndarray, settings: MonitorSettings) -> list[Alarm]:
-    life, alarms = alarm_life.born(len(windows.series), settings), {}
+    life = alarm_life.born(len(windows.series), settings)
+    alarms: dict[str, Alarm] = {}
     none = np.full(own.shape[1], np.nan)
+    themselves = [Witness(*one, indicator=one.kqi) for one in windows.series]
     for row, end in enumerate(windows.ends):
         ready = end - windows.ends[0] >= timedelta(seconds=settings.learn_s)
         now = Judged(
-            end, windows.series, windows.scores[row], baseline[row], own[row], none, windows.devices[row],
+            end, windows.series, windows.scores[row], baseline[row], windows.devices[row],
+            themselves, np.arange(len(own[row])), own[row], none, baseline[row] - windows.scores[row],
             windows.within[row], windows.beside[row], may_raise=ready,
         )  # fmt: skip
         life, events = alarm_life.advance(life, now, settings)

@@ -23,12 +23,13 @@ ALARMS: tuple[Column, ...] = (
     Column("updated", "timestamp", "UTC", "end of the window in which it last grew worse, or changed its cause"),
     Column("cleared", "timestamp", "UTC", "end of the window that cleared it; empty while it is open", empty=True),
     Column("severity", "string", "-", "the worst that it was: minor, major or critical"),
-    Column("score", "float64", "1", "KQI score when raised, or when it last got a worse severity", low=0, high=100),
-    Column("baseline", "float64", "1", "what it was held against then", low=0, high=100),
-    Column("deviation", "float64", "1", "score less baseline in usual deviations, then"),
-    Column("siblings", "float64", "1", "the same less what siblings did; empty: too few of them", empty=True),
-    Column("worst_step", "string", "-", "step that owns what fell most: process/number name", empty=True),
-    Column("worst_indicator", "string", "-", "indicator that fell most below its own baseline", empty=True),
+    Column("score", "float64", "1", "KQI score when raised, or when it last got a worse severity; empty: too little of"
+        " the KQI is known there", low=0, high=100, empty=True),
+    Column("baseline", "float64", "1", "what it usually is then; empty: not known", low=0, high=100, empty=True),
+    Column("deviation", "float64", "1", "utility of what fell most, less its baseline in usual deviations, then"),
+    Column("siblings", "float64", "1", "the same less what its siblings did; empty: too few of them", empty=True),
+    Column("worst_step", "string", "-", "step that owns most of what fell: process/number name", empty=True),
+    Column("worst_indicator", "string", "-", "indicator that fell most from its own baseline when raised", empty=True),
     Column("parent", "string", "-", "alarm that stands for its cause; empty: it does so itself", empty=True),
     Column("status", "string", "-", f"{OPEN} or {CLEARED}"),
     Column("devices", "int64", "1", "devices of the service that hung on the place", low=0),
@@ -56,6 +57,21 @@ class Series(NamedTuple):
         return Place(self.scope, self.scope_id)
 
 
+class Witness(NamedTuple):
+    """One indicator of one place, and the KQI that it speaks for."""
+
+    service: str
+    kqi: str
+    scope: str
+    scope_id: str
+    indicator: str
+
+    @property
+    def series(self) -> Series:
+        """What an alarm that it raises speaks of."""
+        return Series(*self[:4])
+
+
 @dataclass(frozen=True)
 class Alarm:
     """One row of ALARMS."""
@@ -69,8 +85,8 @@ class Alarm:
     updated: datetime
     cleared: datetime | None
     severity: Severity
-    score: float
-    baseline: float
+    score: float | None
+    baseline: float | None
     deviation: float
     siblings: float | None
     worst_step: str | None
@@ -96,7 +112,8 @@ def as_table(alarms: Iterable[Alarm]) -> pd.DataFrame:
     if not rows:
         return empty_table(ALARMS)
     frame = pd.DataFrame([asdict(one) for one in rows])
-    frame["siblings"] = frame["siblings"].astype("float64")
+    numbers = ["score", "baseline", "siblings"]
+    frame[numbers] = frame[numbers].astype("float64")
     frame["cleared"] = pd.to_datetime(frame["cleared"], utc=True)
     return check_table(frame, ALARMS, table="alarms")
 
@@ -109,7 +126,7 @@ def from_table(frame: pd.DataFrame) -> tuple[Alarm, ...]:
             return value.to_pydatetime()
         return value
 
-    may_lack = ("siblings", "worst_step", "worst_indicator", "parent", "cleared")
+    may_lack = ("score", "baseline", "siblings", "worst_step", "worst_indicator", "parent", "cleared")
     found = []
     for row in frame.to_dict("records"):
         told = {str(k): None if k in may_lack and pd.isna(v) else plain(v) for k, v in row.items()}

@@ -29,17 +29,17 @@ class Deviations:
 
 
 def judge(
-    scores: np.ndarray, earlier: np.ndarray, *, groups: np.ndarray, settings: MonitorSettings
+    scores: np.ndarray, earlier: np.ndarray, *, first: int, groups: np.ndarray, settings: MonitorSettings
 ) -> Deviations:
-    """Return the deviations of the last len(scores) - len(earlier) windows.
+    """Return the deviations of each window from `first` on.
 
-    scores: (m + t, s), with the m windows before those that are judged. earlier: (m, s), `off` of these.
-    groups: (s,), numbers: series of one group are siblings.
+    scores: (first + t, s), with the windows before those that are judged. earlier: (n, s), `off` of the last n of
+    these. groups: (s,), numbers: series of one group are siblings. `off` has the type of the scores, so that it is
+    the same whether it is remembered or not.
     """
-    known = len(earlier)
-    baseline = baselines(scores, known, settings)
-    off = scores[known:] - baseline
-    usual = usual_deviation(np.concatenate([earlier, off]), known, settings)
+    baseline = baselines(scores, first, settings)
+    off = (scores[first:] - baseline).astype(scores.dtype)
+    usual = usual_deviation(np.concatenate([earlier, off]), len(earlier), settings)
     common = common_move(off, groups, settings.siblings.least)
     return Deviations(baseline, off, off / usual, (off - common) / usual)
 

@@ -35,7 +35,7 @@ class Siblings(Frozen):
 
 
 class Open(Frozen):
-    """An alarm is raised where a score lay so many usual deviations too low in `windows` of the last `of` windows."""
+    """An alarm is raised where an indicator lay so many usual deviations too low in `windows` of the last `of`."""
 
     below: float = Field(gt=0)
     windows: int = Field(ge=1)
@@ -49,7 +49,7 @@ class Open(Frozen):
 
 
 class Close(Frozen):
-    """An alarm is cleared where a score was less than `above` below its baseline in `windows` windows running."""
+    """An alarm is cleared where what raised it was less than `above` too low in `windows` windows running."""
 
     above: float = Field(gt=0)
     windows: int = Field(ge=1)
@@ -133,6 +133,10 @@ class MonitorSettings(Frozen):
     min_coverage: float = Field(
         gt=0, le=1, description="of the weight of a KQI that a place must know itself"
     )
+    min_windows: int = Field(
+        ge=1,
+        description="of those that pool_s holds, in which an indicator must have been told to be evidence",
+    )
     learn_s: int = Field(ge=0, description="nothing is raised so long after the first window, s")
     baseline: Baseline
     siblings: Siblings
@@ -146,6 +150,11 @@ class MonitorSettings(Frozen):
     def _whole_windows(self) -> Self:
         if _HOUR_S % self.every_s:
             raise ValueError(f"every_s must divide an hour, but is {self.every_s}")
+        if self.min_windows * self.every_s > self.pool_s:
+            raise ValueError(
+                f"min_windows must be at most those that pool_s holds, {self.pool_s // self.every_s},"
+                f" but is {self.min_windows}"
+            )
         if self.close.above >= self.open.below:
             raise ValueError(
                 f"close.above must be less than open.below, but is {self.close.above:g} of {self.open.below:g}"

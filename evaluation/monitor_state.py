@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluation import monitor
 from evaluation.alarm_life import Life
-from evaluation.alarm_table import OPEN, Alarm, Series
+from evaluation.alarm_table import OPEN, Alarm, Series, Witness
 from evaluation.monitor import State
 from evaluation.monitor_settings import MonitorSettings
 from features.whole_file import whole
@@ -44,6 +44,7 @@ def save(workspace: Path, told: Remembered, settings: MonitorSettings) -> None:
         "end": told.end.isoformat() if told.end else None,
         "begun": told.state.begun.isoformat() if told.state.begun else None,
         "series": [list(one) for one in told.state.series],
+        "witnesses": [list(one) for one in told.state.witnesses],
         "alarms": [asdict(one) for one in told.alarms.values()],
     }
     life = told.state.life
@@ -52,9 +53,11 @@ def save(workspace: Path, told: Remembered, settings: MonitorSettings) -> None:
             file,
             words=np.array(json.dumps(words, default=datetime.isoformat)),
             scores=told.state.scores,
+            utilities=told.state.utilities,
             off=told.state.off,
             odd=life.odd,
             calm=life.calm,
+            accuses=life.accuses,
         )
 
 
@@ -73,8 +76,10 @@ def load(workspace: Path, settings: MonitorSettings) -> Remembered:
             _moment(words["begun"]),
             tuple(Series(*one) for one in words["series"]),
             arrays["scores"],
+            tuple(Witness(*one) for one in words["witnesses"]),
+            arrays["utilities"],
             arrays["off"],
-            Life(arrays["odd"], arrays["calm"], standing),
+            Life(arrays["odd"], arrays["calm"], arrays["accuses"], standing),
         )
     return Remembered(_moment(words["end"]), state, alarms)
 

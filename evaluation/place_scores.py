@@ -33,8 +33,8 @@ from features.membership import PLACES
 class PlaceScores:
     """Scores of the places (p) of one scope at moments (t).
 
-    kqi: (t, p, k), NaN where too little of the weight is known. utilities: (t, p, f), of what a KQI weighs.
-    devices: (p,), that hang on each.
+    kqi: (t, p, k), NaN where too little of the weight is known. utilities: (t, p, f), of what `told_of`; NaN where
+    `pool` has it in too few windows. devices: (p,), that hang on each.
     """
 
     scope: str
@@ -46,22 +46,31 @@ class PlaceScores:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is scored. ends: moments, ascending. stays: `members`. min_coverage: of a KQI's weight. pool: see Span."""
+    """What is scored. ends: moments, ascending. stays: `members`. min_coverage: of a KQI's weight. pool, every: see
+    Span. min_windows: in which an indicator must have been told to be evidence.
+    """
 
     what: Plan
     ends: Sequence[datetime]
     stays: pd.DataFrame
     min_coverage: float
     pool: timedelta
+    every: timedelta
+    min_windows: int
+
+
+def told_of(what: Plan) -> tuple[int, ...]:
+    """Return the rows of a plan's indicators that places tell: those that a KQI weighs, and those that a step names."""
+    return tuple(row for row, one in enumerate(what.indicators) if isinstance(one, Indicator))
 
 
 def score(workspace: Path, domain: Domain, asked: Asked) -> Iterator[PlaceScores]:
     """Yield the scores of each scope of places of a service."""
     what = asked.what
     ages = oldest(what.service, domain)
-    measured = [one for one in what.indicators[: what.weighed] if isinstance(one, Indicator)]
+    measured = [one for one in what.indicators if isinstance(one, Indicator)]
     for scope in watched(what.service, ages):
-        span = Span(asked.pool, ages[scope])
+        span = Span(asked.pool, ages[scope], asked.every)
         told = place_values.read(workspace, scope, measured, ends=asked.ends, span=span)
         yield _scored(asked, scope, told)
 
@@ -88,8 +97,12 @@ def _scored(asked: Asked, scope: str, told: PlaceValues) -> PlaceScores:
     ids = tuple(one for one in told.ids if one in hung.index or scope not in stays)
     mine = [told.ids.index(one) for one in ids]
     shape = (len(asked.ends), len(ids))
-    utilities = best_utilities(what, told, mine, len(asked.ends)).reshape(what.weighed, *shape)
-    kqi = kqi_estimates(what, utilities.reshape(what.weighed, -1), asked.min_coverage)
+    best = best_utilities(what, told, mine, len(asked.ends))
+    kqi = kqi_estimates(what, best, asked.min_coverage)
+    rows = told_of(what)
+    windows = [told.windows[one][:, mine] if one in told.windows else np.zeros(shape) for one in what.ids]
+    lately = np.array([windows[row] >= asked.min_windows for row in rows])
+    utilities = np.where(lately, best[list(rows)].reshape(len(rows), *shape), np.nan)
     return PlaceScores(
         scope,
         ids,
@@ -103,7 +116,7 @@ def best_utilities(what: Plan, told: PlaceValues, mine: Sequence[int], count: in
     """Return utilities with the benefit of the doubt (f, n), NaN where unknown."""
     unknown = np.full(count * len(mine), np.nan)
     values, samples = (
-        [of[one][:, mine].ravel() if one in of else unknown for one in what.ids[: what.weighed]]
+        [of[one][:, mine].ravel() if one in of else unknown for one in what.ids]
         for of in (told.values, told.samples)
     )
     with np.errstate(invalid="ignore"):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Span:
-    """How far back is looked: what was told within `pool` is pooled; without any, the newest value within `oldest`."""
+    """How far back is looked: what was told within `pool` is pooled; without any, the newest value within `oldest`.
+
+    every: how long a window of the monitor is.
+    """
 
     pool: timedelta
     oldest: timedelta
+    every: timedelta
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,13 @@ class Told:
 class PlaceValues:
     """Values of places (p) at moments (t). values, samples: by indicator id, (t, p); NaN is unknown.
 
-    An id that nobody told is missing.
+    windows: by indicator id, (t, p), `told_in`. An id that nobody told is missing.
     """
 
     ids: tuple[str, ...]
     values: Mapping[str, np.ndarray]
     samples: Mapping[str, np.ndarray]
+    windows: Mapping[str, np.ndarray]
 
 
 def read(
@@ -57,18 +63,20 @@ def read(
     wanted = indicators_of(scope, indicators)
     rows = _rows(workspace, scope, wanted, (ends[0] - max(span.oldest, span.pool), ends[-1]))
     if not len(rows):
-        return PlaceValues((), {}, {})
+        return PlaceValues((), {}, {}, {})
     ids, places = np.unique(rows["scope_id"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     told, line = np.unique(rows["window_end"].cast("int64").to_numpy(), return_inverse=True)
     asked = np.array([round(one.timestamp() * 1e6) for one in ends])
-    values, samples = {}, {}
+    values, samples, windows = {}, {}, {}
     for one in wanted:
         grids = np.full((2, len(told), len(ids)), np.nan)
         for grid, name in zip(grids, (one.id, f"{one.id}__samples"), strict=True):
             grid[line, places] = rows[name].to_numpy(zero_copy_only=False).astype("float64")
         pool = middle_of if isinstance(one.aggregate, Quantile) else ratio_of
-        values[one.id], samples[one.id] = as_of(Told(grids[0], grids[1], told), asked, span=span, pool=pool)
-    return PlaceValues(tuple(map(str, ids)), values, samples)
+        mine = Told(grids[0], grids[1], told)
+        values[one.id], samples[one.id] = as_of(mine, asked, span=span, pool=pool)
+        windows[one.id] = told_in(mine, asked, span)
+    return PlaceValues(tuple(map(str, ids)), values, samples, windows)
 
 
 def _rows(
@@ -115,6 +123,19 @@ def as_of(
     )
     some = samples.sum(axis=0)
     return np.where(some > 0, pooled, last), np.where(some > 0, some, count)
+
+
+def told_in(told: Told, asked: np.ndarray, span: Span) -> np.ndarray:
+    """Return in how many of the windows that `pool` holds each place told a value, by each asked moment (t, p)."""
+    some = ~np.isnan(told.values) & (told.samples > 0)
+    before = np.concatenate([np.zeros((1, some.shape[1]), "int64"), some.cumsum(axis=0)])
+    every = span.every // _MICROSECOND
+    edges = [
+        before[np.searchsorted(told.at, asked - back * every, side="right")]
+        for back in range(span.pool // span.every + 1)
+    ]
+    found: np.ndarray = np.sum([late > early for late, early in pairwise(edges)], axis=0)
+    return found
 
 
 def ratio_of(values: np.ndarray, samples: np.ndarray) -> np.ndarray:

@@ -36,14 +36,16 @@ KEYS: tuple[Column, ...] = (
 
 
 def columns(what: Plan) -> tuple[Column, ...]:
-    """Return PLACE_SCORES of a service: keys, a score for each KQI, the utility of each indicator that one weighs."""
+    """Return PLACE_SCORES of a service: keys, a score for each KQI, the utility of each indicator of a step or KQI."""
     kqis = [(one.id, f"score of: {one.name}, over what is known of it") for one in what.service.kqis]
-    weighed = [
-        (f"u_{one.id}", f"utility of: {one.name}, with the benefit of the doubt")
-        for one in what.indicators[: what.weighed]
+    told = [what.indicators[row] for row in place_scores.told_of(what)]
+    utilities = [
+        (f"u_{one.id}", f"utility of: {one.name}, of what was told lately, with the benefit of the doubt")
+        for one in told
     ]
     numbers = (
-        Column(name, "float64", "1", told, low=0.0, high=BEST, empty=True) for name, told in (*kqis, *weighed)
+        Column(name, "float64", "1", text, low=0.0, high=BEST, empty=True)
+        for name, text in (*kqis, *utilities)
     )
     return (*KEYS, *numbers)
 
@@ -99,7 +101,8 @@ def extend(
     rows = _members(workspace, list(days))
     for day, asked in days.items():
         stays = place_scores.members(rows, service.id, day)
-        wanted = Asked(what, asked, stays, settings.min_coverage, timedelta(seconds=settings.pool_s))
+        pool, every = timedelta(seconds=settings.pool_s), timedelta(seconds=settings.every_s)
+        wanted = Asked(what, asked, stays, settings.min_coverage, pool, every, settings.min_windows)
         scored = list(place_scores.score(workspace, domain, wanted))
         for row, end in enumerate(asked):
             table = _table(what, scored, row, end)
@@ -131,26 +134,20 @@ def _table(what: Plan, scored: Sequence[PlaceScores], row: int, end: datetime) -
     return pa.table(cells, schema=wanted)
 
 
-def read(
-    workspace: Path,
-    service: str,
-    ends: Sequence[datetime],
-    names: Sequence[str],
-    *,
-    place: tuple[str, str] | None = None,
-) -> pa.Table:
-    """Return scope, scope_id, window_end and the named columns of the windows that are scored, by time and place.
+def read(workspace: Path, what: Plan, ends: Sequence[datetime]) -> pa.Table:
+    """Return PLACE_SCORES of a service at the windows that are scored, by time and place.
 
-    place: scope and scope_id, only of this one.
+    A column that a file lacks, as it was written before places were judged by it, is empty there.
     """
-    files = [path for path in (path_of(workspace, service, end) for end in ends) if path.exists()]
+    files = [path for path in (path_of(workspace, what.service.id, end) for end in ends) if path.exists()]
+    template = arrow_schema(columns(what)).empty_table()
     if not files:
-        return pa.table({})
-    asked = ", ".join(f'"{name}"' for name in ("scope", "scope_id", "window_end", *names))
-    only = " WHERE scope = ? AND scope_id = ?" if place else ""
+        return template
+    asked = ", ".join(f'"{name}"' for name in template.column_names)
     with files_stay(), connect(threads=1) as connection:
+        connection.register("template", template)
         return connection.execute(
-            f"SELECT {asked} FROM read_parquet([{listed(files)}], hive_partitioning = false){only}"
-            " ORDER BY window_end, scope, scope_id",
-            [*(place or ())],
+            f"SELECT {asked} FROM (SELECT * FROM template UNION ALL BY NAME SELECT * FROM read_parquet("
+            f"[{listed(files)}], hive_partitioning = false, union_by_name = true))"
+            " ORDER BY window_end, scope, scope_id"
         ).to_arrow_table()

@@ -1,7 +1,7 @@
 """The monitor over a workspace: scores of windows not scored yet, alarms up to a moment, written as one table."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from evaluation import monitor, monitor_state, score_history
-from evaluation.alarm_life import Event
-from evaluation.alarm_table import OPEN, Alarm, Series
+from evaluation import fallen, monitor, monitor_state, score_history
+from evaluation.alarm_table import OPEN, Alarm, Series, Witness
 from evaluation.cause_groups import crossing, nesting
 from evaluation.domain import Domain
-from evaluation.fallen import Fallen, fallen
 from evaluation.monitor import Windows
 from evaluation.monitor_settings import MonitorSettings
 from evaluation.monitor_state import Remembered
-from evaluation.scoring_plan import plan
+from evaluation.process import ServiceModel
+from evaluation.scoring_plan import Plan, plan
 from features import membership
 from features.one_writer import one_writer
 
@@ -91,49 +90,80 @@ def _judged(
     state, events = monitor.replay(known.state, windows, settings)
     alarms = dict(known.alarms)
     for event in events:
-        before = alarms.get(event.alarm.alarm_id)
-        step, indicator = (
-            (before.worst_step, before.worst_indicator)
-            if before
-            else _fallen(workspace, domain, settings, event)
-        )
-        alarms[event.alarm.alarm_id] = replace(event.alarm, worst_step=step, worst_indicator=indicator)
+        one, before = event.alarm, alarms.get(event.alarm.alarm_id)
+        if before:
+            named = replace(one, worst_step=before.worst_step, worst_indicator=before.worst_indicator)
+        else:
+            what = _plan(domain, domain.service(one.service))
+            named = replace(one, worst_step=fallen.step_of(what, one.kqi, event.fell))
+        alarms[one.alarm_id] = named
     return Remembered(ends[-1], state, alarms)
+
+
+def _plan(domain: Domain, service: ServiceModel) -> Plan:
+    return plan(service, (*domain.indicators, *domain.terminal))
 
 
 def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime], *, share: float) -> Windows:
     """Return the scored windows of all services of one day, and how places lay when it began. share: `crossing`."""
-    series: list[Series] = []
-    scores, devices = [], []
-    for service in domain.services:
-        kqis = [one.id for one in service.kqis]
-        rows = score_history.read(workspace, service.id, ends, ["devices", *kqis])
-        if not len(rows):
-            continue
-        moments = np.array([round(end.timestamp() * 1e6) for end in ends])
-        line = np.searchsorted(moments, rows["window_end"].cast("int64").to_numpy())
-        names = list(zip(rows["scope"].to_pylist(), rows["scope_id"].to_pylist(), strict=True))
-        places = sorted(set(names))
-        column = {one: at for at, one in enumerate(places)}
-        at = np.array([column[one] for one in names])
-        for kqi in kqis:
-            told, hung = (
-                np.full((len(ends), len(places)), np.nan),
-                np.zeros((len(ends), len(places)), "int64"),
-            )
-            told[line, at] = rows[kqi].to_numpy(zero_copy_only=False)
-            hung[line, at] = rows["devices"].to_numpy()
-            scores.append(told)
-            devices.append(hung)
-            series += [Series(service.id, kqi, *one) for one in places]
+    parts = [
+        _service_windows(what, score_history.read(workspace, what, ends), ends)
+        for what in (_plan(domain, service) for service in domain.services)
+    ]
     count, members = len(ends), _members(workspace, ends[0])
     return Windows(
         tuple(ends),
-        tuple(series),
-        np.concatenate([np.zeros((count, 0)), *scores], axis=1),
-        np.concatenate([np.zeros((count, 0), "int64"), *devices], axis=1),
+        tuple(one for part in parts for one in part.series),
+        np.concatenate([np.zeros((count, 0)), *(part.scores for part in parts)], axis=1),
+        np.concatenate([np.zeros((count, 0), "int64"), *(part.devices for part in parts)], axis=1),
+        tuple(one for part in parts for one in part.witnesses),
+        np.concatenate([np.zeros((count, 0)), *(part.utilities for part in parts)], axis=1),
         (nesting(members),) * count,
         (crossing(members, share=share),) * count,
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the windows of one service tell, as in Windows. Indicators that no place tells in them are left out."""
+
+    series: list[Series]
+    scores: np.ndarray
+    devices: np.ndarray
+    witnesses: list[Witness]
+    utilities: np.ndarray
+
+
+def _service_windows(what: Plan, rows: pa.Table, ends: Sequence[datetime]) -> _Told:
+    moments = np.array([round(end.timestamp() * 1e6) for end in ends])
+    line = np.searchsorted(moments, rows["window_end"].cast("int64").to_numpy())
+    names = list(zip(rows["scope"].to_pylist(), rows["scope_id"].to_pylist(), strict=True))
+    places = sorted(set(names))
+    column = {one: at for at, one in enumerate(places)}
+    at = np.array([column[one] for one in names], dtype="int64")
+
+    def grid(name: str, absent: float) -> np.ndarray:
+        told = np.full((len(ends), len(places)), absent)
+        told[line, at] = rows[name].to_numpy(zero_copy_only=False)
+        return told
+
+    kqis = [one.id for one in what.service.kqis]
+    hung = grid("devices", 0).astype("int64")
+    none = np.zeros((len(ends), 0))
+    witnesses, utilities = list[Witness](), [none]
+    for indicator, kqi in fallen.witnesses_of(what).items():
+        if f"u_{indicator}" not in rows.column_names:
+            continue  # a terminal tells it of itself, and no place does
+        told = grid(f"u_{indicator}", np.nan)
+        some = np.flatnonzero(~np.isnan(told).all(axis=0))
+        utilities.append(told[:, some])
+        witnesses += [Witness(what.service.id, kqi, *places[one], indicator) for one in some]
+    return _Told(
+        [Series(what.service.id, kqi, *one) for kqi in kqis for one in places],
+        np.concatenate([none, *(grid(kqi, np.nan) for kqi in kqis)], axis=1),
+        np.concatenate([hung[:, :0], *(hung for _ in kqis)], axis=1),
+        witnesses,
+        np.concatenate(utilities, axis=1),
     )
 
 
@@ -141,19 +171,3 @@ def _members(workspace: Path, end: datetime) -> pd.DataFrame:
     """Return MEMBERSHIP as it held when the day of a window began."""
     day = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     return membership.held(workspace, day)
-
-
-def _fallen(workspace: Path, domain: Domain, settings: MonitorSettings, event: Event) -> Fallen:
-    alarm = event.alarm
-    service = domain.service(alarm.service)
-    what = plan(service, (*domain.indicators, *domain.terminal))
-    lags = sorted({0, *settings.week_lags, *settings.day_lags})
-    ends = [event.at - timedelta(seconds=settings.every_s) * lag for lag in reversed(lags)]
-    names = [f"u_{one}" for one in what.ids[: what.weighed]]
-    rows = score_history.read(workspace, service.id, ends, names, place=(alarm.scope, alarm.scope_id))
-    told = _columns(rows, names)
-    return fallen(what, alarm.kqi, told[-1], told[:-1])
-
-
-def _columns(rows: pa.Table, names: Iterable[str]) -> np.ndarray:
-    return np.stack([rows[name].to_numpy(zero_copy_only=False).astype("float64") for name in names], axis=1)

@@ -30,9 +30,11 @@ class Alarm(BaseModel, frozen=True):
     updated: datetime
     cleared: datetime | None = Field(description="null while it is open")
     severity: str
-    score: float = Field(description="of the KQI when it was worst")
-    baseline: float = Field(description="what it was held against then")
-    deviation: float = Field(description="score less baseline, in usual deviations")
+    score: float | None = Field(
+        description="of the KQI when it was worst; null: too little of it is known there"
+    )
+    baseline: float | None = Field(description="what it usually is then")
+    deviation: float = Field(description="of what fell most from its own baseline, in usual deviations")
     worst_step: str | None
     worst_indicator: str | None
     parent: str | None = Field(description="the alarm that stands for its cause; null: it does so itself")

@@ -18,7 +18,7 @@ def judged(
     scores: np.ndarray, settings: MonitorSettings, groups: np.ndarray | None = None
 ) -> deviation.Deviations:
     alone = np.arange(scores.shape[1]) if groups is None else groups
-    return deviation.judge(scores, np.zeros((0, scores.shape[1])), groups=alone, settings=settings)
+    return deviation.judge(scores, np.zeros((0, scores.shape[1])), first=0, groups=alone, settings=settings)
 
 
 def test_a_rush_hour_of_every_week_is_no_deviation(settings: MonitorSettings) -> None:
@@ -69,7 +69,7 @@ def test_what_all_siblings_do_is_not_held_against_one(settings: MonitorSettings)
     rng = np.random.default_rng(2)
     scores = 80 + rng.normal(0, 3, (2 * WEEK, 6))
     scores[-1] -= 40
-    scores[-1, 0] -= 30
+    scores[-1, 0] -= 40
     found = judged(scores, settings, np.zeros(6, "int64"))
     assert (found.own[-1] < -4).all()
     assert found.siblings[-1, 0] < -4

@@ -9,7 +9,7 @@ import pytest
 
 from evaluation import monitor
 from evaluation.alarm_life import Event
-from evaluation.alarm_table import ALARMS, Alarm, Place, Series, as_table, from_table
+from evaluation.alarm_table import ALARMS, Alarm, Place, Series, Witness, as_table, from_table
 from evaluation.cause_groups import Nesting, crossing
 from evaluation.monitor import Windows
 from evaluation.monitor_settings import MonitorSettings, read_monitor_settings
@@ -27,6 +27,7 @@ SERIES = tuple(
     Series("smoke_sensor", "ss_alarm_latency", scope, name)
     for scope, name in (("cell", "c1"), ("cell", "c2"), ("tac", "t"), ("province", "p"), ("app", "a"))
 )
+WITNESSES = tuple(Witness(*one, "ul_repetition_mean") for one in SERIES)  # one of each, as low as its KQI
 C1, C2, TAC, PROVINCE, APP = range(5)
 BESIDE: Nesting = {}
 
@@ -39,7 +40,8 @@ def settings() -> MonitorSettings:
 def windows_of(scores: np.ndarray, first: int = 0) -> Windows:
     count = len(scores)
     ends = tuple(START + timedelta(minutes=15) * (first + n + 1) for n in range(count))
-    return Windows(ends, SERIES, scores, np.full(scores.shape, 7), (WITHIN,) * count, (BESIDE,) * count)
+    hung = np.full(scores.shape, 7)
+    return Windows(ends, SERIES, scores, hung, WITNESSES, scores, (WITHIN,) * count, (BESIDE,) * count)
 
 
 def steady(count: int = 2 * WEEK) -> np.ndarray:
@@ -88,8 +90,11 @@ def test_a_window_without_evidence_neither_raises_nor_clears(settings: MonitorSe
 
 def test_an_alarm_that_grows_worse_is_updated_and_keeps_its_id(settings: MonitorSettings) -> None:
     scores = steady()
-    scores[1000:1006, C1] = 70.0
+    scores[1000:1006, C1] = 50.0
     scores[1006:1012, C1] = 20.0
+    settings = settings.model_copy(
+        update={"severity": settings.severity.model_copy(update={"critical": 60.0})}
+    )
     events = watched(scores, settings)
     assert [event.what for event in events] == ["raised", "updated", "cleared"]
     assert len({event.alarm.alarm_id for event in events}) == 1
@@ -134,6 +139,8 @@ def test_what_all_cells_do_is_raised_at_the_place_that_holds_them(settings: Moni
         (*cells, SERIES[TAC]),
         scores,
         scores.astype(int),
+        tuple(Witness(*one, "ul_repetition_mean") for one in (*cells, SERIES[TAC])),
+        scores,
         (within,) * len(scores),
         ({},) * len(scores),
     )
@@ -208,13 +215,16 @@ def test_what_happens_a_day_later_is_another_cause(settings: MonitorSettings) ->
 
 @pytest.mark.parametrize("parts", [1, 96, 331])
 def test_steps_and_one_replay_tell_the_same(settings: MonitorSettings, parts: int) -> None:
+    settings = settings.model_copy(
+        update={"severity": settings.severity.model_copy(update={"critical": 55.0})}
+    )
     rng = np.random.default_rng(5)
     count = WEEK + 250
     scores = np.clip(85 + rng.normal(0, 4, (count, len(SERIES))), 0, 100)
     scores[rng.random(scores.shape) < 0.05] = np.nan
     for begin in range(WEEK, count, 40):
         ill = rng.integers(0, len(SERIES), 3)
-        scores[begin : begin + 6, ill] -= 22
+        scores[begin : begin + 6, ill] -= 45
         scores[begin + 6 : begin + 12, ill] -= 60
     scores = np.clip(scores, 0, 100)
     whole = windows_of(scores)
@@ -229,6 +239,61 @@ def test_steps_and_one_replay_tell_the_same(settings: MonitorSettings, parts: in
     np.testing.assert_array_equal(other.off, state.off)
 
 
+TWO = (WITNESSES[C1], WITNESSES[C1]._replace(indicator="rrc_setup_delay_p95"))
+
+
+def with_two(utilities: np.ndarray, scores: np.ndarray, settings: MonitorSettings) -> tuple[Event, ...]:
+    windows = replace(windows_of(scores), witnesses=TWO, utilities=utilities)
+    return monitor.replay(monitor.nothing_known(settings), windows, settings)[1]
+
+
+def test_one_indicator_that_falls_raises_an_alarm_of_its_kqi_though_that_hardly_moves(
+    settings: MonitorSettings,
+) -> None:
+    scores, utilities = steady(), np.full((2 * WEEK, 2), 90.0)
+    scores[1000:1010, C1], utilities[1000:1010, 1] = 86.0, 10.0
+    raised, cleared = with_two(utilities, scores, settings)
+    assert (raised.what, cleared.what) == ("raised", "cleared")
+    alarm = raised.alarm
+    assert (alarm.series, alarm.worst_indicator) == (SERIES[C1], "rrc_setup_delay_p95")
+    assert (alarm.severity, alarm.score, alarm.baseline) == ("minor", 86.0, 90.0)  # of the KQI
+    assert alarm.deviation == pytest.approx(-80 / settings.baseline.floor)  # of the indicator
+
+
+def test_an_alarm_stands_while_any_of_its_indicators_is_low(settings: MonitorSettings) -> None:
+    utilities = np.full((2 * WEEK, 2), 90.0)
+    utilities[1000:1010, 0], utilities[1005:1020, 1] = 10.0, 30.0
+    raised, cleared = with_two(utilities, steady(), settings)
+    ends = windows_of(steady()).ends
+    assert raised.alarm.raised == ends[1000 + settings.open.windows - 1]
+    assert (raised.alarm.worst_indicator, cleared.alarm.worst_indicator) == ("ul_repetition_mean",) * 2
+    assert cleared.at == ends[1020 + settings.close.windows - 1]
+
+
+def test_where_a_kqi_has_no_score_what_fell_of_it_tells_how_bad_it_is(settings: MonitorSettings) -> None:
+    scores, utilities = steady(), np.full((2 * WEEK, 2), 90.0)
+    scores[:, C1], utilities[1000:1010, 1] = np.nan, 10.0
+    alarm = with_two(utilities, scores, settings)[0].alarm
+    assert (alarm.severity, alarm.score, alarm.baseline) == ("critical", None, None)
+    assert from_table(as_table([alarm])) == (alarm,)
+
+
+def test_a_lasting_change_of_level_is_usual_after_weeks_and_clears(settings: MonitorSettings) -> None:
+    scores = steady(8 * WEEK)
+    scores[2 * WEEK :, C1] = 40.0
+    events = watched(scores, settings)
+    assert [event.what for event in events] == ["raised", "cleared"]
+    assert events[1].at - events[0].at < timedelta(days=3)  # the usual deviation follows in days
+
+
+def test_a_witness_that_speaks_for_no_series_is_refused(settings: MonitorSettings) -> None:
+    strange = (*WITNESSES[:-1], WITNESSES[APP]._replace(scope_id="b"))
+    with pytest.raises(LookupError, match="speak for a series"):
+        monitor.replay(
+            monitor.nothing_known(settings), replace(windows_of(steady(2)), witnesses=strange), settings
+        )
+
+
 def test_a_step_takes_one_window(settings: MonitorSettings) -> None:
     with pytest.raises(ValueError, match="one window, not 2"):
         monitor.step(monitor.nothing_known(settings), windows_of(steady(2)), settings)
@@ -239,10 +304,18 @@ def test_a_new_place_is_learnt_before_it_is_judged(settings: MonitorSettings) ->
     more = windows_of(steady(96), 2 * WEEK)
     new = SERIES[0]._replace(scope_id="c9")
     scores = np.concatenate([more.scores, np.full((96, 1), 5.0)], axis=1)
-    grown = replace(more, series=(*SERIES, new), scores=scores, devices=np.full(scores.shape, 7))
+    grown = replace(
+        more,
+        series=(*SERIES, new),
+        scores=scores,
+        devices=np.full(scores.shape, 7),
+        witnesses=(*WITNESSES, Witness(*new, "ul_repetition_mean")),
+        utilities=scores,
+    )
     state, events = monitor.replay(state, grown, settings)
     assert events == ()
     assert state.series[-1] == new
+    assert state.witnesses[-1].series == new
 
 
 def test_alarms_keep_their_table_and_come_back_from_it(settings: MonitorSettings) -> None:

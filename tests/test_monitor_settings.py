@@ -29,6 +29,11 @@ def test_a_window_that_divides_no_hour_is_refused(tmp_path: Path) -> None:
         read_monitor_settings(changed(tmp_path, every_s=700))
 
 
+def test_an_indicator_cannot_be_told_in_more_windows_than_are_pooled(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="min_windows must be at most those that pool_s holds, 4, but is 5"):
+        read_monitor_settings(changed(tmp_path, min_windows=5))
+
+
 def test_more_odd_windows_than_are_looked_at_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="windows must be at most of, but are 5 of 4"):
         read_monitor_settings(changed(tmp_path, open={"below": 5, "windows": 5, "of": 4}))
