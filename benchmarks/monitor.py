@@ -5,11 +5,12 @@
 Each province is simulated, loaded, scored, watched, judged and deleted; its result stays in DIR/SEED.json, and a
 call that is repeated goes on with those that lack one. What counts as found and as false is written in
 evaluation/alarm_judgement.py, of abnormal devices in evaluation/abnormal_judgement.py.
-Rivals watch the KQI scores of the same places, as the monitor did until it judged indicators, with the hysteresis that
-it had then, the same grouping and judgement:
+Rivals watch the same places, with the same hysteresis, grouping and judgement. The first, by the indicators that the
+monitor judges; the others by KQI scores, as it did before:
 
-z-score         the plain one: mean and standard deviation of the last seven days, no hour of the week, no siblings
-work order      the fixed threshold of configs/services/video.yaml: below 60 in 2 of 3, above 75 in 4 running
+z-score          the plain one: mean and standard deviation of the last seven days, no hour of the week, no siblings
+z-score of KQIs  the same, of KQI scores
+work order       the fixed threshold of configs/services/video.yaml: below 60 in 2 of 3, above 75 in 4 running
 
 Intervals are of 95 %, bootstrapped over provinces (2,000 draws, seed 1).
 """
@@ -18,7 +19,8 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,8 @@ from features import indicator_tables
 GRACE = timedelta(
     hours=3
 )  # a value may be as old as it takes to pool an hour, and an alarm takes an hour to be raised
-Z_SCORE = {"below": 4.0, "windows": 5, "of": 6, "floor": 3.0}  # floor: points, least standard deviation
+Z_SCORE = {"below": 5.0, "floor": 5.0}  # floor: points, least standard deviation
+Z_SCORE_OF_KQIS = {"below": 4.0, "floor": 3.0}
 WORK_ORDER = {"below": 60.0, "windows": 2, "of": 3, "above": 75.0, "calm": 4}
 
 
@@ -80,6 +83,7 @@ def measure(folder: Path, asked: argparse.Namespace, seed: int) -> dict[str, Any
     ways: dict[str, Callable[[Windows, MonitorSettings], list[Alarm]]] = {
         "monitor": ours,
         "z-score": plain_z,
+        "z-score of KQIs": plain_z_of_kqis,
         "work order": fixed,
     }
     begin = windows.ends[0] + timedelta(seconds=settings.learn_s)
@@ -115,14 +119,32 @@ def ours(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
 
 
 def plain_z(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
-    """Return the alarms of a z-score of the last seven days."""
-    frame = pd.DataFrame(windows.scores)
-    last = frame.shift(1).rolling(7 * 86400 // settings.every_s, min_periods=96)
-    mean, sd = last.mean().to_numpy(), last.std().to_numpy()
-    usual = np.maximum(sd, Z_SCORE["floor"])
+    """Return the alarms of a z-score of the last seven days of each indicator."""
+    mean, own = _z_scores(windows.utilities, settings, floor=Z_SCORE["floor"])
+    scores = np.full(windows.scores.shape, np.nan)  # severity goes by points of the indicators then
+    evidence = Evidence(windows.witnesses, monitor.rows_of(windows), own, mean - windows.utilities)
+    return _lived(windows, scores, evidence, _opened(settings, Z_SCORE["below"]))
+
+
+def plain_z_of_kqis(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
+    """Return the alarms of a z-score of the last seven days of each KQI score."""
+    mean, own = _z_scores(windows.scores, settings, floor=Z_SCORE_OF_KQIS["floor"])
+    evidence = _of_themselves(windows, own, mean)
+    return _lived(windows, mean, evidence, _opened(settings, Z_SCORE_OF_KQIS["below"]))
+
+
+def _z_scores(
+    values: np.ndarray, settings: MonitorSettings, *, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the seven days before each window, and by how many standard deviations it lies above it."""
+    last = pd.DataFrame(values).shift(1).rolling(7 * 86400 // settings.every_s, min_periods=96)
+    mean = last.mean().to_numpy()
+    return mean, (values - mean) / np.maximum(last.std().to_numpy(), floor)
+
+
+def _opened(settings: MonitorSettings, below: float) -> MonitorSettings:
     told = settings.model_dump(by_alias=True)
-    told["open"] = {key: Z_SCORE[key] for key in ("below", "windows", "of")}
-    return _lived(windows, mean, (windows.scores - mean) / usual, MonitorSettings.model_validate(told))
+    return MonitorSettings.model_validate(told | {"open": told["open"] | {"below": below}})
 
 
 def fixed(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
@@ -140,19 +162,38 @@ def fixed(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
         default=1.5,
     )
     baseline = np.full(windows.scores.shape, 100.0)
-    return _lived(windows, baseline, own, MonitorSettings.model_validate(told))
+    return _lived(
+        windows, baseline, _of_themselves(windows, own, baseline), MonitorSettings.model_validate(told)
+    )
 
 
-def _lived(windows: Windows, baseline: np.ndarray, own: np.ndarray, settings: MonitorSettings) -> list[Alarm]:
-    life = alarm_life.born(len(windows.series), settings)
-    alarms: dict[str, Alarm] = {}
-    none = np.full(own.shape[1], np.nan)
+@dataclass(frozen=True)
+class Evidence:
+    """What raises alarms. at: (w,), rows of series. own, fell: (t, w), usual deviations above, points below."""
+
+    witnesses: Sequence[Witness]
+    at: np.ndarray
+    own: np.ndarray
+    fell: np.ndarray
+
+
+def _of_themselves(windows: Windows, own: np.ndarray, baseline: np.ndarray) -> Evidence:
     themselves = [Witness(*one, indicator=one.kqi) for one in windows.series]
+    return Evidence(themselves, np.arange(len(themselves)), own, baseline - windows.scores)
+
+
+def _lived(
+    windows: Windows, baseline: np.ndarray, evidence: Evidence, settings: MonitorSettings
+) -> list[Alarm]:
+    """Return the alarms of evidence. baseline: of the scores."""
+    life = alarm_life.born(len(evidence.witnesses), settings)
+    alarms: dict[str, Alarm] = {}
+    none = np.full(len(evidence.witnesses), np.nan)
     for row, end in enumerate(windows.ends):
         ready = end - windows.ends[0] >= timedelta(seconds=settings.learn_s)
         now = Judged(
             end, windows.series, windows.scores[row], baseline[row], windows.devices[row],
-            themselves, np.arange(len(own[row])), own[row], none, baseline[row] - windows.scores[row],
+            evidence.witnesses, evidence.at, evidence.own[row], none, evidence.fell[row],
             windows.within[row], windows.beside[row], may_raise=ready,
         )  # fmt: skip
         life, events = alarm_life.advance(life, now, settings)

@@ -94,7 +94,7 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
         late = log[log["ok"]].groupby("device_id")["at"].max()
         lacking = members["device_id"][~members["device_id"].isin(late.index)].to_list()
         early = events.last_arrived(workspace, lacking, since=at - _BACK, until=since, processes=processes)
-        heard = pd.concat([late, early])
+        heard = pd.concat([some for some in (late, early) if len(some)] or [late])
         yield Seen(service, at, members, log, heard, max(begun, at - _BACK), told, before)
 
 
