@@ -8,9 +8,9 @@ evaluation/alarm_judgement.py, of abnormal devices in evaluation/abnormal_judgem
 Rivals watch the same places, with the same hysteresis, grouping and judgement. The first, by the indicators that the
 monitor judges; the others by KQI scores, as it did before:
 
-z-score          the plain one: mean and standard deviation of the last seven days, no hour of the week, no siblings
-z-score of KQIs  the same, of KQI scores
-work order       the fixed threshold of configs/services/video.yaml: below 60 in 2 of 3, above 75 in 4 running
+z-score of indicators  mean and standard deviation of the last seven days, no hour of the week, no siblings
+z-score of KQIs        the same, of KQI scores
+work order             the fixed threshold of configs/services/video.yaml: below 60 in 2 of 3, above 75 in 4 running
 
 Intervals are of 95 %, bootstrapped over provinces (2,000 draws, seed 1).
 """
@@ -82,7 +82,7 @@ def measure(folder: Path, asked: argparse.Namespace, seed: int) -> dict[str, Any
     windows = scored(folder / "workspace", settings)
     ways: dict[str, Callable[[Windows, MonitorSettings], list[Alarm]]] = {
         "monitor": ours,
-        "z-score": plain_z,
+        "z-score of indicators": plain_z,
         "z-score of KQIs": plain_z_of_kqis,
         "work order": fixed,
     }
@@ -151,7 +151,7 @@ def fixed(windows: Windows, settings: MonitorSettings) -> list[Alarm]:
     """Return the alarms of fixed thresholds: a work order of each KQI of each place."""
     told = settings.model_dump(by_alias=True)
     told["open"] = {"below": 2.0, "windows": WORK_ORDER["windows"], "of": WORK_ORDER["of"]}
-    told["close"] = {"above": 1.0, "windows": WORK_ORDER["calm"]}
+    told["close"] |= {"above": 1.0, "windows": WORK_ORDER["calm"]}
     own = -np.select(
         [
             np.isnan(windows.scores),

@@ -45,6 +45,10 @@ def text(results: Sequence[dict[str, Any]]) -> str:
 def ways(results: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return a column for each way of watching, and one for the monitor less each rival in the same provinces."""
     names = [*results[0]["ways"]]
+    if strange := [one["seed"] for one in results if [*one["ways"]] != names]:
+        raise ValueError(
+            f"provinces must be watched in the same ways, but those of {strange} were not; remove them"
+        )
     found: dict[str, list[Any]] = {"": ["faults", *FIGURES]}
     for way in names:
         of = [one["ways"][way] for one in results]

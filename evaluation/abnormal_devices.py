@@ -73,7 +73,6 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
     rows = membership.rows(workspace)
     held = rows[(rows["valid_from"] <= at) & ~(rows["valid_to"] <= at).fillna(False)]
     first = rows.groupby("device_id")["valid_from"].min()
-    begun = events.begun(workspace) or at
     for service in domain.services:
         if service.device_profile is None:
             continue
@@ -83,6 +82,7 @@ def _seen(workspace: Path, domain: Domain, settings: MonitorSettings, at: dateti
         members = members.assign(valid_from=device.map(first), home=device.map(home)).reset_index(drop=True)
         quiet = timedelta(seconds=settings.devices.silent.heartbeats * service.device_profile.heartbeat_s)
         processes = [process.id for process in service.processes]
+        begun = events.begun(workspace, processes) or at
         since = at - max(_DAY, quiet)
         log = events.rows(workspace, since=since, until=at, processes=processes)
         told, before = (

@@ -20,12 +20,13 @@ from evaluation.monitor_settings import MonitorSettings
 class Life:
     """What is remembered from window to window of witnesses (w).
 
-    odd: (n - 1, w), of the last windows, oldest first. calm: (w,), how many windows running. accuses: (w,).
-    standing: open alarms.
+    odd: (n - 1, w), of the last windows, oldest first. calm, unseen: (w,), how many windows running; unseen: without
+    evidence. accuses: (w,). standing: open alarms.
     """
 
     odd: np.ndarray
     calm: np.ndarray
+    unseen: np.ndarray
     accuses: np.ndarray
     standing: Mapping[Series, Alarm]
 
@@ -64,19 +65,23 @@ class Event(NamedTuple):
 
 def born(count: int, settings: MonitorSettings) -> Life:
     """Return the life of `count` witnesses before the first window."""
-    odd, calm = np.zeros((settings.open.of - 1, count), bool), np.zeros(count, "int64")
-    return Life(odd, calm, np.zeros(count, bool), {})
+    odd, none = np.zeros((settings.open.of - 1, count), bool), np.zeros(count, "int64")
+    return Life(odd, none, none, np.zeros(count, bool), {})
 
 
 def advance(life: Life, now: Judged, settings: MonitorSettings) -> tuple[Life, tuple[Event, ...]]:
-    """Return the life after a window, and what became of alarms in it. A window without evidence changes neither."""
+    """Return the life after a window, and what became of alarms in it.
+
+    A window without evidence is neither odd nor calm; who accuses and has had none for too long no longer does.
+    """
     with np.errstate(invalid="ignore"):
         with_all = now.siblings > -settings.siblings.below  # what all do is the wider place's to answer for
         odd = (now.own <= -settings.open.below) & ~with_all & now.may_raise
         calm_now = now.own > -settings.close.above
     recent = np.concatenate([life.odd, odd[None]])
-    calm = np.where(np.isnan(now.own), life.calm, np.where(calm_now, life.calm + 1, 0))
-    accuses = life.accuses & (calm < settings.close.windows)
+    unseen = np.where(np.isnan(now.own), life.unseen + 1, 0)
+    calm = np.where(unseen > 0, life.calm, np.where(calm_now, life.calm + 1, 0))
+    accuses = life.accuses & (calm < settings.close.windows) & (unseen < settings.close.unseen)
     accuses |= odd & (recent.sum(axis=0) >= settings.open.windows)
     accused: dict[Series, list[int]] = {}
     for row in np.flatnonzero(accuses):
@@ -90,7 +95,7 @@ def advance(life: Life, now: Judged, settings: MonitorSettings) -> tuple[Life, t
         what: Literal["raised", "updated"] = "raised" if one in fresh else "updated"
         events.append(Event(now.end, what, alarm, _fell(now, accused[alarm.series])))
     standing |= {alarm.series: alarm for alarm in placed.values()}
-    return Life(recent[1:], calm, accuses, standing), tuple(events)
+    return Life(recent[1:], calm, unseen, accuses, standing), tuple(events)
 
 
 def _aged(
@@ -109,6 +114,8 @@ def _aged(
             del kept[one]
             continue
         rows = [row for row in accused[one] if odd[row]]
+        if rows and alarm.score is not None and np.isnan(_fallen(now, rows)):
+            continue  # its KQI is no longer known: that makes it no worse
         if rows and SEVERITIES.index(_severity(now, rows, settings)) > SEVERITIES.index(alarm.severity):
             kept[one] = replace(alarm, updated=now.end, **_told(now, rows, settings))
             events.append(Event(now.end, "updated", kept[one], _fell(now, rows)))
@@ -160,10 +167,15 @@ def _fell(now: Judged, rows: Sequence[int]) -> dict[str, float]:
 
 def _severity(now: Judged, rows: Sequence[int], settings: MonitorSettings) -> Severity:
     """Return how badly the KQI fell; where it is not known, what fell of it stands for it."""
-    at = now.at[rows[0]]
-    fell = now.baseline[at] - now.scores[at]
+    fell = _fallen(now, rows)
     if np.isnan(fell):
         fell = now.fell[_worst(now, rows)]
     if fell >= settings.severity.critical:
         return "critical"
     return "major" if fell >= settings.severity.major else "minor"
+
+
+def _fallen(now: Judged, rows: Sequence[int]) -> float:
+    """Return how far the KQI of witnesses fell, points; NaN where it has no score."""
+    at = now.at[rows[0]]
+    return float(now.baseline[at] - now.scores[at])

@@ -1,8 +1,9 @@
-"""How far scores lie below their own baseline and their siblings', in usual deviations: pure functions of arrays.
+"""How far values lie below their own baseline and their siblings', in usual deviations: pure functions of arrays.
 
 The baseline of a moment is the median of the same time of the week before, else of the day. The usual deviation is
-taken from |score - baseline| of an earlier time so that it is the standard deviation of a normal distribution.
-Arrays have a row for each window (t) and a column for each series (s), one KQI of one place; NaN is unknown.
+taken from |value - baseline| of an earlier time so that it is the standard deviation of a normal distribution.
+Arrays have a row for each window (t) and a column for each series (s): one indicator, or KQI, of one place; NaN is
+unknown.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from evaluation.monitor_settings import MonitorSettings
 
 @dataclass(frozen=True)
 class Deviations:
-    """What scores were held against; each (t, s).
+    """How far values lie from what is usual; each (t, s).
 
-    off: score - baseline, points. own: off in usual deviations. siblings: the same less the siblings' median;
+    off: value - baseline, points. own: off in usual deviations. siblings: the same less the siblings' median;
     NaN where there are too few.
     """
 
@@ -29,27 +30,27 @@ class Deviations:
 
 
 def judge(
-    scores: np.ndarray, earlier: np.ndarray, *, first: int, groups: np.ndarray, settings: MonitorSettings
+    values: np.ndarray, earlier: np.ndarray, *, first: int, groups: np.ndarray, settings: MonitorSettings
 ) -> Deviations:
     """Return the deviations of each window from `first` on.
 
-    scores: (first + t, s), with the windows before those that are judged. earlier: (n, s), `off` of the last n of
-    these. groups: (s,), numbers: series of one group are siblings. `off` has the type of the scores, so that it is
+    values: (first + t, s), with the windows before those that are judged. earlier: (n, s), `off` of the last n of
+    these. groups: (s,), numbers: series of one group are siblings. `off` has the type of the values, so that it is
     the same whether it is remembered or not.
     """
-    baseline = baselines(scores, first, settings)
-    off = (scores[first:] - baseline).astype(scores.dtype)
+    baseline = baselines(values, first, settings)
+    off = (values[first:] - baseline).astype(values.dtype)
     usual = usual_deviation(np.concatenate([earlier, off]), len(earlier), settings)
     common = common_move(off, groups, settings.siblings.least)
     return Deviations(baseline, off, off / usual, (off - common) / usual)
 
 
-def baselines(scores: np.ndarray, first: int, settings: MonitorSettings) -> np.ndarray:
+def baselines(values: np.ndarray, first: int, settings: MonitorSettings) -> np.ndarray:
     """Return the baseline of each window from `first` on; NaN where too little is known."""
-    weekly, enough = _median(lagged(scores, first, settings.week_lags), settings.baseline.least)
+    weekly, enough = _median(lagged(values, first, settings.week_lags), settings.baseline.least)
     if enough.all():
         return weekly
-    daily, some = _median(lagged(scores, first, settings.day_lags), settings.baseline.least)
+    daily, some = _median(lagged(values, first, settings.day_lags), settings.baseline.least)
     return np.where(enough, weekly, np.where(some, daily, np.nan))
 
 

@@ -138,6 +138,7 @@ def _aligned(state: State, windows: Windows, settings: MonitorSettings) -> tuple
         life=Life(
             np.concatenate([life.odd, grown.odd], axis=1),
             np.concatenate([life.calm, grown.calm]),
+            np.concatenate([life.unseen, grown.unseen]),
             np.concatenate([life.accuses, grown.accuses]),
             life.standing,
         ),

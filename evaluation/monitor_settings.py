@@ -49,10 +49,14 @@ class Open(Frozen):
 
 
 class Close(Frozen):
-    """An alarm is cleared where what raised it was less than `above` too low in `windows` windows running."""
+    """An alarm is cleared where what raised it was less than `above` too low in `windows` windows running.
+
+    So it is where that had no evidence in `unseen` windows running.
+    """
 
     above: float = Field(gt=0)
     windows: int = Field(ge=1)
+    unseen: int = Field(ge=1)
 
 
 class Cause(Frozen):

@@ -57,6 +57,7 @@ def save(workspace: Path, told: Remembered, settings: MonitorSettings) -> None:
             off=told.state.off,
             odd=life.odd,
             calm=life.calm,
+            unseen=life.unseen,
             accuses=life.accuses,
         )
 
@@ -79,7 +80,7 @@ def load(workspace: Path, settings: MonitorSettings) -> Remembered:
             tuple(Witness(*one) for one in words["witnesses"]),
             arrays["utilities"],
             arrays["off"],
-            Life(arrays["odd"], arrays["calm"], arrays["accuses"], standing),
+            Life(arrays["odd"], arrays["calm"], arrays["unseen"], arrays["accuses"], standing),
         )
     return Remembered(_moment(words["end"]), state, alarms)
 

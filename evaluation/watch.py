@@ -69,7 +69,7 @@ def watch(workspace: Path, domain: Domain, settings: MonitorSettings, *, until: 
         for service in domain.services:
             score_history.extend(workspace, domain, service, ends, settings)
         known = monitor_state.load(workspace, settings)
-        back = known.end is not None and bool(ends) and known.end > ends[-1]
+        back = known.end is not None and until < known.end
         if back:
             known = monitor_state.nothing(settings)
         asked = [end for end in ends if known.end is None or end > known.end]

@@ -38,8 +38,9 @@ KQI             key quality indicator: what the customer of a service sees, comp
 expert weight   what an expert thinks a driver contributes to a KQI, of 1
 CE level, ECL   coverage enhancement level 0, 1, 2 of NB-IoT: how often a message is repeated
 fault           one way to break: domain (who owns it), signature (what it moves), mechanism (what it does to a cause)
-baseline        what a score usually is at that time of the week; usual deviation: how far it usually is off
+baseline        what a value usually is at that time of the week; usual deviation: how far it usually is off
 siblings        places of one scope, at one window
+witness         an indicator of a place: it accuses the KQI that it speaks for while it is odd too often
 odd, calm       a window far below its baseline; one that is not. alarm: raised, updated, cleared; its cause: the alarm
                 of the widest ill place that it belongs to
 rule, atom      a demarcation rule; its smallest condition: metric at scope, operator, value. A missing metric: unknown

@@ -67,14 +67,17 @@ def files(workspace: Path, *, since: datetime | None = None, until: datetime | N
     """Return the Parquet files of the log that may hold events from `since` (inclusive) until `until` (exclusive)."""
     found = lake.deliveries(workspace, KIND).values()
     return [
-        workspace / "lake" / file
+        file
         for one in found
         if one.used
         and (until is None or datetime.fromisoformat(one.first) < until)
         and (since is None or datetime.fromisoformat(one.last) >= since)
-        for file in one.files
-        if file.startswith(f"{KIND}/")
+        for file in _files(workspace, one)
     ]
+
+
+def _files(workspace: Path, delivery: lake.Delivery) -> list[Path]:
+    return [workspace / "lake" / file for file in delivery.files if file.startswith(f"{KIND}/")]
 
 
 def rows(
@@ -105,10 +108,19 @@ def rows(
         return as_frame(connection.execute(sql).to_arrow_table(), EVENTS)
 
 
-def begun(workspace: Path) -> datetime | None:
-    """Return the moment of the first event of the log; None of an empty one."""
-    told = [one.first for one in lake.deliveries(workspace, KIND).values() if one.used]
-    return min(map(datetime.fromisoformat, told), default=None)
+def begun(workspace: Path, processes: Sequence[str]) -> datetime | None:
+    """Return when the first attempt of some processes began that the log tells of; None where there is none."""
+    told = [one for one in lake.deliveries(workspace, KIND).values() if one.used]
+    found: datetime | None = None
+    with files_stay(), connect(threads=_THREADS) as connection:
+        for one in sorted(told, key=lambda one: datetime.fromisoformat(one.first)):
+            if found and datetime.fromisoformat(one.first) >= found:
+                break
+            table = f"read_parquet([{listed(_files(workspace, one))}], hive_partitioning = false)"
+            sql = f'SELECT min("at") AS "at" FROM {table} WHERE list_contains([{listed(processes)}], process)'
+            (first,) = connection.execute(sql).to_arrow_table()["at"].to_pylist()
+            found = min((moment for moment in (found, first) if moment), default=None)
+    return found
 
 
 def last_arrived(

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -122,8 +122,7 @@ def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummar
     settings, or with an active timeout longer than the shortest window, or window_end is naive; LookupError where the
     lake holds no source.
     """
-    if window_end is not None and window_end.tzinfo is None:
-        raise ValueError(f"window_end must be an aware datetime, however: {window_end!r}")
+    until = _utc(window_end)
     settings = read_config(find_config("windows.yaml", workspace), WindowSettings)
     if not lake.records(workspace):  # before a lake is made where there is none
         raise LookupError(
@@ -136,9 +135,8 @@ def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummar
         wanted = {source: record.fingerprint for source, record in records.items()}
         recipes = {window.name: _recipe(window) for window in settings.windows}
         built = recall(_root(workspace), Built)
-        kept = {
-            name: recipe for name, recipe in recipes.items() if built and built.recipes.get(name) == recipe
-        }
+        former = built.recipes if built else {}
+        kept = {name: recipe for name, recipe in recipes.items() if former.get(name) == recipe}
         change, created = None, now_after(built.created if built else None)
         if built:  # remembered, should this build be killed after a swap
             change = since(built, wanted)
@@ -146,16 +144,21 @@ def build(workspace: Path, *, window_end: datetime | None = None) -> BuildSummar
         flows = Flows({source: _flow_files(workspace, record) for source, record in records.items()})
         places = [(window, _folder(workspace, window.name)) for window in settings.windows]
         jobs = [
-            _Job(one, change if one.name in kept else None, window_end, created, flows, place, scratch)
+            _Job(one, change if one.name in kept else None, until, created, flows, place, scratch)
             for one, place in places
         ]
         counts = {job.window.name: _build_window(job) for job in jobs}
         _remove_others(workspace, [job.place for job in jobs], scratch)
-        until = window_end.isoformat() if window_end else ""
-        told = Built(recipes, created.isoformat(), until, wanted, _devices(workspace))
-        remember(_root(workspace), told)
+        asked = until.isoformat() if until else ""
+        remember(_root(workspace), Built(recipes, created.isoformat(), asked, wanted, _devices(workspace)))
     computed, written, removed = ({name: each[i] for name, each in counts.items()} for i in range(3))
     return BuildSummary(computed, written, removed)
+
+
+def _utc(window_end: datetime | None) -> datetime | None:
+    if window_end is not None and window_end.tzinfo is None:
+        raise ValueError(f"window_end must be an aware datetime, however: {window_end!r}")
+    return window_end and window_end.astimezone(UTC)  # days of the lake are told of it
 
 
 def rows(workspace: Path, window: str) -> pd.DataFrame:

@@ -81,11 +81,26 @@ def test_a_calm_window_within_a_fault_does_not_clear(settings: MonitorSettings) 
     assert [event.what for event in watched(scores, settings)] == ["raised", "cleared"]
 
 
-def test_a_window_without_evidence_neither_raises_nor_clears(settings: MonitorSettings) -> None:
+def test_windows_without_evidence_neither_raise_nor_clear_until_they_are_too_many(
+    settings: MonitorSettings,
+) -> None:
     scores = steady()
     scores[1000:1006, C1] = 30.0
+    scores[1006 : 1006 + settings.close.unseen - 1, C1] = np.nan
+    scores[1006 + settings.close.unseen - 1 :, C1] = 30.0
+    told = watched(scores[: 1006 + settings.close.unseen + 3], settings)
+    assert [event.what for event in told] == ["raised"]
     scores[1006:, C1] = np.nan
-    assert [event.what for event in watched(scores, settings)] == ["raised"]
+    raised, cleared = watched(scores, settings)
+    assert (raised.what, cleared.what) == ("raised", "cleared")
+    assert cleared.at == windows_of(scores).ends[1006 + settings.close.unseen - 1]
+
+
+def test_half_of_the_windows_without_evidence_hide_a_fault(settings: MonitorSettings) -> None:
+    scores = steady()
+    scores[1000:1040, C1] = 30.0
+    scores[1000:1040:2, C1] = np.nan
+    assert watched(scores, settings) == ()  # a window without evidence is not odd
 
 
 def test_an_alarm_that_grows_worse_is_updated_and_keeps_its_id(settings: MonitorSettings) -> None:
@@ -276,6 +291,17 @@ def test_where_a_kqi_has_no_score_what_fell_of_it_tells_how_bad_it_is(settings: 
     alarm = with_two(utilities, scores, settings)[0].alarm
     assert (alarm.severity, alarm.score, alarm.baseline) == ("critical", None, None)
     assert from_table(as_table([alarm])) == (alarm,)
+
+
+def test_an_alarm_does_not_grow_worse_since_its_kqi_is_no_longer_known(settings: MonitorSettings) -> None:
+    scores, utilities = steady(), np.full((2 * WEEK, 2), 90.0)
+    scores[1000:1020, C1], utilities[1000:1020, 1] = 86.0, 10.0
+    scores[1010:1020, C1] = np.nan
+    events = with_two(utilities, scores, settings)
+    assert [(event.what, event.alarm.severity) for event in events] == [
+        ("raised", "minor"),
+        ("cleared", "minor"),
+    ]
 
 
 def test_a_lasting_change_of_level_is_usual_after_weeks_and_clears(settings: MonitorSettings) -> None:

@@ -41,7 +41,7 @@ def test_more_odd_windows_than_are_looked_at_are_refused(tmp_path: Path) -> None
 
 def test_a_window_that_clears_must_be_calmer_than_one_that_raises(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"close\.above must be less than open\.below"):
-        read_monitor_settings(changed(tmp_path, close={"above": 9, "windows": 4}))
+        read_monitor_settings(changed(tmp_path, close={"above": 9, "windows": 4, "unseen": 96}))
 
 
 def test_an_unknown_key_is_refused(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ def test_a_moment_that_has_passed_is_told_as_it_was_and_not_remembered(
     now = watch.watch(workspace, domain, settings, until=end_of(HOURS))
     then = watch.watch(workspace, domain, settings, until=end_of(45))
     assert [one.status for one in then.alarms] == ["open"]
+    before = watch.watch(workspace, domain, settings, until=end_of(0) - timedelta(days=1))
+    assert before.alarms == ()  # of a moment before the first window too
     assert watch.watch(workspace, domain, settings, until=end_of(HOURS)).alarms == now.alarms
 
 

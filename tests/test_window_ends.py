@@ -1,6 +1,6 @@
 """Windows built up to a moment: what had ended by then, and nothing of what had not, however the flows arrive."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ from features import windows
 from features.windows import Window, device_windows
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 3, 3, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 WINDOWS = (Window(name="1h", length_s=3600), Window(name="1d", length_s=86_400, every_s=21_600))
 WINDOWS_YAML = (
@@ -99,6 +100,15 @@ def test_pieces_built_up_to_any_moments_are_what_the_flows_give_at_once(
                     some[some["window_end"] <= moment].reset_index(drop=True) for some in (at_once, stored)
                 )
             pd.testing.assert_frame_equal(stored, at_once, check_exact=True)
+
+
+def test_a_moment_told_in_another_zone_is_the_same_moment(tmp_path: Path) -> None:
+    workspace = workspace_with_windows(tmp_path / "ws")
+    commit(workspace, flow(1, end=MIDNIGHT + timedelta(minutes=31)))
+    west = timezone(timedelta(hours=-8))
+    windows.build(workspace, window_end=(MIDNIGHT + HOUR / 2).astimezone(west))
+    windows.build(workspace, window_end=(MIDNIGHT + HOUR).astimezone(west))
+    assert ends(workspace, "1h") == [MIDNIGHT + HOUR]
 
 
 def test_a_moment_without_a_zone_is_refused(tmp_path: Path) -> None:
