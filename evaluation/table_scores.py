@@ -76,6 +76,18 @@ def score_table(path: Path, what: Plan, *, at: datetime, out: Path, way: Way) ->
     return row
 
 
+def unread(path: Path, what: Plan) -> list[str]:
+    """Return the columns of a table that are neither an indicator that the service weighs nor its samples."""
+    table = _opened(path, what)
+    return sorted({*table.file.schema_arrow.names} - {ID, *table.told, *table.counted})
+
+
+def scored(out: Path) -> int:
+    """Return how many rows of a file under SCORES have a score."""
+    batches = pq.ParquetFile(out).iter_batches(BATCH_ROWS, columns=["score"])
+    return sum(len(batch) - batch.column("score").null_count for batch in batches)
+
+
 def _batches(table: _Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield the rows, one row group after the other: asked for all at once, Arrow keeps what it has read."""
     for group in range(table.file.num_row_groups):

@@ -103,7 +103,8 @@ def newest_end(workspace: Path) -> datetime:
     files = [file for scope in brief for file in folder(workspace, scope).rglob("*.parquet")]
     files = files or sorted(root(workspace).rglob("*.parquet"))
     if not files:
-        raise LookupError(f"no indicators in the lake of {workspace}; run iotlens indicators build first")
+        where = f"the lake of {workspace}" if workspace.is_dir() else f"{workspace}, which is no folder"
+        raise LookupError(f"no indicators in {where}; run iotlens indicators build first")
     last = max(file.parent.name for file in files)
     newest = [file for file in files if file.parent.name == last]
     with files_stay(), connect(threads=1) as connection:

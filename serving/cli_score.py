@@ -80,5 +80,9 @@ def _score_table(what: "Plan", table: Path, *, moment: datetime | None, out: Pat
     if moment is None:
         raise ValueError("--table needs --at, the moment that its values are of")
     rows = table_scores.score_table(table, what, at=moment, out=out, way=way)
-    typer.echo(f"{what.service.id} at {moment:%FT%TZ}: {rows:,} devices")
+    typer.echo(
+        f"{what.service.id} at {moment:%FT%TZ}: scored {table_scores.scored(out):,} of {rows:,} devices"
+    )
+    if beside := table_scores.unread(table, what):
+        typer.echo(f"not read, as {what.service.id} weighs no such indicator: {', '.join(beside)}")
     typer.echo(out)

@@ -61,7 +61,8 @@ def pending(workspace: Path, until: datetime, *, every: timedelta, most: int) ->
     seconds = int(every.total_seconds())
     if until.tzinfo is None or until.timestamp() % seconds:
         raise ValueError(
-            f"window_end must be aware and end a window of {seconds // 60} minutes, but is {until.isoformat()}"
+            f"window_end must be aware and end a window, of {seconds // 60} minutes from midnight UTC on, but is"
+            f" {until.isoformat()}"
         )
     done = last(workspace)
     if done is None or until == done:

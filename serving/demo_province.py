@@ -111,7 +111,7 @@ def _score(workspace: Path, end: datetime, page: Path, *, port: int, say: Say) -
         with urllib.request.urlopen(request, timeout=60) as response:
             answer = json.load(response)
     told = ("score", "low", "high", "worst_kqi", "worst_step", "worst_indicator")
-    say("answer", f"(simulated) {json.dumps({name: answer[name] for name in told})}")
+    say("answer", f"(simulated, in part) {json.dumps({name: answer[name] for name in told})}")
     write_text(page, score_page.to_html(answer, read_domain(workspace)))
     say("score", f"{page.resolve()} (simulated)")
 

@@ -74,7 +74,8 @@ PROBLEM_DETAILS: dict[str, str] = {
     "scope": "/metrics needs scope 'metrics', but key 'dashboard' has ['identify']",
     "unknown-device": _MISSING["problem"]["detail"],
     "nothing-known": "neither MEMBERSHIP nor the indicators know 'sensor-999' at 2026-03-02T12:00:00Z",
-    "no-service": "neither MEMBERSHIP nor identification says what the device is; name the service in the question",
+    "no-service": "neither MEMBERSHIP nor identification says what the device is then; name the service in the"
+    " question, or ask of another moment",
     "unknown-service": "no service 'smoke'; there are bike_sharing, smoke_sensor, video",
     "unknown-report": "no report 'run.tiny.1'; `iotlens report` and GET /reports list those there are",
     "too-slow": "a body must arrive within 30 s",

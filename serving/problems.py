@@ -36,7 +36,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "not-json": (415, "The body must be application/json"),
     "wrong-host": (421, "The service does not go by this name"),
     "invalid": (422, "The request breaks its schema"),
-    "no-service": (422, "The service of the device is not known"),
+    "no-service": (422, "There is no service to score the device by"),
     "no-inline-flows": (422, "The served model reads no inline flows"),
     "internal": (500, "The service failed"),
     "not-ready": (503, "The service is not ready"),

@@ -135,8 +135,8 @@ def _by_label(services: Services, asked: Asked, label: str | None) -> Row | Prob
     if label is not None and label in services.of_label:
         return _of(services, asked, services.of_label[label], "label")
     told = (
-        "neither MEMBERSHIP nor identification says what the device is"
+        "neither MEMBERSHIP nor identification says what the device is then"
         if label is None
         else f"the label {shortened(label)} is none of service_of_label.yaml"
     )
-    return Problem("no-service", f"{told}; name the service in the question")
+    return Problem("no-service", f"{told}; name the service in the question, or ask of another moment")

@@ -143,7 +143,7 @@ def test_what_a_killed_cycle_was_writing_is_gone_after_the_next(folder: Path) ->
 @pytest.mark.parametrize(
     ("until", "rule"),
     [
-        (NOON + timedelta(minutes=5), "window_end must be aware and end a window of 15 minutes"),
+        (NOON + timedelta(minutes=5), "window_end must be aware and end a window, of 15 minutes"),
         (NOON.replace(tzinfo=None), "window_end must be aware"),
         (NOON - QUARTER, "window_end must not lie before the last cycle, 2026-03-01T12:00:00Z"),
     ],
