@@ -97,7 +97,7 @@ def measured(domain: Domain, rows: int, runs: int, folder: Path) -> list[str]:
     """Return a line for each way, fastest run of each, as devices a second and as a ratio to the rival."""
     service, path = domain.service(SERVICE), folder / f"{rows}.parquet"
     table(domain, rows, path)
-    what = plan(service, (*domain.indicators, *domain.terminal))
+    what = plan(service, domain.measured)
     first = next(pq.ParquetFile(path).iter_batches(BATCH_ROWS))
     cells = {
         one.id: first.column(one.id).to_numpy(zero_copy_only=False) for one in domain.standard.indicators

@@ -85,7 +85,7 @@ def main() -> None:
 def the_plan() -> Plan:
     """Return what the service is scored by."""
     domain = read_domain()
-    return plan(domain.service(SERVICE), (*domain.indicators, *domain.terminal))
+    return plan(domain.service(SERVICE), domain.measured)
 
 
 def compare(workspace: Path, devices: int, scratch: Path) -> None:

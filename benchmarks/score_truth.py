@@ -40,7 +40,7 @@ def measured(kqi: Kqi, values: pd.Series) -> pd.Series:
 
 def scores(workspace: Path, domain: Domain, service: ServiceModel, moments: list[datetime]) -> pd.DataFrame:
     """Return scope, scope_id, window_end and the score of each KQI at moments."""
-    what, parts = plan(service, (*domain.indicators, *domain.terminal)), []
+    what, parts = plan(service, domain.measured), []
     names = ["scope", "scope_id", "window_end", *(kqi.id for kqi in service.kqis)]
     with tempfile.TemporaryDirectory() as scratch:
         for moment in moments:

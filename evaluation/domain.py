@@ -32,6 +32,11 @@ class Domain:
             *(one for service in self.services for one in service.local_indicators),
         )
 
+    @property
+    def measured(self) -> tuple[Indicator | TerminalIndicator, ...]:
+        """All that a service may weigh: the indicators, then what terminals tell of themselves."""
+        return (*self.indicators, *self.terminal)
+
     def service(self, service_id: str) -> ServiceModel:
         """Return the service of that id. Raises LookupError that names those there are."""
         for one in self.services:

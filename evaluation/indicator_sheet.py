@@ -58,7 +58,7 @@ def pick(
 
 def find(domain: Domain, indicator_id: str) -> Indicator | TerminalIndicator:
     """Return the indicator of that id, of the 55, local or terminal. Raises LookupError that names the nearest."""
-    known = {one.id: one for one in (*domain.indicators, *domain.terminal)}
+    known = {one.id: one for one in domain.measured}
     _must_know(indicator_id, known, what="indicator")
     return known[indicator_id]
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from features.days import MICROSECOND, us_of
 from features.duck import connect, files_stay
 from features.indicator_sums import indicators_of
 from features.indicator_tables import folder, newest_sql, wide_columns
 from features.indicators import Indicator, Quantile
 from features.table import arrow_schema
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def read(
         return PlaceValues((), {}, {}, {})
     ids, places = np.unique(rows["scope_id"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     told, line = np.unique(rows["window_end"].cast("int64").to_numpy(), return_inverse=True)
-    asked = np.array([round(one.timestamp() * 1e6) for one in ends])
+    asked = np.array([us_of(one) for one in ends])
     values, samples, windows = {}, {}, {}
     for one in wanted:
         grids = np.full((2, len(told), len(ids)), np.nan)
@@ -109,14 +108,14 @@ def as_of(
     the oldest, so that it does not depend on how many moments are asked at once.
     """
     upto = np.searchsorted(told.at, asked, side="right")
-    since = np.searchsorted(told.at, asked - span.pool // _MICROSECOND, side="right")
+    since = np.searchsorted(told.at, asked - span.pool // MICROSECOND, side="right")
     back = np.arange(int((upto - since).max(initial=0)))[:, None]
     rows = np.maximum(upto - 1 - back, 0)
     mine = (upto - 1 - back >= since)[:, :, None] & ~np.isnan(told.values[rows]) & (told.samples[rows] > 0)
     samples = np.where(mine, told.samples[rows], 0.0)
     pooled = pool(np.where(mine, told.values[rows], np.nan), samples)
     newest, age = _newest(told.values, told.at, asked, upto)
-    old = np.where(age < span.oldest / _MICROSECOND, newest, -1)
+    old = np.where(age < span.oldest / MICROSECOND, newest, -1)
     last, count = (
         np.where(old >= 0, np.take_along_axis(of, np.maximum(old, 0), axis=0), np.nan)
         for of in (told.values, told.samples)
@@ -129,7 +128,7 @@ def told_in(told: Told, asked: np.ndarray, span: Span) -> np.ndarray:
     """Return in how many of the windows that `pool` holds each place told a value, by each asked moment (t, p)."""
     some = ~np.isnan(told.values) & (told.samples > 0)
     before = np.concatenate([np.zeros((1, some.shape[1]), "int64"), some.cumsum(axis=0)])
-    every = span.every // _MICROSECOND
+    every = span.every // MICROSECOND
     edges = [
         before[np.searchsorted(told.at, asked - back * every, side="right")]
         for back in range(span.pool // span.every + 1)

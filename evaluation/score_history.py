@@ -21,6 +21,7 @@ from evaluation.process import ServiceModel
 from evaluation.scoring import BEST
 from evaluation.scoring_plan import Plan, plan
 from features import indicator_tables, membership
+from features.days import day_of, file_of, start_of
 from features.duck import connect, files_stay, listed
 from features.membership import MEMBERSHIP
 from features.table import Column, arrow_schema, empty_table
@@ -52,7 +53,7 @@ def columns(what: Plan) -> tuple[Column, ...]:
 
 def path_of(workspace: Path, service: str, end: datetime) -> Path:
     """Return the file of a service and window."""
-    return workspace / "scores" / f"service={service}" / f"date={end:%F}" / f"{end:%H%M}.parquet"
+    return file_of(workspace / "scores" / f"service={service}", end)
 
 
 def windows(workspace: Path, *, until: datetime, every_s: int) -> list[datetime]:
@@ -92,12 +93,11 @@ def extend(
 
     A file is there whole or not at all.
     """
-    what = plan(service, (*domain.indicators, *domain.terminal))
+    what = plan(service, domain.measured)
     missing = [end for end in ends if not path_of(workspace, service.id, end).exists()]
     days: dict[datetime, list[datetime]] = {}
     for end in missing:
-        begun = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        days.setdefault(begun, []).append(end)
+        days.setdefault(start_of(day_of(end)), []).append(end)
     rows = _members(workspace, list(days))
     for day, asked in days.items():
         stays = place_scores.members(rows, service.id, day)

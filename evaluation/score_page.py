@@ -46,7 +46,7 @@ def to_html(answer: Mapping[str, Any], domain: Domain) -> str:
     Raises LookupError where the configuration at hand does not know what the answer speaks of.
     """
     service = domain.service(str(answer["service"]))
-    known = {one.id: one for one in (*domain.indicators, *domain.terminal)}
+    known = {one.id: one for one in domain.measured}
     if strange := [one["indicator"] for one in answer["indicators"] if one["indicator"] not in known]:
         raise LookupError(
             f"indicators of the answer must be configured here, but {', '.join(strange)} are not; name the workspace"

@@ -106,7 +106,7 @@ def write(workspace: Path, domain: Domain, service: ServiceModel, *, at: datetim
     if at.tzinfo is None:
         raise ValueError(f"the moment of a score must have a zone, but {at.isoformat()} has none")
     moment = at.astimezone(UTC)
-    what = plan(service, (*domain.indicators, *domain.terminal))
+    what = plan(service, domain.measured)
     done = ScoreSummary(service.id, moment, {}, {}, untold(what))
     with TemporaryDirectory() as scratch, parquet_writer(out, schema(what)) as writer:
         for table in tables(workspace, domain, what, at=moment, scratch=Path(scratch)):

@@ -18,9 +18,9 @@ from evaluation.domain import Domain
 from evaluation.monitor import Windows
 from evaluation.monitor_settings import MonitorSettings
 from evaluation.monitor_state import Remembered
-from evaluation.process import ServiceModel
 from evaluation.scoring_plan import Plan, plan
 from features import membership
+from features.days import day_of, start_of, us_of
 from features.one_writer import one_writer
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def watch(workspace: Path, domain: Domain, settings: MonitorSettings, *, until: 
         if back:
             known = monitor_state.nothing(settings)
         asked = [end for end in ends if known.end is None or end > known.end]
-        for _, day in groupby(asked, key=lambda end: (end - timedelta(microseconds=1)).date()):
+        for _, day in groupby(asked, key=day_of):
             known = _judged(workspace, domain, settings, known, list(day))
         if asked and not back:
             monitor_state.save(workspace, known, settings)
@@ -94,21 +94,17 @@ def _judged(
         if before:
             named = replace(one, worst_step=before.worst_step, worst_indicator=before.worst_indicator)
         else:
-            what = _plan(domain, domain.service(one.service))
+            what = plan(domain.service(one.service), domain.measured)
             named = replace(one, worst_step=fallen.step_of(what, one.kqi, event.fell))
         alarms[one.alarm_id] = named
     return Remembered(ends[-1], state, alarms)
-
-
-def _plan(domain: Domain, service: ServiceModel) -> Plan:
-    return plan(service, (*domain.indicators, *domain.terminal))
 
 
 def read_windows(workspace: Path, domain: Domain, ends: Sequence[datetime], *, share: float) -> Windows:
     """Return the scored windows of all services of one day, and how places lay when it began. share: `crossing`."""
     parts = [
         _service_windows(what, score_history.read(workspace, what, ends), ends)
-        for what in (_plan(domain, service) for service in domain.services)
+        for what in (plan(service, domain.measured) for service in domain.services)
     ]
     count, members = len(ends), _members(workspace, ends[0])
     return Windows(
@@ -135,7 +131,7 @@ class _Told:
 
 
 def _service_windows(what: Plan, rows: pa.Table, ends: Sequence[datetime]) -> _Told:
-    moments = np.array([round(end.timestamp() * 1e6) for end in ends])
+    moments = np.array([us_of(end) for end in ends])
     line = np.searchsorted(moments, rows["window_end"].cast("int64").to_numpy())
     names = list(zip(rows["scope"].to_pylist(), rows["scope_id"].to_pylist(), strict=True))
     places = sorted(set(names))
@@ -169,5 +165,4 @@ def _service_windows(what: Plan, rows: pa.Table, ends: Sequence[datetime]) -> _T
 
 def _members(workspace: Path, end: datetime) -> pd.DataFrame:
     """Return MEMBERSHIP as it held when the day of a window began."""
-    day = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return membership.held(workspace, day)
+    return membership.held(workspace, start_of(day_of(end)))

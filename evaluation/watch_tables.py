@@ -12,6 +12,7 @@ from evaluation.domain import read_domain
 from evaluation.monitor_settings import MonitorSettings, read_monitor_settings
 from evaluation.watch import Watched
 from features import indicator_tables
+from features.days import file_of
 from features.whole_file import check_suffix, write_frame
 
 
@@ -37,7 +38,7 @@ def alarms_path(workspace: Path) -> Path:
 
 def devices_path(workspace: Path, end: datetime) -> Path:
     """Return where the abnormal devices of a moment lie."""
-    return workspace / "abnormal" / f"date={end:%F}" / f"{end:%H%M}.parquet"
+    return file_of(workspace / "abnormal", end)
 
 
 def write(

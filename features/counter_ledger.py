@@ -7,6 +7,7 @@ from pathlib import Path
 
 from features import lake
 from features.counter_tables import LONGEST_S
+from features.days import day_of
 
 LISTED_ELEMENTS = 32  # a record that would list more lists none, and may tell of any
 
@@ -32,7 +33,7 @@ class Reach:
 
     def dates(self) -> Iterator[date]:
         """Yield each day of it."""
-        day, last = self.first.date(), (self.end - timedelta(microseconds=1)).date()
+        day, last = self.first.date(), day_of(self.end)
         while day <= last:
             yield day
             day += timedelta(days=1)

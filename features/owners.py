@@ -4,12 +4,12 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from features.days import us_of
 from features.device_map import DeviceMap
 from features.map_row import Address, MapRow, Network, plain_network
 
@@ -20,7 +20,6 @@ PRIVATE = (  # addresses of subscribers and appliances, not of services on the i
     *map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10")),  # link-local
     ipaddress.ip_network("fc00::/7"),  # RFC 4193 unique local
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BROADCAST = ipaddress.ip_address("255.255.255.255")
 _BY_MAC, _BY_NETWORK = 0, 1  # a MAC is the unit's own, an address is lent to it: the MAC is asked first
 
@@ -136,11 +135,7 @@ def _claims(claims: Sequence[_Claim], rows: Sequence[MapRow]) -> pd.DataFrame:
             "device_id": pd.Series([claim.device_id for claim in claims], dtype=object),
             "row": pd.Series([claim.row for claim in claims], dtype="int64"),
             "rank": pd.Series([ranks[claim.rank] for claim in claims], dtype="int64"),
-            "valid_from": pd.Series([_us(rows[claim.row].valid_from) for claim in claims], dtype="int64"),
-            "valid_to": pd.Series([_us(rows[claim.row].valid_to) for claim in claims], dtype="int64"),
+            "valid_from": pd.Series([us_of(rows[claim.row].valid_from) for claim in claims], dtype="int64"),
+            "valid_to": pd.Series([us_of(rows[claim.row].valid_to) for claim in claims], dtype="int64"),
         }
     )
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

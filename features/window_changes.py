@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 
-from features.days import DAY
+from features.days import DAY, EPOCH, MICROSECOND, us_of
 from features.duck import listed
 from features.windowing import Window, placing
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_US = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Change:
         if self.beyond is None or not window.step_s:
             return None
         step = timedelta(seconds=window.step_s)
-        first = _EPOCH + ((self.beyond - _EPOCH) // step + 1) * step
+        first = EPOCH + ((self.beyond - EPOCH) // step + 1) * step
         return first if until is None or first <= until else None
 
 
@@ -70,7 +68,7 @@ class Flows:
     @property
     def every(self) -> str:
         """The SQL of all flows."""
-        return rows(file for files in self.files.values() for file in files)
+        return self.of(self.files)
 
     def of(self, sources: Iterable[str]) -> str:
         """Return the SQL of the flows of some sources."""
@@ -80,7 +78,7 @@ class Flows:
         """Return the SQL of all flows that ended from one moment on and before another; None: ever after."""
         # A flow lies under its start, less than a day before its end.
         days = (f"date={start - DAY:%F}", f"date={end:%F}" if end else "date=~")
-        every = (file for files in self.files.values() for file in files)
+        every = chain.from_iterable(self.files.values())
         near = rows(file for file in every if days[0] <= file.parent.name <= days[1])
         before = f" AND \"end\" < TIMESTAMPTZ '{end.isoformat()}'" if end else ""
         return f"{near} WHERE \"end\" >= TIMESTAMPTZ '{start.isoformat()}'{before}"
@@ -115,16 +113,16 @@ def touch(
     read = flows.of(change.sources) if change else flows.every
     if change and change.devices:
         read = f"{read} UNION ALL {flows.every} SEMI JOIN former USING (device_id)"
-    ends = f"window_end <= {(until - _EPOCH) // _US}" if until else "true"
+    ends = f"window_end <= {us_of(until)}" if until else "true"
     places = f"SELECT DISTINCT device_id, window_end FROM ({placing(window)}) WHERE {ends}"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW flows AS {read}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE touched AS {places}")
     length = timedelta(seconds=window.length_s or 0)
     if first := change.first_opened(window, until) if change else None:
         connection.execute(f"CREATE OR REPLACE TEMP VIEW flows AS {flows.ended(first - length, until)}")
-        connection.execute(f"INSERT INTO touched {places} AND window_end >= {(first - _EPOCH) // _US}")
+        connection.execute(f"INSERT INTO touched {places} AND window_end >= {us_of(first)}")
     told = connection.execute("SELECT min(window_end), max(window_end) FROM touched").fetchall()[0]
     if told[0] is None:
         return rows([])
-    low, high = (_EPOCH + int(end) * _US for end in told)
+    low, high = (EPOCH + int(end) * MICROSECOND for end in told)
     return f"{flows.ended(low - length, high)} AND device_id IN (SELECT device_id FROM touched)"

@@ -43,7 +43,7 @@ def score_service(
     moment = at and utc(at)
     domain = read_domain(workspace)
     if table is not None:
-        what = scoring_plan.plan(domain.service(service), (*domain.indicators, *domain.terminal))
+        what = scoring_plan.plan(domain.service(service), domain.measured)
         least = domain.standard.min_samples_at_device_scope
         _score_table(what, table, moment=moment, out=out, way=Way(least, alone))
         return

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from evaluation import mark_door, service_of_label, service_scores, watch_tables
 from evaluation.domain import Domain, read_domain
 from features import counter_tables, indicator_tables, indicator_windows, lake, store, windows
+from features.days import file_of
 from features.one_writer import one_writer
 from features.whole_file import sweep
 from serving import cycle_report, identify_all
@@ -37,7 +38,7 @@ class Window:
 
     def table(self, kind: str) -> Path:
         """Return where a table of the window lies: WORKSPACE/KIND/date=DATE/HHMM.parquet."""
-        return self.workspace / kind / f"date={self.end:%F}" / f"{self.end:%H%M}.parquet"
+        return file_of(self.workspace / kind, self.end)
 
     def sweep(self) -> None:
         """Remove what a killed cycle of the day was writing; of tables that only a cycle writes."""

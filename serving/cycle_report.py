@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from features.days import file_of
 from features.whole_file import write_text
 
 FOLDER = "cycles"
@@ -43,7 +44,7 @@ class Report:
 
 def path_of(workspace: Path, end: datetime) -> Path:
     """Return where the report of a window lies."""
-    return workspace / FOLDER / f"date={end:%F}" / f"{end:%H%M}.json"
+    return file_of(workspace / FOLDER, end, ".json")
 
 
 def last(workspace: Path) -> datetime | None:

@@ -121,8 +121,9 @@ def _sufferer(workspace: Path, end: datetime) -> str:
     import pandas as pd
 
     from features import membership
+    from features.days import file_of
 
-    scored = workspace / "scored" / "smoke_sensor" / f"date={end:%F}" / f"{end:%H%M}.parquet"
+    scored = file_of(workspace / "scored" / "smoke_sensor", end)
     asked = pd.read_parquet(scored, columns=["scope", "scope_id", "score"]).query("scope == 'device'")
     places = membership.as_of(
         asked.rename(columns={"scope_id": "device_id"}).assign(event_timestamp=pd.Timestamp(end)), workspace

@@ -32,11 +32,10 @@ def load(workspace: Path) -> Services:
     Raises ValueError that names file, id and rule of all that is broken.
     """
     domain = read_domain(workspace)
-    measured = (*domain.indicators, *domain.terminal)
     return Services(
         domain,
-        {service.id: plan(service, measured) for service in domain.services},
-        {one.id: one for one in measured},
+        {service.id: plan(service, domain.measured) for service in domain.services},
+        {one.id: one for one in domain.measured},
         read_service_of_label([service.id for service in domain.services], workspace),
     )
 

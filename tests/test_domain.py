@@ -64,7 +64,7 @@ def test_our_configs_keep_every_invariant() -> None:
     iot = [service for service in domain.services if service.id in ("smoke_sensor", "bike_sharing")]
     assert sum(len(service.processes) for service in iot) == 8
     assert sum(len(service.kqis) for service in iot) == 6
-    ids = [one.id for one in (*domain.indicators, *domain.terminal)]
+    ids = [one.id for one in domain.measured]
     assert len(set(ids)) == len(ids)
     assert len(domain.catalogue.faults) == 56
 

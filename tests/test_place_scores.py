@@ -18,7 +18,7 @@ SPAN = Span(timedelta(hours=1), timedelta(hours=6), timedelta(minutes=15))
 @pytest.fixture
 def smoke() -> Plan:
     domain = read_domain()
-    return plan(domain.service("smoke_sensor"), (*domain.indicators, *domain.terminal))
+    return plan(domain.service("smoke_sensor"), domain.measured)
 
 
 def test_the_places_that_a_person_drills_down_to_are_judged_where_indicators_know_them() -> None:

@@ -34,7 +34,7 @@ def domain() -> Domain:
 
 @pytest.fixture(scope="module")
 def smoke(domain: Domain) -> Plan:
-    return plan(domain.service("smoke_sensor"), (*domain.indicators, *domain.terminal))
+    return plan(domain.service("smoke_sensor"), domain.measured)
 
 
 def drawn(what: Plan, count: int) -> np.ndarray:
@@ -259,7 +259,7 @@ def test_a_workspace_that_is_not_there_is_no_empty_file_of_scores(domain: Domain
 
 def test_what_no_place_of_a_service_can_tell_is_said(domain: Domain, smoke: Plan, tmp_path: Path) -> None:
     """The load of a CDN node is known of the node alone, PRB utilisation of no program source."""
-    video = plan(domain.service("video"), (*domain.indicators, *domain.terminal))
+    video = plan(domain.service("video"), domain.measured)
     found = service_scores.untold(video)
     assert {scope: (set(one.ids), round(one.share, 9)) for scope, one in found.items()} == {
         "province": ({"vid_cdn_load"}, 0.955),

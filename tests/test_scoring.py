@@ -217,7 +217,7 @@ def known(draw: st.DrawFn, rows: int = 7) -> tuple[str, np.ndarray]:
 
 
 def told_of(domain: Domain, service: str, shares: np.ndarray) -> tuple[Plan, np.ndarray]:
-    what = plan(domain.service(service), (*domain.indicators, *domain.terminal))
+    what = plan(domain.service(service), domain.measured)
     values = []
     for one, share in zip(what.indicators, shares, strict=False):
         assert not isinstance(one, TerminalFlag)
@@ -340,7 +340,7 @@ def test_weights_of_a_file_that_were_rounded_make_a_whole(two_kqis: Plan) -> Non
 @pytest.mark.parametrize("service", ["smoke_sensor", "bike_sharing", "video"])
 def test_no_more_than_a_hundred_points_are_told_lost(domain: Domain, service: str) -> None:
     """Parts of a KQI that is broken make 100.00000000000003 in one row of three, where nearly all is worst."""
-    what = plan(domain.service(service), (*domain.indicators, *domain.terminal))
+    what = plan(domain.service(service), domain.measured)
     told = np.random.default_rng(1).uniform(-3000, 100, (len(what.ids), 1000)).clip(0)
     found = scoring.score(what, told)
     lost = lost_points(what, told, found)

@@ -121,7 +121,7 @@ def test_a_window_is_scored_once(workspace: Path, domain: Domain, settings: Moni
     service = domain.service("smoke_sensor")
     assert score_history.extend(workspace, domain, service, ends, settings) == 5
     assert score_history.extend(workspace, domain, service, ends, settings) == 0
-    what = plan(service, (*domain.indicators, *domain.terminal))
+    what = plan(service, domain.measured)
     assert score_history.read(workspace, what, ends).num_rows == 5 * 6
 
 
@@ -129,7 +129,7 @@ def test_scores_written_before_an_indicator_was_judged_are_read(
     workspace: Path, domain: Domain, settings: MonitorSettings
 ) -> None:
     service = domain.service("smoke_sensor")
-    what = plan(service, (*domain.indicators, *domain.terminal))
+    what = plan(service, domain.measured)
     ends = score_history.windows(workspace, until=end_of(2), every_s=settings.every_s)
     score_history.extend(workspace, domain, service, ends, settings)
     old = score_history.path_of(workspace, service.id, ends[0])
